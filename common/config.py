@@ -1,0 +1,180 @@
+"""The league's configuration: one frozen, hashed object that every party agrees on.
+
+Invariant: equal digests mean equal settings. The digest goes into every checkpoint, message and report, so a
+run can't be resumed, and a site can't join, under other settings than the ones it was started with.
+
+>>> LeagueConfig().digest() == load_config({}).digest()
+True
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common.errors import ConfigError
+
+EncoderKind = Literal["frozen", "scratch"]
+ServerOptimiser = Literal["average", "momentum", "adam"]
+Protection = Literal["plain"]
+WeightRule = Literal["sqrt_users", "users", "equal"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(Settings):
+    """What is trained (DESIGN §4). Sizes are numbers of features."""
+
+    encoders: EncoderKind = "frozen"
+    text: bool = True
+    image: bool = True
+    projection_dim: int = Field(192, ge=16, le=1280)
+    item_dim: int = Field(64, ge=8, le=512)
+    hidden_dim: int = Field(128, ge=8, le=1024)
+    history_length: int = Field(20, ge=1, le=200)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    modality_dropout: float = Field(0.1, ge=0, lt=1)
+    categories: tuple[str, ...] = ()
+    token_buckets: int = Field(8192, ge=256, le=1 << 18)
+    image_size: int = Field(32, ge=16, le=224)
+
+
+class TrainingConfig(Settings):
+    """How a site trains in one round."""
+
+    batch_size: int = Field(256, ge=1)
+    epochs_per_round: int = Field(1, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    negatives: int = Field(512, ge=1)
+    targets_per_user: int = Field(8, ge=1)
+    reviews_per_user: int = Field(4, ge=0)
+    popularity_offset: float = Field(1.0, ge=0, le=1)
+    behaviour_weight: float = Field(0.3, ge=0)
+    sentiment_weight: float = Field(0.1, ge=0)
+    category_weight: float = Field(0.1, ge=0)
+    alignment_weight: float = Field(0.05, ge=0)
+    fine_tune_epochs: int = Field(2, ge=0)
+    local_epochs: int = Field(0, ge=0, description="0: as many as the federation's rounds")
+
+
+class RoundsConfig(Settings):
+    """How the coordinator runs the rounds (DESIGN §5). Times in seconds."""
+
+    count: int = Field(12, ge=1, le=10_000)
+    fraction: float = Field(1.0, gt=0, le=1)
+    quorum: float = Field(0.5, gt=0, le=1)
+    deadline_s: float = Field(3600.0, gt=0)
+    optimiser: ServerOptimiser = "average"
+    server_learning_rate: float = Field(1.0, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weights: WeightRule = "sqrt_users"
+    max_update_norm: float = Field(1e4, gt=0)
+    protection: Protection = "plain"
+
+
+class SplitConfig(Settings):
+    """Instants that part train, validation and test; ISO dates in UTC. Empty: the site's own, then quantiles of time."""
+
+    validation_from: str = ""
+    test_from: str = ""
+    test_until: str = ""
+
+
+class LeagueConfig(Settings):
+    """Everything that the parties of one run agree on."""
+
+    name: str = "league"
+    seed: int = Field(0, ge=0, lt=1 << 31)
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    rounds: RoundsConfig = RoundsConfig()
+    split: SplitConfig = SplitConfig()
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON form, as 64 hex digits."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_config(source: Path | dict[str, Any]) -> LeagueConfig:
+    """Read a league's settings from a TOML or JSON file, or from a nested dict.
+
+    Raises
+    ------
+    ConfigError : the file can't be parsed, a key is unknown (the nearest known one is named) or a value is out of range.
+    """
+    where = str(source) if isinstance(source, Path) else "settings"
+    data = _parse(source) if isinstance(source, Path) else source
+    try:
+        return LeagueConfig.model_validate(data)
+    except ValidationError as fault:
+        raise _teach(fault, where) from None
+
+
+def with_overrides(config: LeagueConfig, overrides: dict[str, Any]) -> LeagueConfig:
+    """A copy with dotted settings replaced, e.g. ``{"rounds.count": 3}``.
+
+    Raises
+    ------
+    ConfigError : as `load_config`.
+    """
+    data = config.model_dump(mode="json")
+    for dotted, value in overrides.items():
+        *parents, leaf = dotted.split(".")
+        node = data
+        for parent in parents:
+            if not isinstance(node.get(parent), dict):
+                raise ConfigError(
+                    f"unknown setting '{dotted}'", where="settings", next_step=_nearest(dotted, _all_keys())
+                )
+            node = node[parent]
+        node[leaf] = value
+    return load_config(data)
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as fault:
+        raise ConfigError("the settings file can't be read", where=str(path), why=str(fault.strerror)) from None
+    except (UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError) as fault:
+        raise ConfigError(
+            "the settings file can't be parsed", where=str(path), why=str(fault), next_step="mend the file and try again"
+        ) from None
+    if not isinstance(data, dict):
+        raise ConfigError("the settings file must hold a table of settings", where=str(path))
+    return data
+
+
+def _teach(fault: ValidationError, where: str) -> ConfigError:
+    first = fault.errors()[0]
+    dotted = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return ConfigError(f"unknown setting '{dotted}'", where=where, next_step=_nearest(dotted, _all_keys()))
+    return ConfigError(
+        f"setting '{dotted}' is {first['input']!r}", where=where, why=first["msg"], next_step="give a value in range"
+    )
+
+
+def _all_keys() -> list[str]:
+    keys: list[str] = []
+    for name, value in LeagueConfig().model_dump().items():
+        keys += [f"{name}.{leaf}" for leaf in value] if isinstance(value, dict) else [name]
+    return keys
+
+
+def _nearest(dotted: str, known: list[str]) -> str:
+    found = difflib.get_close_matches(dotted, known, n=1, cutoff=0.3)
+    return f"did you mean '{found[0]}'?" if found else f"known settings: {', '.join(known)}"

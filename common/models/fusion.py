@@ -1,0 +1,69 @@
+"""Gated middle fusion of text and image, either of which may be missing.
+
+Each modality passes its own adapter; a gate that sees both adapters weighs them, and a learned vector stands in for
+a modality that is absent. Invariant: an absent modality's input values never reach the output.
+
+Source: gated multimodal units, Arevalo et al. 2017 (arXiv:1702.01992); modality dropout, Neverova et al. 2016.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Adapter(nn.Module):
+    """Maps one modality's features (items, in_dim) to the common space (items, out_dim)."""
+
+    def __init__(self, in_dim: int, hidden_dim: int, out_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.enter = nn.Linear(in_dim, hidden_dim)
+        self.norm = nn.LayerNorm(hidden_dim)
+        self.drop = nn.Dropout(dropout)
+        self.leave = nn.Linear(hidden_dim, out_dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        hidden: Tensor = self.drop(nn.functional.gelu(self.norm(self.enter(features))))
+        leave: Tensor = self.leave(hidden)
+        return leave
+
+
+class Absent(nn.Module):
+    """A learned vector (out_dim,) that stands in for a missing modality."""
+
+    def __init__(self, out_dim: int) -> None:
+        super().__init__()
+        self.vector = nn.Parameter(torch.zeros(out_dim))
+
+    def forward(self, adapted: Tensor, present: Tensor) -> Tensor:
+        return torch.where(present[:, None], adapted, self.vector)
+
+
+class GatedFusion(nn.Module):
+    """Fuses (items, dim) text and image vectors into one (items, dim) vector.
+
+    Parameters
+    ----------
+    dim : width of the common space.
+    modality_dropout : chance that a present modality is hidden in training; never both at once.
+    """
+
+    def __init__(self, dim: int, modality_dropout: float) -> None:
+        super().__init__()
+        self.modality_dropout = modality_dropout
+        self.absent_text, self.absent_image = Absent(dim), Absent(dim)
+        self.gate = nn.Linear(2 * dim, 2)
+
+    def forward(self, text: Tensor, image: Tensor, has_text: Tensor, has_image: Tensor) -> Tensor:
+        if self.training and self.modality_dropout > 0:
+            has_text, has_image = self._hide(has_text, has_image)
+        text, image = self.absent_text(text, has_text), self.absent_image(image, has_image)
+        weights = torch.softmax(self.gate(torch.cat([text, image], dim=1)), dim=1)
+        return weights[:, :1] * text + weights[:, 1:] * image
+
+    def _hide(self, has_text: Tensor, has_image: Tensor) -> tuple[Tensor, Tensor]:
+        both = has_text & has_image
+        draw = torch.rand(len(both))
+        hide_text = both & (draw < self.modality_dropout / 2)
+        hide_image = both & (draw > 1 - self.modality_dropout / 2)
+        return has_text & ~hide_text, has_image & ~hide_image

@@ -1,0 +1,148 @@
+"""The whole model, and the one place that tells shared from private parameters.
+
+Shared parameters travel to the coordinator; everything under ``private`` stays at the site. The score of item *i*
+for a user is a *learned residual on the untrained score*: cosine of frozen features, plus the trained towers'
+product, so that an untrained model is already the content-based recommender and training can only refine it.
+
+Invariant: `shared_parameters` is the sole source of what is aggregated; no buffers exist.
+
+The joint loss is the sum of the task losses plus λ·align (`common.models.losses`), with the alignment in contrastive
+form: minimising the mean cosine over all pairs, as in a formula in circulation, would push matching pairs apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from common.config import ModelConfig
+from common.models.encoders import ImageEncoder, TextEncoder, make_encoders
+from common.models.fusion import Adapter, GatedFusion
+from common.models.heads import BehaviourHead
+from common.models.towers import UserTower
+
+
+@dataclass(frozen=True)
+class ItemInputs:
+    """A catalogue as the model reads it; n items.
+
+    ``text`` is (n, features) float for frozen encoders or (n, tokens) int64 for scratch ones; ``image`` is
+    (n, features) float or (n, 3, size, size) uint8. ``raw`` (n, r) holds unit vectors of the untrained cosine.
+    """
+
+    text: Tensor
+    image: Tensor
+    has_text: Tensor
+    has_image: Tensor
+    raw: Tensor
+    category: Tensor
+
+    def take(self, rows: Tensor) -> ItemInputs:
+        """The items at the given row numbers."""
+        return ItemInputs(*(getattr(self, f)[rows] for f in self.__dataclass_fields__))
+
+    def __len__(self) -> int:
+        return len(self.has_text)
+
+
+@dataclass(frozen=True)
+class UserInputs:
+    """Histories of b users with up to h events, seen from t targets each.
+
+    ``items`` (b, h) are row numbers of the item vectors given beside it, ``gaps`` (b, t, h) seconds from event to
+    target, ``visible`` (b, t, h) which events a target may see.
+    """
+
+    items: Tensor
+    kinds: Tensor
+    gaps: Tensor
+    visible: Tensor
+
+
+class PrivateParts(nn.Module):
+    """What never leaves a site: a residual per item, learned where an item has enough events."""
+
+    def __init__(self, n_items: int, dim: int) -> None:
+        super().__init__()
+        self.residual = nn.Parameter(torch.zeros(n_items, dim))
+
+
+class HansaModel(nn.Module):
+    """Item tower, user tower and heads; see the module's docstring."""
+
+    def __init__(self, config: ModelConfig, text_dim: int, image_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        encoders = make_encoders(config, text_dim, image_dim)
+        self.text_encoder: TextEncoder = encoders.text
+        self.image_encoder: ImageEncoder = encoders.image
+        self.text_adapter = Adapter(encoders.text_out, config.hidden_dim, config.item_dim, config.dropout)
+        self.image_adapter = Adapter(encoders.image_out, config.hidden_dim, config.item_dim, config.dropout)
+        self.fusion = GatedFusion(config.item_dim, config.modality_dropout)
+        self.user_tower = UserTower(config.item_dim, config.dropout)
+        self.scale = Scale(raw=12.0 if config.encoders == "frozen" else 0.0, learned=4.0)
+        self.behaviour = BehaviourHead(config.item_dim, config.hidden_dim)
+        self.sentiment = nn.Linear(config.item_dim, 1)
+        self.category = nn.Linear(config.item_dim, max(1, len(config.categories)))
+
+    def text_vectors(self, text: Tensor) -> Tensor:
+        """Adapted text (n, item_dim), of items or of reviews."""
+        vectors: Tensor = self.text_adapter(self.text_encoder(text))
+        return vectors
+
+    def item_vectors(self, items: ItemInputs) -> tuple[Tensor, Tensor, Tensor]:
+        """Fused unit vectors (n, item_dim), and the adapted text and image vectors that went in."""
+        text = self.text_vectors(items.text)
+        image = self.image_adapter(self.image_encoder(items.image))
+        fused = self.fusion(text, image, items.has_text, items.has_image)
+        return nn.functional.normalize(fused, dim=1), text, image
+
+    def user_vectors(self, users: UserInputs, vectors: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Trained (b, t, item_dim) and untrained (b, t, r) user vectors from the history's item vectors."""
+        weights = self.user_tower.weights(users.kinds, users.gaps, users.visible)
+        learned = self.user_tower(vectors[users.items], weights)
+        return learned, weights @ raw[users.items]
+
+    def scores(self, learned: Tensor, untrained: Tensor, vectors: Tensor, raw: Tensor) -> Tensor:
+        """Scores (b, t, n) of n items, in logits."""
+        scores: Tensor = self.scale(untrained @ raw.T, learned @ vectors.T)
+        return scores
+
+    def shared_parameters(self) -> dict[str, nn.Parameter]:
+        """Name → parameter of all that is aggregated, in a fixed order."""
+        return {name: p for name, p in self.named_parameters() if not name.startswith("private.")}
+
+
+class Scale(nn.Module):
+    """Learned temperatures of the untrained and the trained score."""
+
+    def __init__(self, raw: float, learned: float) -> None:
+        super().__init__()
+        self.raw = nn.Parameter(torch.tensor([raw]))
+        self.learned = nn.Parameter(torch.tensor([learned]))
+
+    def forward(self, untrained: Tensor, trained: Tensor) -> Tensor:
+        return self.raw * untrained + self.learned * trained
+
+
+def build_model(config: ModelConfig, text_dim: int, image_dim: int, seed: int) -> HansaModel:
+    """A model whose first parameters are drawn from the contract's public seed, equal at every site."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return HansaModel(config, text_dim, image_dim)
+
+
+def shared_arrays(model: HansaModel) -> dict[str, NDArray[np.float32]]:
+    """Copies of the shared parameters as float32 arrays."""
+    return {n: p.detach().numpy().astype(np.float32, copy=True) for n, p in model.shared_parameters().items()}
+
+
+def load_shared(model: HansaModel, arrays: dict[str, NDArray[np.float32]]) -> None:
+    """Overwrite the shared parameters in place."""
+    with torch.no_grad():
+        for name, parameter in model.shared_parameters().items():
+            parameter.copy_(torch.from_numpy(np.ascontiguousarray(arrays[name])))
