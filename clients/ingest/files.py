@@ -1,0 +1,284 @@
+"""Files to raw tables: CSV, JSON lines and Parquet become polars frames whose values are not yet judged.
+
+Invariant: each row keeps the number that a person sees in the file, and a row that can't be read at all costs only
+itself. CSV is read with the standard library's strict reader (RFC 4180) because it alone says which row is ragged;
+Parquet with pyarrow, which checks hostile bytes and raises where other readers abort the process.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clients.ingest.complaints import ComplaintBook
+from common.errors import InputError
+from common.schema import SUFFIXES, Table, did_you_mean
+
+CHUNK_ROWS = 50_000
+Cell = str | None
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A table as found: `frame` holds known columns only, `rows` the row number of each of its rows."""
+
+    file: str
+    frame: pl.DataFrame
+    rows: pl.Series
+
+
+def find_table(folder: Path, table: Table) -> Path | None:
+    """The one file of that table in the folder, or None where an optional table is absent.
+
+    Raises
+    ------
+    InputError : two files claim to be the table, or a required one is missing.
+    """
+    found = [path for suffix in SUFFIXES if (path := folder / f"{table.name}{suffix}").exists()]
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise InputError(
+            f"two files claim to be the table '{table.name}': {names}",
+            where=str(folder),
+            why="it is not said which of them counts",
+            next_step="keep one and move the other out of the folder",
+        )
+    if not found and table.required:
+        present = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing"
+        raise InputError(
+            f"no {table.name} file",
+            where=str(folder),
+            why=f"a site needs its {table.name}; the folder holds {present}",
+            next_step=f"add {table.name}.csv, {table.name}.jsonl or {table.name}.parquet",
+        )
+    return found[0] if found else None
+
+
+def read_table(path: Path, table: Table, encoding: str, book: ComplaintBook) -> RawTable:
+    """Read one file by its suffix. Bad rows go to the book.
+
+    Raises
+    ------
+    InputError : the file can't be read, is empty, isn't in `encoding`, or lacks a required column.
+    """
+    try:
+        if not path.is_file():
+            raise InputError(f"'{path.name}' is not a file", where=str(path), next_step="put a file in its place")
+        if path.stat().st_size == 0:
+            raise InputError(
+                f"'{path.name}' is empty",
+                where=str(path),
+                why="not even column names are there",
+                next_step="export it again, or remove it where the table is optional",
+            )
+        if path.suffix == ".parquet":
+            return _read_parquet(path, table, book)
+        reader = _read_csv if path.suffix == ".csv" else _read_jsonl
+        with _open_text(path, encoding) as stream:
+            return reader(stream, path, table, book)
+    except OSError as fault:
+        raise InputError(
+            f"'{path.name}' can't be read", where=str(path), why=str(fault), next_step="check the file and its rights"
+        ) from None
+
+
+@contextmanager
+def _open_text(path: Path, encoding: str) -> Iterator[IO[str]]:
+    codec = "utf-8-sig" if encoding == "utf-8" else encoding
+    try:
+        with path.open(encoding=codec, newline="") as stream:
+            yield stream
+    except UnicodeDecodeError:
+        raise _wrong_encoding(path, encoding) from None
+
+
+def _wrong_encoding(path: Path, encoding: str) -> InputError:
+    data = path.read_bytes()
+    line, byte = 1, 0
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError as fault:
+        line, byte = data.count(b"\n", 0, fault.start) + 1, fault.start
+    step = "save it again as UTF-8"
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        step = "it looks like UTF-16: save it again as UTF-8"
+    elif encoding == "utf-8" and _decodes(data, "gb18030"):
+        step = (
+            f"it looks like GBK: convert it with `iconv -f GBK -t UTF-8 {path.name}`, "
+            'or write encoding = "gbk" in site.toml'
+        )
+    return InputError(
+        f"'{path.name}' is not {encoding.upper()} text",
+        where=f"{path}, line {line}, byte {byte}",
+        why="its letters can't be told",
+        next_step=step,
+    )
+
+
+def _decodes(data: bytes, encoding: str) -> bool:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _read_csv(stream: IO[str], path: Path, table: Table, book: ComplaintBook) -> RawTable:
+    reader = csv.reader(stream, strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+    except csv.Error as fault:
+        raise InputError(f"the header can't be read: {fault}", where=str(path), next_step="export it again") from None
+    keep = _known_columns(header, table, path, book)
+    columns = _Columns(list(keep))
+    row = 0
+    while True:
+        row += 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            break
+        except csv.Error as fault:
+            if "unexpected end of data" in str(fault):
+                raise InputError(
+                    "a quote is opened and never closed",
+                    where=f"{path}, row {row}",
+                    why="everything after it would be one cell",
+                    next_step='close the quote, or write it as ""',
+                ) from None
+            book.add(path.name, row, "", "the row can't be read", "row skipped", fault)
+            continue
+        if len(cells) == len(header):
+            columns.append(row, [cells[i] for i in keep.values()])
+        elif cells:
+            fault_text = f"the row has {len(cells)} cells and the header has {len(header)}"
+            book.add(path.name, row, "", fault_text, "row skipped")
+    return columns.finish(path.name)
+
+
+def _read_jsonl(stream: IO[str], path: Path, table: Table, book: ComplaintBook) -> RawTable:
+    columns = _Columns(list(table.names))
+    seen: dict[str, None] = {}
+    for row, line in enumerate(stream, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as fault:
+            book.add(path.name, row, "", "not a line of JSON", "row skipped", fault)
+            continue
+        if not isinstance(record, dict):
+            book.add(path.name, row, "", "not a JSON object", "row skipped", line)
+            continue
+        seen.update(dict.fromkeys(record))
+        columns.append(row, [_json_cell(record.get(name), name, row, path.name, book) for name in table.names])
+    if not seen:
+        raise InputError(
+            f"'{path.name}' holds no record",
+            where=str(path),
+            why="no line of it is a JSON object",
+            next_step="write one JSON object a line",
+        )
+    keep = _known_columns(list(seen), table, path, book)
+    raw = columns.finish(path.name)
+    return RawTable(raw.file, raw.frame.select(list(keep)), raw.rows)
+
+
+def _json_cell(value: object, column: str, row: int, file: str, book: ComplaintBook) -> Cell:
+    if value is None or isinstance(value, int | float) and not isinstance(value, bool):
+        return None if value is None else str(value)
+    if not isinstance(value, str):
+        book.add(file, row, column, "neither text nor a number", "value cleared", value)
+        return None
+    # JSON can spell half a surrogate pair, which is no character and can't be stored.
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        book.add(file, row, column, "holds half a surrogate pair", "value cleared")
+        return None
+    return value
+
+
+def _read_parquet(path: Path, table: Table, book: ComplaintBook) -> RawTable:
+    try:
+        with pq.ParquetFile(path) as file:
+            keep = _known_columns(file.schema_arrow.names, table, path, book)
+            arrow = file.read(columns=list(keep))
+            arrow.validate(full=True)
+        frame = pl.DataFrame(arrow)
+    except (pa.ArrowException, OSError, ValueError, OverflowError, pl.exceptions.PolarsError) as fault:
+        raise InputError(
+            f"'{path.name}' is not a whole Parquet file",
+            where=str(path),
+            why=str(fault).splitlines()[0][:200] if str(fault) else type(fault).__name__,
+            next_step="copy or export it again",
+        ) from None
+    rows = pl.int_range(1, frame.height + 1, dtype=pl.Int64, eager=True)
+    return RawTable(path.name, frame.select(list(keep)), rows)
+
+
+def _known_columns(header: list[str], table: Table, path: Path, book: ComplaintBook) -> dict[str, int]:
+    """Known column → its place in the file. Unknown columns are complained of, missing required ones refused."""
+    if any("\0" in name for name in header):
+        raise InputError(
+            "the header holds NUL bytes", where=str(path), why="this is not UTF-8 text", next_step="save it as UTF-8"
+        )
+    twice = sorted({name for name in header if name in table.names and header.count(name) > 1})
+    if twice:
+        raise InputError(
+            f"the column '{twice[0]}' stands twice in the header", where=str(path), next_step="rename one of them"
+        )
+    if len(header) == 1 and (mark := next((m for m in ";\t|" if m in header[0]), "")):
+        raise InputError(
+            f"the columns are separated by {mark!r}", where=str(path), next_step="export it with commas between cells"
+        )
+    unknown = [name for name in header if name not in table.names]
+    for column in table.columns:
+        if column.required and column.name not in header:
+            near = did_you_mean(column.name, unknown) if unknown else ""
+            raise InputError(
+                f"the column '{column.name}' is missing",
+                where=str(path),
+                why=f"every row of {table.name} needs it",
+                next_step="add it" + (f", or rename one: {near}" if near else ""),
+            )
+    for name in unknown:
+        book.add(path.name, None, name, f"unknown column; {did_you_mean(name, table.names)}", "column ignored")
+    return {name: header.index(name) for name in table.names if name in header}
+
+
+class _Columns:
+    """Gathers text rows and turns them into polars chunks, so that Python objects never pile up."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+        self._pending: list[list[Cell]] = []
+        self._rows: list[int] = []
+        self._chunks = [pl.DataFrame(schema=dict.fromkeys(names, pl.String))]
+        self._row_chunks = [pl.Series("row", [], dtype=pl.Int64)]
+
+    def append(self, row: int, cells: list[Cell]) -> None:
+        self._pending.append(cells)
+        self._rows.append(row)
+        if len(self._pending) >= CHUNK_ROWS:
+            self._flush()
+
+    def finish(self, file: str) -> RawTable:
+        self._flush()
+        return RawTable(file, pl.concat(self._chunks), pl.concat(self._row_chunks))
+
+    def _flush(self) -> None:
+        if self._pending:
+            data = dict(zip(self._names, zip(*self._pending, strict=True), strict=True))
+            self._chunks.append(pl.DataFrame(data, schema=dict.fromkeys(self._names, pl.String)))
+            self._row_chunks.append(pl.Series("row", self._rows, dtype=pl.Int64))
+            self._pending, self._rows = [], []
+
+

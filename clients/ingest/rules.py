@@ -1,0 +1,113 @@
+"""The rules that a table must keep: within a row, between rows, and between tables.
+
+Invariant: a fault costs only its own value or its own row. What is left keeps every rule of `common.schema`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import polars as pl
+
+from clients.ingest.complaints import ComplaintBook
+from clients.ingest.files import RawTable
+from clients.ingest.images import ImageStore
+from clients.ingest.values import convert
+from common.schema import Action, Column, Table
+
+ROW = "row in file"
+
+
+def typed(raw: RawTable, table: Table, before: datetime, book: ComplaintBook) -> pl.DataFrame:
+    """All columns of the table in canonical types, and the column `ROW`; rows that break a rule are gone.
+
+    Raises
+    ------
+    InputError : a whole column has a type that can't be meant.
+    """
+    drop = pl.repeat(False, raw.frame.height, eager=True)
+    done: list[pl.Series] = []
+    for column in table.columns:
+        if column.name not in raw.frame.columns:
+            done.append(pl.Series(column.name, [None] * raw.frame.height, dtype=column.dtype))
+            continue
+        values, dropped = _column(raw, column, before, book)
+        drop |= dropped
+        done.append(values.alias(column.name))
+    frame = pl.DataFrame([*done, raw.rows.alias(ROW)]).filter(~drop)
+    for column in table.columns:
+        if column.unique:
+            frame = _first_of_each(frame, column.name, raw.file, book)
+    return frame
+
+
+def _column(raw: RawTable, column: Column, before: datetime, book: ComplaintBook) -> tuple[pl.Series, pl.Series]:
+    cells = raw.frame[column.name]
+    values, faults = convert(cells, column, raw.file, before)
+    skips = column.on_bad == "skip"
+    drop = pl.repeat(False, len(cells), eager=True)
+    if column.kind == "text":
+        nul = values.str.contains("\0", literal=True).fill_null(False)
+        _note(raw, column.name, nul, "holds a NUL byte", "row skipped", book)
+        drop |= nul
+    for mask, fault in faults:
+        _note(raw, column.name, mask, fault, "row skipped" if skips else "value cleared", book)
+        values = values.set(mask, None)
+        drop |= mask if skips else False
+    if column.required:
+        absent = values.is_null() & ~drop
+        _note(raw, column.name, absent, "missing", "row skipped", book, show=False)
+        drop |= absent
+    return values, drop
+
+
+def _note(
+    raw: RawTable, column: str, mask: pl.Series, fault: str, action: Action, book: ComplaintBook, *, show: bool = True
+) -> None:
+    if mask.any():
+        rows = raw.rows.filter(mask).to_list()
+        cells = raw.frame[column].filter(mask).to_list() if show else [None] * len(rows)
+        book.add_rows(raw.file, rows, column, fault, action, cells)
+
+
+def _first_of_each(frame: pl.DataFrame, column: str, file: str, book: ComplaintBook) -> pl.DataFrame:
+    return _skip(frame, ~frame[column].is_first_distinct(), column, "stands in an earlier row already", file, book)
+
+
+def known_items(frame: pl.DataFrame, items: pl.Series, file: str, book: ComplaintBook) -> pl.DataFrame:
+    """Drop rows that speak of an item which the products lack, and events that need an item and name none."""
+    unknown = (~frame["item_id"].is_in(items.implode())).fill_null(False)
+    frame = _skip(frame, unknown, "item_id", "no product has this id", file, book)
+    if "event" in frame.columns:
+        frame = _skip(
+            frame,
+            frame["item_id"].is_null() & (frame["event"] != "search"),
+            "item_id",
+            "missing; only a search may lack it",
+            file,
+            book,
+        )
+    return frame
+
+
+def known_images(frame: pl.DataFrame, images: ImageStore, file: str, book: ComplaintBook) -> pl.DataFrame:
+    """Clear names of pictures that the store doesn't hold or mustn't open."""
+    named = frame.select("image", ROW).drop_nulls()
+    faulty = named.filter(~named["image"].is_in(sorted(images.names())))
+    if faulty.is_empty():
+        return frame
+    for name, row in faulty.iter_rows():
+        book.add(file, row, "image", images.problem(name), "value cleared", name)
+    return frame.with_columns(
+        pl.when(pl.col(ROW).is_in(faulty[ROW].implode())).then(None).otherwise(pl.col("image")).alias("image")
+    )
+
+
+def _skip(
+    frame: pl.DataFrame, mask: pl.Series, column: str, fault: str, file: str, book: ComplaintBook
+) -> pl.DataFrame:
+    if not mask.any():
+        return frame
+    bad = frame.filter(mask)
+    book.add_rows(file, bad[ROW].to_list(), column, fault, "row skipped", bad[column].to_list())
+    return frame.filter(~mask)

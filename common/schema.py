@@ -1,0 +1,291 @@
+"""The data contract: what a site's tables and its `site.toml` hold, as data.
+
+Invariant: ingest, connectors and the synthetic bazaar all read the columns, types and ranges from here, so a table
+that one of them writes is a table that the others accept. Nothing here opens a file.
+
+>>> PRODUCTS.column("price").minimum
+0.0
+>>> SiteInfo(name="alder").title
+'alder'
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import Any, Literal, Self
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from common.errors import ConfigError
+
+Kind = Literal["text", "number", "count", "instant"]
+Action = Literal["row skipped", "value cleared", "row kept", "column ignored"]
+EVENT_KINDS = ("view", "click", "cart", "purchase", "search")
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Parameters
+    ----------
+    kind : text → String, number → Float64, count → Int64, instant → Datetime("us", "UTC").
+    required : the column must exist and no row may leave it empty.
+    minimum, maximum : inclusive bounds of numbers and counts.
+    choices : the only values allowed; empty for any.
+    on_bad : what a value that breaks the rules costs: the row, or only the value.
+    """
+
+    name: str
+    kind: Kind = "text"
+    required: bool = False
+    unique: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    on_bad: Literal["skip", "clear"] = "clear"
+
+    @property
+    def dtype(self) -> pl.DataType:
+        """The canonical polars type."""
+        match self.kind:
+            case "text":
+                return pl.String()
+            case "number":
+                return pl.Float64()
+            case "count":
+                return pl.Int64()
+            case "instant":
+                return pl.Datetime("us", "UTC")
+
+
+@dataclass(frozen=True)
+class Table:
+    """One of a site's tables: its columns in canonical order and the order of its rows."""
+
+    name: str
+    columns: tuple[Column, ...]
+    sort_by: tuple[str, ...]
+    required: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names in canonical order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def polars_schema(self) -> dict[str, pl.DataType]:
+        """Canonical name → polars type, in order."""
+        return {column.name: column.dtype for column in self.columns}
+
+    def column(self, name: str) -> Column:
+        """The column of that name; KeyError where there is none."""
+        return {column.name: column for column in self.columns}[name]
+
+    def empty(self) -> pl.DataFrame:
+        """No rows, all columns."""
+        return pl.DataFrame(schema=self.polars_schema)
+
+
+PRODUCTS = Table(
+    "products",
+    (
+        Column("item_id", required=True, unique=True, on_bad="skip"),
+        Column("title"),
+        Column("description"),
+        Column("category"),
+        Column("brand"),
+        Column("price", "number", minimum=0.0),
+        Column("attributes"),
+        Column("image"),
+        Column("listed_at", "instant"),
+        Column("product_code"),
+    ),
+    sort_by=("item_id",),
+    required=True,
+)
+REVIEWS = Table(
+    "reviews",
+    (
+        Column("review_id", required=True, unique=True, on_bad="skip"),
+        Column("user_id", required=True, on_bad="skip"),
+        Column("item_id", required=True, on_bad="skip"),
+        # A rating off the scale tells nothing of the scale that was meant, so the whole review is unusable.
+        Column("rating", "number", minimum=1.0, maximum=5.0, on_bad="skip"),
+        Column("text"),
+        Column("created_at", "instant"),
+        Column("image"),
+    ),
+    sort_by=("user_id", "created_at", "review_id"),
+)
+EVENTS = Table(
+    "events",
+    (
+        Column("user_id", required=True, on_bad="skip"),
+        Column("item_id"),
+        Column("event", required=True, choices=EVENT_KINDS, on_bad="skip"),
+        Column("at", "instant", required=True, on_bad="skip"),
+        Column("session_id"),
+        Column("query"),
+        # A purchase of nothing is no purchase.
+        Column("quantity", "count", minimum=1, maximum=1_000_000, on_bad="skip"),
+        Column("price", "number", minimum=0.0),
+    ),
+    sort_by=("user_id", "at", "item_id"),
+)
+TABLES = (PRODUCTS, REVIEWS, EVENTS)
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """One fault in a site's data, told so that its owner can find and mend it.
+
+    `row` is the data row as a person counts it in the file, from 1 after the header; None speaks of the whole file.
+    """
+
+    file: str
+    row: int | None
+    column: str
+    problem: str
+    action: Action
+
+    def sentence(self) -> str:
+        """The complaint on one line."""
+        row = "" if self.row is None else f", row {self.row}"
+        column = f", column '{self.column}'" if self.column else ""
+        return f"{self.file}{row}{column}: {self.problem} ({self.action})"
+
+
+@dataclass(frozen=True)
+class SplitDates:
+    """Instants (UTC) that part a site's events: train < validation_from ≤ validation < test_from ≤ test < test_until."""
+
+    validation_from: datetime
+    test_from: datetime
+    test_until: datetime
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImagesSection(_Section):
+    """Where the pictures lie: a folder or a .zip, relative to the site folder or absolute."""
+
+    path: str = Field(default="images", min_length=1)
+
+
+class SplitSection(_Section):
+    """The dates of the split; all three or none. Dates without a time are midnight, without a zone UTC."""
+
+    validation_from: datetime | None = None
+    test_from: datetime | None = None
+    test_until: datetime | None = None
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _in_utc(cls, value: datetime | None) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        given = [d for d in (self.validation_from, self.test_from, self.test_until) if d is not None]
+        if len(given) not in (0, 3):
+            raise ValueError("give validation_from, test_from and test_until, or none of them")
+        if any(a >= b for a, b in pairwise(given)):
+            raise ValueError("validation_from, test_from and test_until must follow one another in time")
+        return self
+
+    def dates(self) -> SplitDates | None:
+        """The three instants, or None where the site leaves the split to the league."""
+        if self.validation_from is None or self.test_from is None or self.test_until is None:
+            return None
+        return SplitDates(self.validation_from, self.test_from, self.test_until)
+
+
+class ModalitiesSection(_Section):
+    """What the site lets the league learn from. A modality that is switched off is cleared on reading."""
+
+    text: bool = True
+    image: bool = True
+    reviews: bool = True
+    events: bool = True
+
+
+class PolicySection(_Section):
+    """What happens to bad rows: they are skipped with a complaint, or the whole site is refused."""
+
+    on_bad_rows: Literal["skip", "fail"] = "skip"
+
+
+class SiteInfo(_Section):
+    """`site.toml`: who the site is and what it permits."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    title: str = ""
+    language: str = Field("en", pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")
+    region: str = ""
+    encoding: Literal["utf-8", "gbk", "gb18030"] = "utf-8"
+    images: ImagesSection = ImagesSection()
+    split: SplitSection = SplitSection()
+    modalities: ModalitiesSection = ModalitiesSection()
+    policy: PolicySection = PolicySection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _title_from_name(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not data.get("title") and isinstance(data.get("name"), str):
+            return data | {"title": data["name"]}
+        return data
+
+
+def parse_site_info(data: dict[str, Any], *, where: str = "site.toml") -> SiteInfo:
+    """Check the parsed content of a `site.toml`.
+
+    Raises
+    ------
+    ConfigError : a key is unknown (the nearest known one is named), missing, or its value is out of range.
+    """
+    try:
+        return SiteInfo.model_validate(data)
+    except ValidationError as fault:
+        first = fault.errors(include_url=False)[0]
+    path = [str(part) for part in first["loc"]]
+    key = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(path[0] if len(path) > 1 else "")
+        raise ConfigError(f"unknown key '{key}'", where=where, next_step=did_you_mean(path[-1], known))
+    if first["type"] == "missing":
+        raise ConfigError(f"the key '{key}' is missing", where=where, next_step=f"add {key} = \"…\"")
+    said = first["msg"].removeprefix("Value error, ")
+    raise ConfigError(
+        f"the key '{key}' has a value that can't be used", where=where, why=said, next_step="correct the value"
+    )
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Name the nearest known word, or list them all where none is near."""
+    known = list(known)
+    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else "known are " + ", ".join(known)
+
+
+def end_of_tomorrow(today: date) -> datetime:
+    """First instant that is in the future wherever on Earth the site lies: midnight UTC two days after `today`."""
+    return datetime(today.year, today.month, today.day, tzinfo=UTC) + timedelta(days=2)
+
+
+def _known_keys(section: str) -> list[str]:
+    if not section:
+        return list(SiteInfo.model_fields)
+    model = SiteInfo.model_fields[section].annotation
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
