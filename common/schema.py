@@ -1,7 +1,7 @@
 """The data contract: what a site's tables and its `site.toml` hold, as data.
 
-Invariant: ingest, connectors and the synthetic bazaar all read the columns, types and ranges from here, so a table
-that one of them writes is a table that the others accept. Nothing here opens a file.
+Invariant: ingest, connectors and the synthetic bazaar all read the columns, types and ranges from here, so a
+table that one of them writes is a table that the others accept. Nothing here opens a file.
 
 >>> PRODUCTS.column("price").minimum
 0.0
@@ -147,7 +147,8 @@ TABLES = (PRODUCTS, REVIEWS, EVENTS)
 class Complaint:
     """One fault in a site's data, told so that its owner can find and mend it.
 
-    `row` is the data row as a person counts it in the file, from 1 after the header; None speaks of the whole file.
+    `row` is the data row as a person counts it in the file, from 1 after the header; None speaks of the whole
+    file.
     """
 
     file: str
@@ -165,7 +166,7 @@ class Complaint:
 
 @dataclass(frozen=True)
 class SplitDates:
-    """Instants (UTC) that part a site's events: train < validation_from ≤ validation < test_from ≤ test < test_until."""
+    """Instants (UTC): train < validation_from ≤ validation < test_from ≤ test < test_until."""
 
     validation_from: datetime
     test_from: datetime
@@ -265,10 +266,13 @@ def parse_site_info(data: dict[str, Any], *, where: str = "site.toml") -> SiteIn
         known = _known_keys(path[0] if len(path) > 1 else "")
         raise ConfigError(f"unknown key '{key}'", where=where, next_step=did_you_mean(path[-1], known))
     if first["type"] == "missing":
-        raise ConfigError(f"the key '{key}' is missing", where=where, next_step=f"add {key} = \"…\"")
+        raise ConfigError(f"the key '{key}' is missing", where=where, next_step=f'add {key} = "…"')
     said = first["msg"].removeprefix("Value error, ")
     raise ConfigError(
-        f"the key '{key}' has a value that can't be used", where=where, why=said, next_step="correct the value"
+        f"the key '{key}' has a value that can't be used",
+        where=where,
+        why=said,
+        next_step="correct the value",
     )
 
 
@@ -280,7 +284,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def end_of_tomorrow(today: date) -> datetime:
-    """First instant that is in the future wherever on Earth the site lies: midnight UTC two days after `today`."""
+    """First instant that is in the future everywhere on Earth: midnight UTC two days after `today`."""
     return datetime(today.year, today.month, today.day, tzinfo=UTC) + timedelta(days=2)
 
 

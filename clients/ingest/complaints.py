@@ -1,7 +1,7 @@
 """A site's complaint book: every fault of its data, with file, row, column, problem and action.
 
-Invariant: the book stays small however bad the data is. Past `LIMIT` rows with the same fault in the same column it
-names no more of them, and says how many it left out.
+Invariant: the book stays small however bad the data is. Past `LIMIT` rows with the same fault in the same
+column it names no more of them, and says how many it left out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ class ComplaintBook:
         self._complaints: list[Complaint] = []
         self._seen: dict[tuple[str, str, str, Action], int] = {}
 
-    def add(self, file: str, row: int | None, column: str, fault: str, action: Action, value: object = None) -> None:
+    def add(
+        self, file: str, row: int | None, column: str, fault: str, action: Action, value: object = None
+    ) -> None:
         """Note one fault; `value` is the offending cell, shown shortened."""
         key = (file, column, fault, action)
         self._seen[key] = self._seen.get(key, 0) + 1
@@ -31,7 +33,13 @@ class ComplaintBook:
             self._complaints.append(Complaint(file, row, column, problem, action))
 
     def add_rows(
-        self, file: str, rows: Iterable[int], column: str, fault: str, action: Action, values: Iterable[object]
+        self,
+        file: str,
+        rows: Iterable[int],
+        column: str,
+        fault: str,
+        action: Action,
+        values: Iterable[object],
     ) -> None:
         """Note the same fault in several rows."""
         for row, value in zip(rows, values, strict=True):
@@ -51,7 +59,9 @@ def refuse(complaints: tuple[Complaint, ...], what: str, where: str, next_step: 
     """The error that lists the first complaints."""
     first = "; ".join(complaint.sentence() for complaint in complaints[:LISTED_ON_FAILURE])
     more = len(complaints) - LISTED_ON_FAILURE
-    return InputError(what, where=where, why=first + (f"; and {more} more" if more > 0 else ""), next_step=next_step)
+    return InputError(
+        what, where=where, why=first + (f"; and {more} more" if more > 0 else ""), next_step=next_step
+    )
 
 
 def _shown(value: object) -> str:

@@ -1,8 +1,8 @@
 """Files to raw tables: CSV, JSON lines and Parquet become polars frames whose values are not yet judged.
 
-Invariant: each row keeps the number that a person sees in the file, and a row that can't be read at all costs only
-itself. CSV is read with the standard library's strict reader (RFC 4180) because it alone says which row is ragged;
-Parquet with pyarrow, which checks hostile bytes and raises where other readers abort the process.
+Invariant: each row keeps the number that a person sees in the file, and a row that can't be read at all costs
+only itself. CSV is read with the standard library's strict reader (RFC 4180) because it alone says which row
+is ragged; Parquet with pyarrow, which checks hostile bytes and raises where other readers abort the process.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ def read_table(path: Path, table: Table, encoding: str, book: ComplaintBook) -> 
     """
     try:
         if not path.is_file():
-            raise InputError(f"'{path.name}' is not a file", where=str(path), next_step="put a file in its place")
+            raise InputError(
+                f"'{path.name}' is not a file", where=str(path), next_step="put a file in its place"
+            )
         if path.stat().st_size == 0:
             raise InputError(
                 f"'{path.name}' is empty",
@@ -87,7 +89,10 @@ def read_table(path: Path, table: Table, encoding: str, book: ComplaintBook) -> 
             return reader(stream, path, table, book)
     except OSError as fault:
         raise InputError(
-            f"'{path.name}' can't be read", where=str(path), why=str(fault), next_step="check the file and its rights"
+            f"'{path.name}' can't be read",
+            where=str(path),
+            why=str(fault),
+            next_step="check the file and its rights",
         ) from None
 
 
@@ -137,7 +142,9 @@ def _read_csv(stream: IO[str], path: Path, table: Table, book: ComplaintBook) ->
     try:
         header = [name.strip() for name in next(reader, [])]
     except csv.Error as fault:
-        raise InputError(f"the header can't be read: {fault}", where=str(path), next_step="export it again") from None
+        raise InputError(
+            f"the header can't be read: {fault}", where=str(path), next_step="export it again"
+        ) from None
     keep = _known_columns(header, table, path, book)
     columns = _Columns(list(keep))
     row = 0
@@ -180,7 +187,9 @@ def _read_jsonl(stream: IO[str], path: Path, table: Table, book: ComplaintBook) 
             book.add(path.name, row, "", "not a JSON object", "row skipped", line)
             continue
         seen.update(dict.fromkeys(record))
-        columns.append(row, [_json_cell(record.get(name), name, row, path.name, book) for name in table.names])
+        columns.append(
+            row, [_json_cell(record.get(name), name, row, path.name, book) for name in table.names]
+        )
     if not seen:
         raise InputError(
             f"'{path.name}' holds no record",
@@ -194,8 +203,10 @@ def _read_jsonl(stream: IO[str], path: Path, table: Table, book: ComplaintBook) 
 
 
 def _json_cell(value: object, column: str, row: int, file: str, book: ComplaintBook) -> Cell:
-    if value is None or isinstance(value, int | float) and not isinstance(value, bool):
-        return None if value is None else str(value)
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
     if not isinstance(value, str):
         book.add(file, row, column, "neither text nor a number", "value cleared", value)
         return None
@@ -225,19 +236,26 @@ def _read_parquet(path: Path, table: Table, book: ComplaintBook) -> RawTable:
 
 
 def _known_columns(header: list[str], table: Table, path: Path, book: ComplaintBook) -> dict[str, int]:
-    """Known column → its place in the file. Unknown columns are complained of, missing required ones refused."""
+    """Known column → its place in the file. Unknown columns are noted, missing required ones refused."""
     if any("\0" in name for name in header):
         raise InputError(
-            "the header holds NUL bytes", where=str(path), why="this is not UTF-8 text", next_step="save it as UTF-8"
+            "the header holds NUL bytes",
+            where=str(path),
+            why="this is not UTF-8 text",
+            next_step="save it as UTF-8",
         )
     twice = sorted({name for name in header if name in table.names and header.count(name) > 1})
     if twice:
         raise InputError(
-            f"the column '{twice[0]}' stands twice in the header", where=str(path), next_step="rename one of them"
+            f"the column '{twice[0]}' stands twice in the header",
+            where=str(path),
+            next_step="rename one of them",
         )
     if len(header) == 1 and (mark := next((m for m in ";\t|" if m in header[0]), "")):
         raise InputError(
-            f"the columns are separated by {mark!r}", where=str(path), next_step="export it with commas between cells"
+            f"the columns are separated by {mark!r}",
+            where=str(path),
+            next_step="export it with commas between cells",
         )
     unknown = [name for name in header if name not in table.names]
     for column in table.columns:
@@ -250,7 +268,9 @@ def _known_columns(header: list[str], table: Table, path: Path, book: ComplaintB
                 next_step="add it" + (f", or rename one: {near}" if near else ""),
             )
     for name in unknown:
-        book.add(path.name, None, name, f"unknown column; {did_you_mean(name, table.names)}", "column ignored")
+        book.add(
+            path.name, None, name, f"unknown column; {did_you_mean(name, table.names)}", "column ignored"
+        )
     return {name: header.index(name) for name in table.names if name in header}
 
 
@@ -280,5 +300,3 @@ class _Columns:
             self._chunks.append(pl.DataFrame(data, schema=dict.fromkeys(self._names, pl.String)))
             self._row_chunks.append(pl.Series("row", self._rows, dtype=pl.Int64))
             self._pending, self._rows = [], []
-
-

@@ -1,7 +1,7 @@
 """A site's pictures: a store that reads them by name, and a decoder that no picture can harm.
 
-Invariant: a name never reaches a file outside the store, and nothing is decoded before its size on disk, format,
-frame count and pixel count are known to be within the limits. Every fault is an `InputError`.
+Invariant: a name never reaches a file outside the store, and nothing is decoded before its size on disk,
+format, frame count and pixel count are known to be within the limits. Every fault is an `InputError`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class ImageStore:
         self._is_zip = root.suffix.lower() == ".zip" and not root.is_dir()
         if self._is_zip:
             self._names = frozenset(
-                entry.filename for entry in self._archive().infolist() if not entry.is_dir() and _is_inside(entry.filename)
+                entry.filename
+                for entry in self._archive().infolist()
+                if not entry.is_dir() and _is_inside(entry.filename)
             )
         elif root.is_dir():
             self._names = frozenset(_names_under(root))
@@ -81,15 +83,21 @@ class ImageStore:
 
         Raises
         ------
-        InputError : there is no such picture, the name leaves the store, or the picture is damaged or too large.
+        InputError : there is no such picture, the name leaves the store, or the picture is damaged or too
+            large.
         """
         if problem := self.problem(name):
-            raise InputError(f"{problem}: '{name}'", where=str(self.root), next_step="correct the image column")
+            raise InputError(
+                f"{problem}: '{name}'", where=str(self.root), next_step="correct the image column"
+            )
         try:
             data = self._read_zip(name) if self._is_zip else self._read_file(name)
         except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, EOFError) as fault:
             raise InputError(
-                f"the picture '{name}' can't be read", where=str(self.root), why=str(fault), next_step="replace it"
+                f"the picture '{name}' can't be read",
+                where=str(self.root),
+                why=str(fault),
+                next_step="replace it",
             ) from None
         if len(data) > MAX_BYTES:
             raise _too_many_bytes(name)
@@ -114,7 +122,10 @@ class ImageStore:
                 self._zip, self._zip_pid = zipfile.ZipFile(self.root), os.getpid()
             except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as fault:
                 raise InputError(
-                    "the image archive can't be read", where=str(self.root), why=str(fault), next_step="zip it again"
+                    "the image archive can't be read",
+                    where=str(self.root),
+                    why=str(fault),
+                    next_step="zip it again",
                 ) from None
         return self._zip
 
@@ -145,10 +156,21 @@ def decode_image(data: bytes, size: tuple[int, int] | None = None, *, where: str
                 upright = ImageOps.exif_transpose(picture)
                 rgb = upright.convert("RGB")
     except UnidentifiedImageError:
-        raise _refused("it is no picture of a known format", where, f"use one of {', '.join(FORMATS)}") from None
+        raise _refused(
+            "it is no picture of a known format", where, f"use one of {', '.join(FORMATS)}"
+        ) from None
     except Image.DecompressionBombError:
         raise _too_many_pixels(where) from None
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error) as fault:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        EOFError,
+        struct.error,
+    ) as fault:
         raise _refused(f"it is damaged or cut off: {fault}", where, "replace it") from None
     except (OverflowError, ZeroDivisionError, AttributeError, zlib.error, MemoryError) as fault:
         raise _refused(f"it is damaged: {type(fault).__name__}", where, "replace it") from None
@@ -182,7 +204,13 @@ def _names_under(root: Path) -> list[str]:
 
 def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
-    return bool(name) and "\0" not in name and "\\" not in name and not path.is_absolute() and ".." not in path.parts
+    return (
+        bool(name)
+        and "\0" not in name
+        and "\\" not in name
+        and not path.is_absolute()
+        and ".." not in path.parts
+    )
 
 
 def _exists(path: Path) -> bool:

@@ -41,7 +41,9 @@ def typed(raw: RawTable, table: Table, before: datetime, book: ComplaintBook) ->
     return frame
 
 
-def _column(raw: RawTable, column: Column, before: datetime, book: ComplaintBook) -> tuple[pl.Series, pl.Series]:
+def _column(
+    raw: RawTable, column: Column, before: datetime, book: ComplaintBook
+) -> tuple[pl.Series, pl.Series]:
     cells = raw.frame[column.name]
     values, faults = convert(cells, column, raw.file, before)
     skips = column.on_bad == "skip"
@@ -62,7 +64,14 @@ def _column(raw: RawTable, column: Column, before: datetime, book: ComplaintBook
 
 
 def _note(
-    raw: RawTable, column: str, mask: pl.Series, fault: str, action: Action, book: ComplaintBook, *, show: bool = True
+    raw: RawTable,
+    column: str,
+    mask: pl.Series,
+    fault: str,
+    action: Action,
+    book: ComplaintBook,
+    *,
+    show: bool = True,
 ) -> None:
     if mask.any():
         rows = raw.rows.filter(mask).to_list()
@@ -71,7 +80,9 @@ def _note(
 
 
 def _first_of_each(frame: pl.DataFrame, column: str, file: str, book: ComplaintBook) -> pl.DataFrame:
-    return _skip(frame, ~frame[column].is_first_distinct(), column, "stands in an earlier row already", file, book)
+    return _skip(
+        frame, ~frame[column].is_first_distinct(), column, "stands in an earlier row already", file, book
+    )
 
 
 def known_items(frame: pl.DataFrame, items: pl.Series, file: str, book: ComplaintBook) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 """Read a whole site folder: `site.toml`, the three tables and the image store.
 
-Invariant: what `read_site` returns keeps every rule of `common.schema`, whatever format it came in; all that was
-skipped or cleared on the way stands in the complaints.
+Invariant: what `read_site` returns keeps every rule of `common.schema`, whatever format it came in; all that
+was skipped or cleared on the way stands in the complaints.
 
 >>> read_site(Path("runs/demo/sites/alder")).products.height  # doctest: +SKIP
 412
@@ -39,8 +39,8 @@ from common.schema import (
 class SiteData:
     """One site's data in canonical form.
 
-    `products` is sorted by item_id, `reviews` by user_id, created_at, review_id, `events` by user_id, at, item_id.
-    All columns of the schema are there; what the site lacks is null.
+    `products` is sorted by item_id, `reviews` by user_id, created_at, review_id, `events` by user_id, at,
+    item_id. All columns of the schema are there; what the site lacks is null.
     """
 
     name: str
@@ -60,12 +60,13 @@ def read_site(folder: Path, *, today: date | None = None) -> SiteData:
 
     Parameters
     ----------
-    today : the day after which instants count as the future, with a day's grace for time zones; default the clock's.
+    today : the day after which instants count as the future, with a day's grace for time zones; default the
+        clock's.
 
     Raises
     ------
-    InputError : the folder or a file can't be used as a whole, no product is usable, or `on_bad_rows = "fail"`
-        and a row is bad.
+    InputError : the folder or a file can't be used as a whole, no product is usable, or `on_bad_rows =
+        "fail"` and a row is bad.
     ConfigError : `site.toml` isn't TOML, or has an unknown key or a bad value.
     """
     info = read_site_info(folder)
@@ -119,11 +120,15 @@ def read_site_info(folder: Path) -> SiteInfo:
             next_step='add a site.toml with at least name = "my-shop"',
         ) from None
     except UnicodeDecodeError:
-        raise InputError("site.toml is not UTF-8 text", where=str(path), next_step="save it as UTF-8") from None
+        raise InputError(
+            "site.toml is not UTF-8 text", where=str(path), next_step="save it as UTF-8"
+        ) from None
     except OSError as fault:
         raise InputError("site.toml can't be read", where=str(path), why=str(fault)) from None
     except (tomllib.TOMLDecodeError, RecursionError) as fault:
-        raise ConfigError("site.toml is not TOML", where=str(path), why=str(fault), next_step="correct it") from None
+        raise ConfigError(
+            "site.toml is not TOML", where=str(path), why=str(fault), next_step="correct it"
+        ) from None
     return parse_site_info(data, where=str(path))
 
 
@@ -150,7 +155,12 @@ def _file_name(folder: Path, table: Table) -> str:
 def _judge(info: SiteInfo, complaints: tuple[Complaint, ...], products: pl.DataFrame, folder: Path) -> None:
     bad = tuple(c for c in complaints if c.action != "column ignored")
     if info.policy.on_bad_rows == "fail" and bad:
-        raise refuse(bad, f"{len(bad)} faults, and the site's policy is on_bad_rows = \"fail\"", str(folder), "correct them")
+        raise refuse(
+            bad,
+            f'{len(bad)} faults, and the site\'s policy is on_bad_rows = "fail"',
+            str(folder),
+            "correct them",
+        )
     if products.is_empty():
         step = "add products" if not bad else "correct the products"
         raise refuse(bad, "no usable product", str(folder), step)

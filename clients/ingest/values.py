@@ -1,7 +1,7 @@
 """Raw columns to typed ones, and which of their values break the contract.
 
-Invariant: the same value means the same in every file format. Text is stripped, and blank text is absent; numbers
-are finite; instants are UTC.
+Invariant: the same value means the same in every file format. Text is stripped, and blank text is absent;
+numbers are finite; instants are UTC.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def convert(raw: pl.Series, column: Column, where: str, before: datetime) -> tup
 
     Returns
     -------
-    The typed column, null where the value is absent or can't be parsed, and the faults: a mask of rows and its
-    description each. A value out of range keeps its parsed form; the caller clears it.
+    The typed column, null where the value is absent or can't be parsed, and the faults: a mask of rows and
+    its description each. A value out of range keeps its parsed form; the caller clears it.
 
     Raises
     ------
@@ -105,16 +105,20 @@ def _parse_instants(text: pl.Series) -> pl.Series:
         .then(text + "T00:00:00Z")
         .otherwise(text.str.replace(r"^(\d{4}-\d{2}-\d{2})[ t]", "${1}T"))
     )
-    return pl.select(
-        whole.str.replace(r"(T\d{2}:\d{2})($|Z|[+-])", "${1}:00${2}")
-        .str.replace(r"(T[\d:.]+)$", "${1}Z")
-        .str.replace(r"[zZ]$", "+00:00")
-        .alias("text")
-    ).select(
-        pl.when(pl.col("text").str.contains(_INSTANT))
-        .then(pl.col("text"))
-        .str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us", time_zone="UTC", strict=False)
-    ).to_series()
+    return (
+        pl.select(
+            whole.str.replace(r"(T\d{2}:\d{2})($|Z|[+-])", "${1}:00${2}")
+            .str.replace(r"(T[\d:.]+)$", "${1}Z")
+            .str.replace(r"[zZ]$", "+00:00")
+            .alias("text")
+        )
+        .select(
+            pl.when(pl.col("text").str.contains(_INSTANT))
+            .then(pl.col("text"))
+            .str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us", time_zone="UTC", strict=False)
+        )
+        .to_series()
+    )
 
 
 def _blank_to_null(text: pl.Series) -> pl.Series:
