@@ -27,7 +27,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 
 
 class ImageStore:
-    """Pictures of one site, in a folder or a .zip file, read on demand. Safe for threads and forked processes.
+    """Pictures of one site in a folder or a .zip file, read on demand. Safe for threads and forks.
 
     Raises
     ------
@@ -39,7 +39,7 @@ class ImageStore:
         self._lock = threading.Lock()
         self._zip: zipfile.ZipFile | None = None
         self._zip_pid = 0
-        self._is_zip = root.suffix.lower() == ".zip" and not root.is_dir()
+        self._is_zip = root.suffix.lower() == ".zip" and root.is_file()
         if self._is_zip:
             self._names = frozenset(
                 entry.filename

@@ -211,7 +211,7 @@ def _write_site(root: Path, site: SiteTables) -> SiteRef:
 def _canonical(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
     columns = [column for column in table.columns if column.name in frame.columns]
     return frame.select(pl.col(c.name).cast(c.dtype) for c in columns).sort(
-        [name for name in table.sort_by if name in frame.columns], nulls_last=True
+        [name for name in table.sort_by if name in frame.columns], nulls_last=True, maintain_order=True
     )
 
 

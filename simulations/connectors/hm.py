@@ -9,7 +9,7 @@ Reads two layouts of the public competition "H&M Personalized Fashion Recommenda
 A site is a value of any column of the articles. Its products, and so its candidates, are the articles that it
 sold in the window at least once, the test day included: the file doesn't say what else was on the shelf. Days
 carry no hour, so all purchases of a day stand at its midnight; the same article bought several times by one
-customer on one day is one event with a quantity. Prices stay on the competition's scale.
+customer on one day is one event with a quantity and the lowest price. Prices stay on the competition's scale.
 
 Invariant: no purchase after the test day reaches a site folder.
 """
@@ -119,18 +119,14 @@ def _sites(files: HmFiles, column: str, options: HmOptions) -> Iterator[SiteTabl
     ).drop_nulls("site")
     pictures = ImageStore(files.images).names() if files.images else frozenset()
     taken: list[str] = []
+    flat = files.images is None or files.images.suffix == ".zip"
     for title in sorted(sold["site"].cast(pl.String).unique().to_list()):
-        events = sample_users(
-            _events(sold.filter(pl.col("site").cast(pl.String) == title)),
-            options.users_per_site,
-            options.seed,
-        )
-        if events["user_id"].n_unique() < options.min_users:
+        everyone = _events(sold.filter(pl.col("site").cast(pl.String) == title))
+        if everyone["user_id"].n_unique() < options.min_users:
             continue
         taken.append(slug(title, taken))
-        products = _products(
-            articles, events, pictures, flat=files.images is None or files.images.suffix == ".zip"
-        )
+        products = _products(articles, everyone, pictures, flat=flat)
+        events = sample_users(everyone, options.users_per_site, options.seed)
         yield SiteTables(taken[-1], title, products, events, images=files.images, split=split)
 
 
@@ -148,7 +144,8 @@ def _window(purchases: pl.LazyFrame, options: HmOptions) -> tuple[pl.DataFrame, 
     rows = (
         purchases.filter(pl.col("t_dat").is_between(first, test_day))
         .group_by("t_dat", "customer_id", "article_id")
-        .agg(pl.len().alias("quantity"), pl.col("price").cast(pl.Float64).mean())
+        # The lowest price, since a mean would depend on the order in which threads add.
+        .agg(pl.len().alias("quantity"), pl.col("price").cast(pl.Float64).min())
         .collect(engine="streaming")
     )
     if rows.is_empty():
