@@ -1,0 +1,72 @@
+"""The command `hansa`: puts the commands together and decides how they end.
+
+Invariant: no command ends in a traceback. Whatever goes wrong becomes one explained failure with an exit code, on the
+standard error for people and as the one JSON document for programs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+
+import typer
+
+from simulations.commands import answer, bench, doctor, init, inspect, simulate
+from simulations.commands.failures import explain, tell
+from simulations.commands.output import Output, only_document, wants_json
+
+HELP = """
+Example: `hansa simulate --data bazaar --run runs/demo` trains a league here and writes runs/demo/report.html.
+
+Merchants train one recommender and one behaviour predictor together; their reviews, pictures and logs stay at home.
+"""
+
+app = typer.Typer(
+    name="hansa", help=HELP, add_completion=False, rich_markup_mode="markdown",
+    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+
+_COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
+    ("Train", "simulate", simulate.simulate, "Train a league on this machine, from data to report."),
+    ("Train", "resume", simulate.resume, "Go on with a run that was stopped."),
+    ("Look", "status", inspect.status, "How far a run has come."),
+    ("Look", "evaluate", inspect.evaluate, "Measure the released model again."),
+    ("Look", "report", inspect.report, "Write the HTML report anew."),
+    ("Use", "recommend", answer.recommend, "Rank a site's catalogue for one user."),
+    ("Use", "predict", answer.predict, "How probable a purchase is, and what comes next."),
+    ("Set up", "init", init.init, "Write a settings file to start from."),
+    ("Set up", "doctor", doctor.doctor, "Look whether this machine has what is needed."),
+    ("Measure", "bench", bench.bench, "Run a benchmark."),
+)
+for _panel, _name, _function, _short in _COMMANDS:
+    app.command(_name, rich_help_panel=_panel, short_help=_short)(_function)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    with only_document() if wants_json(given) else nullcontext() as write:
+        output = Output()
+        code, failure = _call(given, output)
+        if failure is not None and write is None:
+            tell(failure)
+        elif write is not None and (failure is not None or output.ready):
+            write(failure if failure is not None else output.document)
+    return code
+
+
+def _call(arguments: list[str], output: Output) -> tuple[int, dict[str, str | int] | None]:
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(arguments or ["--help"], prog_name="hansa", standalone_mode=False, obj=output)
+    except BrokenPipeError:
+        return 0, None
+    except (Exception, KeyboardInterrupt) as fault:  # noqa: BLE001 - the one place where every failure is explained
+        failure = explain(fault)
+        return int(failure["exit_code"]), failure
+    return (code if isinstance(code, int) else 0), None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

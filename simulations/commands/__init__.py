@@ -1,0 +1,1 @@
+"""The commands of `hansa`, a small file per group."""

@@ -1,0 +1,76 @@
+"""`hansa recommend` and `hansa predict`: ask a finished run about one user, known or never seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.errors import ConfigError
+from simulations.commands.output import Format, FormatOption, output_of, table
+
+RunArgument = Annotated[Path, typer.Argument(help="The run folder.")]
+SiteOption = Annotated[str, typer.Option(help="The site whose catalogue and users are meant.")]
+UserOption = Annotated[str, typer.Option(help="A user of the site.")]
+HistoryOption = Annotated[str, typer.Option(help="Items of a user never seen, oldest first: id1,id2,...")]
+
+
+def recommend(
+    context: typer.Context,
+    run: RunArgument,
+    site: SiteOption,
+    user: UserOption = "",
+    history: HistoryOption = "",
+    count: Annotated[int, typer.Option("-k", "--count", min=1, max=1000, help="How many items.")] = 10,
+    form: FormatOption = Format.text,
+) -> None:
+    """Example: `hansa recommend runs/demo --site SITE --history item1,item2 -k 10`
+
+    Ranks the site's catalogue for one of its users, or for a history of items that no training ever saw.
+    """
+    items = _who(user, history)
+    from simulations.serve import recommend as ask
+
+    found = ask(run, site, user or None, items, count)
+    rows = [(each.rank, each.item_id, each.title, each.score, each.why) for each in found]
+    document = {"site": site, "user": user or None, "history": items, "recommendations": found}
+    output_of(context).result(
+        form, document, lambda screen: screen.print(table(("#", "item", "title", "score", "why"), rows))
+    )
+
+
+def predict(
+    context: typer.Context,
+    run: RunArgument,
+    site: SiteOption,
+    user: UserOption = "",
+    history: HistoryOption = "",
+    form: FormatOption = Format.text,
+) -> None:
+    """Example: `hansa predict runs/demo --site SITE --user USER`
+
+    Says how probable a purchase is in the user's next session, and what the user will probably do next.
+    """
+    items = _who(user, history)
+    from simulations.serve import predict as ask
+
+    found = ask(run, site, user or None, items)
+    rows = [
+        ("purchase intent", found.purchase_intent),
+        ("next event", found.next_event),
+        ("its probability", found.next_event_probability),
+    ]
+    output_of(context).result(
+        form, {"site": site, "prediction": found}, lambda screen: screen.print(table(("what", "value"), rows))
+    )
+
+
+def _who(user: str, history: str) -> list[str]:
+    items = [item.strip() for item in history.split(",") if item.strip()]
+    if bool(user) == bool(items):
+        raise ConfigError(
+            "say whom to answer for", where="--user, --history",
+            why="exactly one of the two is needed", next_step="give --user ID or --history item1,item2",
+        )  # fmt: skip
+    return items

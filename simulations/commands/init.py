@@ -1,0 +1,52 @@
+"""`hansa init`: write a settings file to start from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel
+
+from common.config import LeagueConfig
+from common.errors import ConfigError
+from simulations.commands.output import Format, FormatOption, output_of, plain
+
+
+def init(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="The settings file to write.")] = Path("league.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    form: FormatOption = Format.text,
+) -> None:
+    """Example: `hansa init league.toml`
+
+    Writes all settings with their defaults. Change what you like and run `hansa simulate --config league.toml`.
+    """
+    if file.exists() and not force:
+        raise ConfigError(
+            "the file exists", where=str(file), next_step="choose another name, or give --force"
+        )
+    try:
+        file.write_text(example(file.name), encoding="utf-8")
+    except OSError as fault:
+        raise ConfigError("the file can't be written", where=str(file), why=str(fault.strerror)) from None
+    output_of(context).result(
+        form, {"file": file}, lambda screen: screen.print(f"Wrote {plain(file)}", markup=False)
+    )
+
+
+def example(name: str) -> str:
+    """All settings with their defaults as TOML, headed by the command that runs them."""
+    config = LeagueConfig()
+    tables = {key: value for key, value in config if isinstance(value, BaseModel)}
+    lines = [f"# hansa simulate --config {name} --run runs/mine", ""]
+    lines += [_line(key, value) for key, value in config if key not in tables]
+    for heading, section in tables.items():
+        lines += ["", f"[{heading}]", *(_line(key, value) for key, value in section)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(key: str, value: object) -> str:
+    return f"{key} = {json.dumps(value, ensure_ascii=False)}"

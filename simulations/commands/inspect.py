@@ -1,0 +1,103 @@
+"""`hansa status`, `hansa evaluate`, `hansa report`: look at a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from common.errors import RunError
+from common.run_folder import RunFolder, read_lines
+from simulations.commands.output import Format, FormatOption, output_of, plain, table
+
+RunArgument = Annotated[Path, typer.Argument(help="The run folder.")]
+
+
+def status(context: typer.Context, run: RunArgument, form: FormatOption = Format.text) -> None:
+    """Example: `hansa status runs/demo`
+
+    Says how far a run has come, what its last round gave, and what to do next. Changes nothing.
+    """
+    found = read_status(run)
+    output_of(context).result(form, found, lambda screen: _show_status(screen, found))
+
+
+def evaluate(context: typer.Context, run: RunArgument, form: FormatOption = Format.text) -> None:
+    """Example: `hansa evaluate runs/demo`
+
+    Measures the released model again on the sites' own data, by full ranking.
+    """
+    from simulations.commands.simulate import show_comparison
+    from simulations.serve import evaluate as measure
+
+    metrics = measure(run)
+    output_of(context).result(form, metrics, lambda screen: show_comparison(screen, metrics))
+
+
+def report(context: typer.Context, run: RunArgument, form: FormatOption = Format.text) -> None:
+    """Example: `hansa report runs/demo`
+
+    Writes report.html anew from what lies in the run folder: one file that opens offline.
+    """
+    from simulations.report import report_run
+
+    written = report_run(run)
+    output_of(context).result(
+        form, {"report": written}, lambda screen: screen.print(f"Report: {plain(written)}", markup=False)
+    )
+
+
+def read_status(run: Path) -> dict[str, Any]:
+    """How far a run has come, from its files alone.
+
+    Raises
+    ------
+    RunError : there is no run in the folder, or its first files are damaged.
+    """
+    folder = RunFolder(run)
+    if not folder.config_file.exists():
+        raise RunError(
+            "there is no run here", where=str(run), why="config.json is missing",
+            next_step="start one with hansa simulate --run FOLDER",
+        )  # fmt: skip
+    config, sites, rounds = folder.config(), folder.sites(), read_lines(folder.rounds_file)
+    last = rounds[-1] if rounds else {}
+    trained = {row.get("round") for row in rounds}
+    finished = (run / "metrics.json").exists()
+    return {
+        "run": str(run),
+        "phase": "finished"
+        if finished
+        else "evaluating"
+        if len(trained) >= config.rounds.count
+        else "training",
+        "rounds_done": len(trained),
+        "rounds": config.rounds.count,
+        "sites": [site.name for site in sites if not site.held_out],
+        "held_out": [site.name for site in sites if site.held_out],
+        "last_loss": last.get("loss"),
+        "last_cohort": last.get("cohort"),
+        "quarantined": sorted({name for row in rounds for name in row.get("quarantined") or ()}),
+        "seconds": sum(float(row.get("seconds") or 0) for row in rounds),
+        "checkpoints": sorted(file.name for file in folder.state.glob("round-*.safetensors")),
+        "report": str(run / "report.html") if (run / "report.html").exists() else None,
+        "config_digest": config.digest(),
+        "next_step": f"hansa report {run}" if finished else f"hansa resume {run}",
+    }
+
+
+def _show_status(screen: Console, found: dict[str, Any]) -> None:
+    rows = [
+        ("phase", found["phase"]),
+        ("rounds", f"{found['rounds_done']} of {found['rounds']}"),
+        ("sites", ", ".join(found["sites"])),
+        ("left out of training", ", ".join(found["held_out"]) or "none"),
+        ("last loss", found["last_loss"]),
+        ("quarantined", ", ".join(found["quarantined"]) or "none"),
+        ("time in rounds", f"{found['seconds']:.1f} s"),
+        ("report", found["report"]),
+        ("next", found["next_step"]),
+    ]
+    screen.print(table((found["run"], ""), rows))

@@ -1,0 +1,126 @@
+"""`hansa simulate` and `hansa resume`: train a league on this machine, from data to report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from common.errors import ConfigError
+from simulations.commands.output import Format, FormatOption, note, output_of, plain, table
+from simulations.options import DataSource, Encoders, Engine, Preset, SimulateOptions, parse_set
+from simulations.results import Metrics, RunSummary
+
+METHODS = (
+    "popularity", "item_knn", "no_training", "local", "federated", "fine_tuned", "centralised", "final",
+)  # fmt: skip
+SHOWN_METRICS = ("ndcg@20", "recall@20", "auc", "log_loss")
+
+
+def simulate(
+    context: typer.Context,
+    data: Annotated[_Data, typer.Option(help="Where the sites come from; bazaar needs no data.")] = "bazaar",
+    path: Annotated[Path | None, typer.Option(help="Folder of the data.")] = None,
+    sites_by: Annotated[str, typer.Option(help="Column that parts the data into sites.")] = "",
+    run: Annotated[Path, typer.Option(help="The run folder to write.")] = Path("runs/latest"),
+    engine: Annotated[
+        _Engine, typer.Option(help="This process, a process pool, or Flower on Ray.")
+    ] = "local",
+    workers: Annotated[int, typer.Option(min=0, help="Processes of the pool; 0 is one per core.")] = 0,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of training.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same model.")] = None,
+    encoders: Annotated[Encoders | None, typer.Option(help="Ready-made encoders, or trained here.")] = None,
+    preset: Annotated[Preset | None, typer.Option(help="Size of the bazaar's merchants.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings file; `hansa init` writes one.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting; repeatable.")
+    ] = None,
+    test_day: Annotated[str, typer.Option(help="Day to test on, e.g. 2020-09-21.")] = "",
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="Also measure each modality left out.")
+    ] = False,
+    no_compare: Annotated[bool, typer.Option("--no-compare", help="Federation only, no comparison.")] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.html.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, train nothing.")] = False,
+    form: FormatOption = Format.text,
+) -> None:
+    """Example: `hansa simulate --data hm --path ../data/hm --sites-by index_name --run runs/hm`
+
+    Trains a league on this machine and writes what it learned, and what joining was worth, into the run folder.
+    Knobs of the data source are set with `--set data.KEY=VALUE`, e.g. `--set data.users_per_site=100`.
+    """
+    overrides, data_overrides = parse_set(set_ or [])
+    options = SimulateOptions(
+        run=run, data=data, path=path, sites_by=sites_by,
+        engine=engine, workers=workers, rounds=rounds, seed=seed,
+        encoders=encoders,
+        preset=preset,
+        config=config, overrides=overrides, data_overrides=data_overrides, test_day=test_day,
+        ablation=ablation, compare=not no_compare, report=not no_report, dry_run=dry_run, quiet=form is Format.json,
+    )  # fmt: skip
+    _check(options)
+    from simulations.run import (
+        simulate as run_league,
+    )  # torch and Flower take seconds; `--help` doesn't wait for them
+
+    summary = run_league(options)
+    output_of(context).result(form, summary, lambda screen: show_summary(screen, summary))
+
+
+def resume(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    form: FormatOption = Format.text,
+) -> None:
+    """Example: `hansa resume runs/demo`
+
+    Goes on with a run that was stopped, at the round where it was stopped. The result equals the uninterrupted one.
+    """
+    from simulations.run import resume as resume_league
+
+    summary = resume_league(run)
+    output_of(context).result(form, summary, lambda screen: show_summary(screen, summary))
+
+
+def show_summary(screen: Console, summary: RunSummary) -> None:
+    """Print what a run gave: its plan for a dry run, else the comparison and where the results lie."""
+    if summary.plan:
+        screen.print(table(("what", "value"), list(summary.plan.items()), title="Plan (nothing was trained)"))
+        return
+    show_comparison(screen, summary.metrics)
+    joined = [row for row in summary.worth if row.get("verdict") == "paid"]
+    if summary.worth:
+        screen.print(f"Joining paid for {len(joined)} of {len(summary.worth)} sites.")
+    screen.print(f"{summary.rounds} rounds, {len(summary.sites)} sites, {summary.seconds:.1f} s.")
+    screen.print(f"Results: {plain(summary.run)}", markup=False)
+    if summary.report:
+        screen.print(f"Report:  {plain(summary.report)}", markup=False)
+
+
+def show_comparison(screen: Console, metrics: Metrics) -> None:
+    """Print the table of methods: the mean over sites, and the worst site in NDCG@20."""
+    methods = [name for name in METHODS if name in metrics] + sorted(set(metrics) - set(METHODS))
+    if not methods:
+        return
+    rows = []
+    for name in methods:
+        means = [metrics[name].get(metric, {}).get("macro") for metric in SHOWN_METRICS]
+        rows.append((name, *means, metrics[name].get("ndcg@20", {}).get("worst")))
+    screen.print(table(("method", *SHOWN_METRICS, "worst ndcg@20"), rows, title="Mean over sites"))
+
+
+def _check(options: SimulateOptions) -> None:
+    if options.data in ("hm", "folders") and options.path is None:
+        raise ConfigError(
+            f"--data {options.data} needs a folder", where="--path", next_step="give --path FOLDER"
+        )
+    if options.data == "bazaar" and options.path is not None:
+        raise ConfigError(
+            "the bazaar takes no folder", where="--path", next_step="leave --path out, or choose --data"
+        )
+    if options.data != "bazaar" and options.preset is not None:
+        raise ConfigError("only the bazaar has presets", where="--preset", next_step="leave --preset out")
+    if options.workers and options.engine != "pool":
+        note(f"--workers has no effect with --engine {options.engine}.")
