@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _call(arguments: list[str], output: Output) -> tuple[int, dict[str, str | int] | None]:
-    command = typer.main.get_command(app)
     try:
+        command = typer.main.get_command(app)
         code = command.main(arguments or ["--help"], prog_name="hansa", standalone_mode=False, obj=output)
     except BrokenPipeError:
         return 0, None

@@ -21,13 +21,13 @@ SHOWN_METRICS = ("ndcg@20", "recall@20", "auc", "log_loss")
 
 def simulate(
     context: typer.Context,
-    data: Annotated[_Data, typer.Option(help="Where the sites come from; bazaar needs no data.")] = "bazaar",
+    data: Annotated[
+        DataSource, typer.Option(help="Where the sites come from; bazaar needs no data.")
+    ] = "bazaar",
     path: Annotated[Path | None, typer.Option(help="Folder of the data.")] = None,
     sites_by: Annotated[str, typer.Option(help="Column that parts the data into sites.")] = "",
     run: Annotated[Path, typer.Option(help="The run folder to write.")] = Path("runs/latest"),
-    engine: Annotated[
-        _Engine, typer.Option(help="This process, a process pool, or Flower on Ray.")
-    ] = "local",
+    engine: Annotated[Engine, typer.Option(help="This process, a process pool, or Flower on Ray.")] = "local",
     workers: Annotated[int, typer.Option(min=0, help="Processes of the pool; 0 is one per core.")] = 0,
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of training.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same model.")] = None,
@@ -53,17 +53,14 @@ def simulate(
     """
     overrides, data_overrides = parse_set(set_ or [])
     options = SimulateOptions(
-        run=run, data=data, path=path, sites_by=sites_by,
-        engine=engine, workers=workers, rounds=rounds, seed=seed,
-        encoders=encoders,
-        preset=preset,
-        config=config, overrides=overrides, data_overrides=data_overrides, test_day=test_day,
-        ablation=ablation, compare=not no_compare, report=not no_report, dry_run=dry_run, quiet=form is Format.json,
+        run=run, data=data, path=path, sites_by=sites_by, engine=engine, workers=workers, rounds=rounds, seed=seed,
+        encoders=encoders, preset=preset, config=config, overrides=overrides, data_overrides=data_overrides,
+        test_day=test_day, ablation=ablation, compare=not no_compare, report=not no_report, dry_run=dry_run,
+        quiet=form is Format.json,
     )  # fmt: skip
     _check(options)
-    from simulations.run import (
-        simulate as run_league,
-    )  # torch and Flower take seconds; `--help` doesn't wait for them
+    # Imported here: torch and Flower take seconds, and `--help` doesn't wait for them.
+    from simulations.run import simulate as run_league
 
     summary = run_league(options)
     output_of(context).result(form, summary, lambda screen: show_summary(screen, summary))
