@@ -19,15 +19,21 @@ from simulations.bazaar.world import CATEGORIES, Floats, Ints, SiteTruth, stream
 
 DAY_S = 86_400
 # Relative traffic by hour of day (a lunch and an evening peak) and by weekday from Monday.
-_HOURS: Floats = np.array([2, 1, 1, 1, 1, 1, 2, 4, 5, 6, 6, 7, 9, 8, 6, 6, 6, 7, 9, 11, 13, 12, 9, 5], dtype=float)
+_HOURS: Floats = np.array(
+    [2, 1, 1, 1, 1, 1, 2, 4, 5, 6, 6, 7, 9, 8, 6, 6, 6, 7, 9, 11, 13, 12, 9, 5], dtype=float
+)
 _WEEKDAYS: Floats = np.array([0.9, 0.85, 0.85, 0.9, 1.1, 1.3, 1.25])
-_TASTE, _POPULARITY, _FOCUS = 1.5, 1.0, 1.0
+_TASTE, _POPULARITY, _FOCUS = 2.0, 0.9, 0.8
+# A thing already bought tempts much less: about one purchase in ten is a repeat, as at H&M.
+_OWNED = 2.0
+# New arrivals stand in the shop window; the boost in log weight halves about every week.
+_NOVELTY, _NOVELTY_DAYS = 1.2, 10.0
 _MOST_VIEWS = 20
 
 
 @dataclass
 class EventLog:
-    """Columns of the events table while they grow; `at` in seconds since the first day. Item −1 means none (a search)."""
+    """Columns of the events table while they grow; `at` in seconds since the first day, item −1 for a search."""
 
     user: list[int] = field(default_factory=list)
     item: list[int] = field(default_factory=list)
@@ -37,7 +43,16 @@ class EventLog:
     query: list[str | None] = field(default_factory=list)
     quantity: list[int] = field(default_factory=list)
 
-    def add(self, user: int, item: int, event: str, at: int, session: int, query: str | None = None, quantity: int = 1) -> None:
+    def add(
+        self,
+        user: int,
+        item: int,
+        event: str,
+        at: int,
+        session: int,
+        query: str | None = None,
+        quantity: int = 1,
+    ) -> None:
         """Append one event."""
         self.user.append(user)
         self.item.append(item)
@@ -65,7 +80,11 @@ def shop(config: BazaarConfig, truth: SiteTruth, words: list[tuple[str, ...]]) -
     log = EventLog()
     session = 0
     for user in range(len(truth.users)):
-        likes = _TASTE * truth.affinity[user] + _POPULARITY * truth.popularity - truth.thrift[user] * truth.log_price
+        likes = (
+            _TASTE * truth.affinity[user]
+            + _POPULARITY * truth.popularity
+            - truth.thrift[user] * truth.log_price
+        )
         visit = _Visit(rng, log, user, truth, likes, same_kind, words)
         for start in _session_starts(rng, config.days, float(truth.joined[user]), float(truth.pace[user])):
             visit.run(start, session)
@@ -80,7 +99,9 @@ def rate(config: BazaarConfig, truth: SiteTruth, log: EventLog) -> list[Rating]:
     for user, item, event, at in zip(log.user, log.item, log.event, log.at, strict=True):
         if event != "purchase" or rng.random() > 0.4:
             continue
-        feeling = 3.1 + 0.45 * truth.affinity[user, item] + 0.7 * truth.quality[item] + 0.6 * rng.standard_normal()
+        feeling = (
+            3.1 + 0.45 * truth.affinity[user, item] + 0.7 * truth.quality[item] + 0.6 * rng.standard_normal()
+        )
         when = at + int(DAY_S * rng.uniform(1, 9))
         if when < config.days * DAY_S:
             ratings.append(Rating(user, item, int(np.clip(round(float(feeling)), 1, 5)), when))
@@ -112,7 +133,7 @@ class _Visit:
         words: list[tuple[str, ...]],
     ) -> None:
         self._rng, self._log, self._user, self._truth = rng, log, user, truth
-        self._likes, self._same_kind, self._words = likes, same_kind, words
+        self._likes, self._same_kind, self._words = likes.copy(), same_kind, words
         self._ready = float(rng.standard_normal())
         self._cart: list[int] = []
         self._seen: dict[int, int] = {}
@@ -138,22 +159,30 @@ class _Visit:
         for item in items.tolist():
             self._look(item)
             # Seeing a thing again is a sign of wanting it.
-            pull = 0.9 * self._ready + 0.6 * float(self._truth.affinity[self._user, item]) + 0.5 * (self._seen[item] - 1)
-            if rng.random() < _chance(-2.1 + pull):
+            pull = (
+                0.9 * self._ready
+                + 0.6 * float(self._truth.affinity[self._user, item])
+                + 0.5 * (self._seen[item] - 1)
+            )
+            if rng.random() < _chance(-3.45 + pull):
                 self._record(item, "cart")
                 self._decide(item, bias=0.0)
 
     def _browse(self, listed_before: float) -> Ints:
         """What is looked at: one thing leads, then things like it, by taste and popularity (Gumbel top-k)."""
         rng = self._rng
-        score = np.where(self._truth.listed <= listed_before, self._likes, -np.inf)
+        age = listed_before - self._truth.listed
+        fresh = _NOVELTY * np.exp(-np.maximum(age, 0.0) / _NOVELTY_DAYS)
+        score = np.where(age >= 0, self._likes + fresh, -np.inf)
         score = score + rng.gumbel(size=len(score))
         lead = int(np.argmax(score))
         if not np.isfinite(score[lead]):
             return np.empty(0, dtype=np.int64)
         score = score + _FOCUS * self._same_kind[self._truth.category[lead]]
         score[lead] = np.inf
-        count = min(1 + int(rng.poisson(np.exp(1.05 + 0.3 * self._ready))), _MOST_VIEWS, int((score > -np.inf).sum()))
+        count = min(
+            1 + int(rng.poisson(np.exp(1.05 + 0.3 * self._ready))), _MOST_VIEWS, int((score > -np.inf).sum())
+        )
         best = np.argpartition(-score, count - 1)[:count]
         return best[np.argsort(-score[best], kind="stable")]
 
@@ -168,6 +197,7 @@ class _Visit:
         wish = bias - 0.3 + 0.8 * self._ready + 0.4 * float(self._truth.affinity[self._user, item])
         if self._rng.random() < _chance(wish):
             self._record(item, "purchase", quantity=1 + int(self._rng.random() < 0.08))
+            self._likes[item] -= _OWNED
         elif len(self._cart) < 5:
             self._cart.append(item)
 

@@ -26,14 +26,29 @@ from simulations.bazaar.world import SiteTruth, draw_site, stream
 
 FIRST_DAY = datetime(2026, 3, 2, tzinfo=UTC)
 _FORMATS = (
-    ("parquet", "parquet", "parquet"), ("csv", "jsonl", "csv"), ("jsonl", "csv", "parquet"), ("csv", "parquet", "jsonl"),
-)  # fmt: skip
+    ("parquet", "parquet", "parquet"),
+    ("csv", "jsonl", "csv"),
+    ("jsonl", "csv", "parquet"),
+    ("csv", "parquet", "jsonl"),
+)
 _PLACES = {
-    "en": (("lubeck", "Lübeck House", "Baltic"), ("bergen", "Bergen Wharf", "Nordic"), ("bruges", "Bruges Market", "Flanders"),
-           ("london", "London Steelyard", "British Isles"), ("riga", "Riga Stores", "Baltic"), ("visby", "Visby Traders", "Gotland")),
-    "zh": (("hangzhou", "杭州云集", "华东"), ("chengdu", "成都锦里", "西南"), ("guangzhou", "广州南市", "华南"),
-           ("beijing", "北京前门", "华北"), ("xian", "西安西市", "西北"), ("wuhan", "武汉江汉", "华中")),
-}  # fmt: skip
+    "en": (
+        ("lubeck", "Lübeck House", "Baltic"),
+        ("bergen", "Bergen Wharf", "Nordic"),
+        ("bruges", "Bruges Market", "Flanders"),
+        ("london", "London Steelyard", "British Isles"),
+        ("riga", "Riga Stores", "Baltic"),
+        ("visby", "Visby Traders", "Gotland"),
+    ),
+    "zh": (
+        ("hangzhou", "杭州云集", "华东"),
+        ("chengdu", "成都锦里", "西南"),
+        ("guangzhou", "广州南市", "华南"),
+        ("beijing", "北京前门", "华北"),
+        ("xian", "西安西市", "西北"),
+        ("wuhan", "武汉江汉", "华中"),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -99,13 +114,19 @@ def write_league(out: Path, config: BazaarConfig) -> list[Path]:
     folders = [_write_site(out / merchant.name, config, merchant) for merchant in league]
     described = [
         {
-            "name": m.name, "title": m.title, "folder": m.name, "language": m.language, "region": m.region,
+            "name": m.name,
+            "title": m.title,
+            "folder": m.name,
+            "language": m.language,
+            "region": m.region,
             "held_out": m.held_out,
         }
         for m in league
-    ]  # fmt: skip
+    ]
     (out / "bazaar.json").write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    (out / "league.json").write_text(json.dumps(described, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    (out / "league.json").write_text(
+        json.dumps(described, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
+    )
     return folders
 
 
@@ -140,7 +161,9 @@ def _write_site(folder: Path, config: BazaarConfig, merchant: Merchant) -> Path:
     _write_table(products, folder / f"products.{formats[0]}")
     _write_table(_events(merchant, log, products), folder / f"events.{formats[1]}")
     if merchant.has("reviews"):
-        _write_table(_reviews(config, merchant, truth, rate(config, truth, log)), folder / f"reviews.{formats[2]}")
+        _write_table(
+            _reviews(config, merchant, truth, rate(config, truth, log)), folder / f"reviews.{formats[2]}"
+        )
     (folder / "site.toml").write_text(_site_toml(config, merchant), encoding="utf-8")
     return folder
 
@@ -188,7 +211,10 @@ def _events(merchant: Merchant, log: EventLog, products: pl.DataFrame) -> pl.Dat
             "query": pl.Series(log.query, dtype=pl.String),
             "quantity": pl.Series(log.quantity, dtype=pl.Int64),
             "price": pl.Series(
-                [prices[i] if event == "purchase" else None for i, event in zip(log.item, log.event, strict=True)],
+                [
+                    prices[i] if event == "purchase" else None
+                    for i, event in zip(log.item, log.event, strict=True)
+                ],
                 dtype=pl.Float64,
             ),
         }
@@ -197,13 +223,20 @@ def _events(merchant: Merchant, log: EventLog, products: pl.DataFrame) -> pl.Dat
     return table.sort("at", "user_id", maintain_order=True)
 
 
-def _reviews(config: BazaarConfig, merchant: Merchant, truth: SiteTruth, ratings: list[Rating]) -> pl.DataFrame:
+def _reviews(
+    config: BazaarConfig, merchant: Merchant, truth: SiteTruth, ratings: list[Rating]
+) -> pl.DataFrame:
     rng = stream(config, merchant.number, 5)
     rows = [
-        (_user_id(merchant, r.user), _item_id(r.item), float(r.value), float(r.at),
-         write_review(rng, merchant.language, int(truth.category[r.item]), r.value, config.review_signal))
+        (
+            _user_id(merchant, r.user),
+            _item_id(r.item),
+            float(r.value),
+            float(r.at),
+            write_review(rng, merchant.language, int(truth.category[r.item]), r.value, config.review_signal),
+        )
         for r in ratings
-    ]  # fmt: skip
+    ]
     fakes = round(len(rows) * config.fake_reviews / (1.0 - config.fake_reviews))
     for fake in range(fakes):
         # Bursts of about eight on one item within one day.
@@ -231,7 +264,9 @@ def _write_table(table: pl.DataFrame, path: Path) -> None:
         table.write_parquet(path, compression="zstd", statistics=False)
         return
     written = table.with_columns(
-        pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%SZ") for name, kind in table.schema.items() if kind == pl.Datetime
+        pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+        for name, kind in table.schema.items()
+        if kind == pl.Datetime
     )
     if path.suffix == ".csv":
         written.write_csv(path)
@@ -243,7 +278,8 @@ def _site_toml(config: BazaarConfig, merchant: Merchant) -> str:
     validation, test = (FIRST_DAY + timedelta(days=round(config.days * share)) for share in (0.65, 0.8))
     until = FIRST_DAY + timedelta(days=config.days + 1)
     flags = "\n".join(
-        f"{modality} = {str(merchant.has(modality)).lower()}" for modality in ("text", "image", "reviews", "events")
+        f"{modality} = {str(merchant.has(modality)).lower()}"
+        for modality in ("text", "image", "reviews", "events")
     )
     images = '[images]\npath = "images"\n\n' if merchant.has("image") else ""
     return (

@@ -24,12 +24,24 @@ Pixels = npt.NDArray[np.uint8]
 # Per category: width, height, waist (narrowing at the middle), taper (top narrower than bottom), hole, handle.
 _OUTLINES: Floats = np.array(
     [
-        [0.30, 0.85, 0.1, 0.0, 0, 0], [0.65, 0.80, 0.1, 0.2, 0, 0], [0.75, 0.60, 0.1, -0.1, 0, 0], [0.60, 0.80, 0.3, 0.6, 0, 0],
-        [0.85, 0.35, 0.0, 0.5, 0, 0], [0.70, 0.50, 0.0, 0.2, 0, 2], [0.80, 0.40, 0.0, 0.6, 0, 0], [0.50, 0.55, 0.0, -0.1, 0, 1],
-        [0.45, 0.85, 0.6, 0.1, 0, 0], [0.60, 0.80, 0.8, 0.5, 0, 0], [0.70, 0.65, -0.1, 0.0, 0, 0], [0.90, 0.70, 0.0, 0.0, 0, 0],
-        [0.55, 0.80, 0.4, 0.1, 1, 0], [0.32, 0.80, 0.1, 0.4, 0, 0], [0.60, 0.75, 0.0, 0.0, 0, 0], [0.50, 0.50, 0.0, 0.0, 1, 2],
+        [0.30, 0.85, 0.1, 0.0, 0, 0],
+        [0.65, 0.80, 0.1, 0.2, 0, 0],
+        [0.75, 0.60, 0.1, -0.1, 0, 0],
+        [0.60, 0.80, 0.3, 0.6, 0, 0],
+        [0.85, 0.35, 0.0, 0.5, 0, 0],
+        [0.70, 0.50, 0.0, 0.2, 0, 2],
+        [0.80, 0.40, 0.0, 0.6, 0, 0],
+        [0.50, 0.55, 0.0, -0.1, 0, 1],
+        [0.45, 0.85, 0.6, 0.1, 0, 0],
+        [0.60, 0.80, 0.8, 0.5, 0, 0],
+        [0.70, 0.65, -0.1, 0.0, 0, 0],
+        [0.90, 0.70, 0.0, 0.0, 0, 0],
+        [0.55, 0.80, 0.4, 0.1, 1, 0],
+        [0.32, 0.80, 0.1, 0.4, 0, 0],
+        [0.60, 0.75, 0.0, 0.0, 0, 0],
+        [0.50, 0.50, 0.0, 0.0, 1, 2],
     ]
-)  # fmt: skip
+)
 
 
 def draw_pictures(rng: np.random.Generator, truth: SiteTruth, signal: float) -> Pixels:
@@ -65,10 +77,14 @@ def _draw(rng: np.random.Generator, shown: Floats, category: Ints, seeds: Floats
     grain = rng.standard_normal((len(shown), SIDE, SIDE), dtype=np.float32)
     grain = grain + np.roll(grain, 1, axis=2)  # short threads rather than single dots
     value = 0.18 + 0.72 * squashed[:, Dim.LIGHTNESS]
-    value = value * (1.0 + (0.15 + 0.5 * squashed[:, Dim.CONTRAST]) * pattern * squashed[:, Dim.ORNATE])
-    value = value * (1.0 + 0.22 * squashed[:, Dim.ROUGH] ** 2 * grain) * (1.0 - 0.12 * x)
+    value = value * (
+        1.0 + (0.3 + 0.4 * squashed[:, Dim.CONTRAST]) * pattern * (0.5 + 0.5 * squashed[:, Dim.ORNATE])
+    )
+    value = value * (1.0 + 0.16 * squashed[:, Dim.ROUGH] ** 2 * grain) * (1.0 - 0.12 * x)
     thing = _colour(squashed[:, Dim.WARMTH], value, pattern * squashed[:, Dim.ORNATE])
-    backdrop = (0.55 + 0.4 * squashed[:, Dim.BACKGROUND]) * (1.0 - 0.08 * y * np.tanh(seeds[:, 3])[:, None, None])
+    backdrop = (0.55 + 0.4 * squashed[:, Dim.BACKGROUND]) * (
+        1.0 - 0.08 * y * np.tanh(seeds[:, 3])[:, None, None]
+    )
     picture = np.where(inside[..., None], thing, np.broadcast_to(backdrop, inside.shape)[..., None])
     return (picture.clip(0, 1) * 255).astype(np.uint8)
 
@@ -86,7 +102,10 @@ def _outline(x: Floats, y: Floats, category: Ints, curve: Floats) -> npt.NDArray
     body = np.abs(x / half) ** power + np.abs(y / height) ** power < 1.0
     radius = np.hypot(x, y)
     body &= ~((hole > 0) & (radius < 0.18))
-    ring = np.abs(np.hypot(x - np.where(handle == 1, width, 0.0), y + np.where(handle == 2, height, 0.0)) - 0.22) < 0.06
+    ring = (
+        np.abs(np.hypot(x - np.where(handle == 1, width, 0.0), y + np.where(handle == 2, height, 0.0)) - 0.22)
+        < 0.06
+    )
     return body | ((handle > 0) & ring)
 
 
@@ -106,6 +125,10 @@ def _pattern(x: Floats, y: Floats, squashed: Floats, seeds: Floats) -> Floats:
 def _colour(warmth: Floats, value: Floats, accent: Floats) -> Floats:
     """RGB from icy blue (0) over green and sand to crimson (1), with the accent a little off in hue."""
     stops = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
-    palette = np.array([[0.45, 0.75, 1.0], [0.25, 0.8, 0.7], [0.8, 0.78, 0.5], [1.0, 0.65, 0.2], [0.95, 0.15, 0.2]])
+    palette = np.array(
+        [[0.45, 0.75, 1.0], [0.25, 0.8, 0.7], [0.8, 0.78, 0.5], [1.0, 0.65, 0.2], [0.95, 0.15, 0.2]]
+    )
     position = np.clip(warmth + 0.12 * accent, 0, 1)
-    return np.stack([np.interp(position, stops, palette[:, c]) for c in range(3)], axis=-1) * (value[..., None] + 0.1)
+    return np.stack([np.interp(position, stops, palette[:, c]) for c in range(3)], axis=-1) * (
+        value[..., None] + 0.1
+    )

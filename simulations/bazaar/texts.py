@@ -52,7 +52,9 @@ def _write_product(
     thing, brand = pick(rng, lexicon.categories[category]), pick(rng, lexicon.brands)
     words = {dim: pick(rng, lexicon.steps[dim][int(steps[dim])]) for dim in TEXT_DIMS}
     first, second = rng.permutation([Dim.MATERIAL, Dim.HERITAGE, Dim.WARMTH, Dim.ORNATE])[:2]
-    title = pick(rng, lexicon.titles).format(a=words[Dim(first)], b=words[Dim(second)], thing=thing, brand=brand)
+    title = pick(rng, lexicon.titles).format(
+        a=words[Dim(first)], b=words[Dim(second)], thing=thing, brand=brand
+    )
     parts = [pick(rng, lexicon.openings).format(thing=thing, brand=brand)]
     for index in rng.permutation(len(TEXT_DIMS)):
         dim = TEXT_DIMS[int(index)]
@@ -63,7 +65,14 @@ def _write_product(
             parts.append(pick(rng, lexicon.filler))
     attributes = "; ".join(f"{name}={words[dim]}" for dim, name in lexicon.attribute_names.items())
     searchable = (thing, words[Dim.MATERIAL], words[Dim.WARMTH], words[Dim.ORNATE], words[Dim.HERITAGE])
-    return (_capital(title), lexicon.stop.join(parts), lexicon.categories[category][0], brand, attributes, searchable)
+    return (
+        _capital(title),
+        lexicon.stop.join(parts),
+        lexicon.categories[category][0],
+        brand,
+        attributes,
+        searchable,
+    )
 
 
 def write_query(rng: np.random.Generator, words: tuple[str, ...]) -> str:
@@ -73,7 +82,7 @@ def write_query(rng: np.random.Generator, words: tuple[str, ...]) -> str:
 
 
 def write_review(rng: np.random.Generator, language: str, category: int, rating: float, signal: float) -> str:
-    """A review whose wording agrees with the rating (1..5) as far as the signal goes, with negations and reservations."""
+    """A review whose wording agrees with the rating (1..5) as the signal says, with negations and reservations."""
     lexicon = LEXICONS[language]
     mood = float(told(rng, np.array([(rating - 3.6) / 1.1]), signal)[0])
     step = int(np.clip(round(mood * 1.1 + 2.6), 0, 4))

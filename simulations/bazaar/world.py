@@ -50,12 +50,23 @@ class Dim(IntEnum):
 DIMS = len(Dim)
 KIND = slice(0, 4)
 TEXT_DIMS = (Dim.MATERIAL, Dim.OCCASION, Dim.HERITAGE, Dim.WARMTH, Dim.LIGHTNESS, Dim.ORNATE, Dim.TONE)
-IMAGE_DIMS = (Dim.WARMTH, Dim.LIGHTNESS, Dim.ORNATE, Dim.SCALE, Dim.ROUGH, Dim.CURVE, Dim.CONTRAST, Dim.BACKGROUND)
+IMAGE_DIMS = (
+    Dim.WARMTH,
+    Dim.LIGHTNESS,
+    Dim.ORNATE,
+    Dim.SCALE,
+    Dim.ROUGH,
+    Dim.CURVE,
+    Dim.CONTRAST,
+    Dim.BACKGROUND,
+)
 
-# How much each dimension counts for a choice. Lightness, contrast, tone and background are plain to see and count for
-# nothing, category counts little: so the raw similarity of features is a poor guide, and which directions matter
+# How much each dimension counts for a choice. Lightness, outline, contrast, tone and background are plain to see
+# and count for nothing, category counts little: so the raw similarity of features is a poor guide, and which directions matter
 # has to be learned.
-TASTE_WEIGHTS: Floats = np.array([0.3, 0.3, 0.3, 0.3, 1.1, 0.8, 1.1, 1.1, 0.0, 1.0, 1.0, 0.8, 0.4, 0.0, 0.0, 0.0])
+TASTE_WEIGHTS: Floats = np.array(
+    [0.2, 0.2, 0.2, 0.2, 1.4, 1.2, 0.3, 1.4, 0.0, 0.8, 1.3, 1.2, 0.0, 0.0, 0.0, 0.0]
+)
 
 
 @dataclass(frozen=True)
@@ -106,8 +117,8 @@ def draw_site(config: BazaarConfig, number: int) -> SiteTruth:
         category=category,
         quality=quality,
         log_price=log_price,
-        popularity=-0.65 * np.log(1.0 + rng.permutation(n_items)),
-        listed=_arrivals(rng, n_items, config.days, early=0.75),
+        popularity=-0.6 * np.log(1.0 + rng.permutation(n_items)),
+        listed=_arrivals(rng, n_items, config.days, early=0.5),
         users=users,
         thrift=np.abs(0.5 * rng.standard_normal(n_users)),
         joined=np.maximum(_arrivals(rng, n_users, config.days, early=0.6), 0.0),
@@ -129,7 +140,9 @@ def _draw_users(rng: np.random.Generator, count: int, skew: float) -> tuple[Floa
     archetypes = np.random.default_rng(_WORLD_SEED + 1).standard_normal((ARCHETYPES, DIMS))
     shares = rng.dirichlet(np.full(ARCHETYPES, 8.0 * (1.05 - skew)))
     archetype = rng.choice(ARCHETYPES, size=count, p=shares)
-    return 0.75 * archetypes[archetype] + 0.65 * rng.standard_normal((count, DIMS)), archetype.astype(np.int64)
+    return 0.75 * archetypes[archetype] + 0.65 * rng.standard_normal((count, DIMS)), archetype.astype(
+        np.int64
+    )
 
 
 def _affinity(users: Floats, archetype: Ints, items: Floats) -> Floats:
@@ -137,7 +150,7 @@ def _affinity(users: Floats, archetype: Ints, items: Floats) -> Floats:
     linear = (users * TASTE_WEIGHTS) @ items.T
     bold = items[:, Dim.ORNATE] * items[:, Dim.SCALE]
     sign = np.where(archetype % 2 == 0, 1.0, -1.0)
-    raw = linear + 0.6 * sign[:, None] * bold[None, :]
+    raw = linear + 0.5 * sign[:, None] * bold[None, :]
     return raw / max(float(raw.std()), 1e-9)
 
 
