@@ -1,10 +1,10 @@
 """What travels between the coordinator and a site: one header, one flat vector, a few figures.
 
-Invariant: a message is one `ConfigRecord` "hansa" (the header), at most one `ArrayRecord` "vector" with a single
-`Array` of raw little-endian bytes, and at most one `MetricRecord` "metrics". Flower's cost on the wire grows with
-the number of arrays, so all shared parameters travel as one float32 vector whose meaning is fixed by a
-`Layout` digest. Lengths and dtypes are checked before a byte is read; every refusal is a `WireError` that names
-the site and the round.
+Invariant: a message is one `ConfigRecord` "hansa" (the header), at most one `ArrayRecord` "vector" with a
+single `Array` of raw little-endian bytes, and at most one `MetricRecord` "metrics". Flower's cost on the
+wire grows with the number of arrays, so all shared parameters travel as one float32 vector whose meaning is
+fixed by a `Layout` digest. Lengths and dtypes are checked before a byte is read; every refusal is a
+`WireError` that names the site and the round.
 
 >>> layout = Layout.of({"a": (2, 2), "b": (1,)})
 >>> layout.size
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from common.errors import WireError
 
 FloatVector = NDArray[np.float32]
+Payload = NDArray[np.float32] | NDArray[np.uint8]
 
 HELLO = "query.hello"
 PREPARE = "query.prepare"
@@ -188,7 +189,9 @@ class Header:
 
 
 def pack(
-    header: Header, *, vector: NDArray[np.float32] | NDArray[np.uint8] | None = None,
+    header: Header,
+    *,
+    vector: Payload | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> RecordDict:
     """The records of one message."""
@@ -231,7 +234,7 @@ def read_header(content: RecordDict, *, where: str) -> Header:
     )  # fmt: skip
 
 
-def encode_vector(vector: NDArray[np.float32] | NDArray[np.uint8]) -> Array:
+def encode_vector(vector: Payload) -> Array:
     """A one-dimensional float32 or uint8 vector as one Flower array of raw little-endian bytes.
 
     Raises
@@ -241,7 +244,9 @@ def encode_vector(vector: NDArray[np.float32] | NDArray[np.uint8]) -> Array:
     name = vector.dtype.name
     if name not in _ITEM_BYTES or vector.ndim != 1:
         raise WireError(f"a vector of {name} in {vector.ndim} dimensions can't travel", where="wire")
-    return Array(name, (int(vector.size),), _STYPE, vector.astype(vector.dtype.newbyteorder("<"), copy=False).tobytes())
+    return Array(
+        name, (int(vector.size),), _STYPE, vector.astype(vector.dtype.newbyteorder("<"), copy=False).tobytes()
+    )
 
 
 def decode_floats(content: RecordDict, size: int, *, where: str) -> FloatVector:
@@ -282,7 +287,8 @@ def check_finite(vector: FloatVector, *, where: str) -> None:
     bad = ~np.isfinite(vector)
     if bad.any():
         raise WireError(
-            f"{int(bad.sum())} of {vector.size} values are NaN or infinite, the first at {int(bad.argmax())}", where=where
+            f"{int(bad.sum())} of {vector.size} values are NaN or infinite, the first at {int(bad.argmax())}",
+            where=where,
         )
 
 
@@ -305,6 +311,7 @@ def _body(content: RecordDict, dtype: str, size: int, where: str) -> bytes:
         raise WireError(f"the vector is {array.dtype} ({array.stype}), not {dtype}", where=where)
     if tuple(array.shape) != (size,) or len(array.data) != size * _ITEM_BYTES[dtype]:
         raise WireError(
-            f"the vector has shape {tuple(array.shape)} and {len(array.data)} bytes, not {size} numbers", where=where
+            f"the vector has shape {tuple(array.shape)} and {len(array.data)} bytes, not {size} numbers",
+            where=where,
         )
     return array.data

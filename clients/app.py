@@ -1,0 +1,205 @@
+"""One site: a Flower ClientApp, and the table of contents of what a site does for a league.
+
+Invariant: nothing but contract-level text leaves a site when something fails. The outermost mod turns every
+exception into an error reply without its message, which may hold rows of data; the full story stays in the
+site's own log. Sites are stateless between messages, so a message sent again gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from pathlib import Path
+
+from flwr.app import Context, Error, Message
+from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import ClientAppCallable
+
+from clients.noop import NoopSite
+from clients.protect import protect_for
+from common import wire
+from common.config import LeagueConfig
+from common.errors import ConfigError, HansaError, MachineError, QuorumError, RunError, WireError
+from common.run_folder import RunFolder, read_config, read_sites
+
+# Errors of these kinds speak of the contract, the run or the machine; all others may quote a site's data.
+_TELLABLE = (WireError, ConfigError, QuorumError, MachineError)
+_ERROR_CODE = 1000
+_MAX_BUCKET = 40
+_OPEN_SITES = 256
+_log = logging.getLogger("hansa.site")
+
+
+def redact(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Outermost mod: answer with an error that tells the kind of the fault and no data."""
+    try:
+        return call_next(message, context)
+    except HansaError as fault:
+        _log.error("%s failed: %s", message.metadata.message_type, fault.sentence())
+        told = (
+            f"{type(fault).__name__}: {fault.what}" if isinstance(fault, _TELLABLE) else type(fault).__name__
+        )
+        return Message(Error(_ERROR_CODE + fault.exit_code, told), reply_to=message)
+    except Exception as fault:  # noqa: BLE001 — the edge of the site: nothing may pass it unredacted
+        _log.error("%s failed", message.metadata.message_type, exc_info=fault)
+        return Message(Error(_ERROR_CODE, type(fault).__name__), reply_to=message)
+
+
+app = ClientApp(mods=[redact])
+
+
+@app.query("hello")
+def hello(message: Message, context: Context) -> Message:
+    """Say which site this node is, without opening its data."""
+    config = _config(context)
+    return Message(wire.pack(wire.Header(run=config.digest(), site=_place(context)[0])), reply_to=message)
+
+
+@app.query("prepare")
+def prepare(message: Message, context: Context) -> Message:
+    """Open the site; state the parameter layout, the first model's digest and the size to half an octave."""
+    site, header = _enter(message, context)
+    users = max(1.0, site.prepare().get("users", 1.0))
+    layout, first = site.layout(), site.initial()
+    plan: dict[str, str | int | float | bool] = {
+        "bucket": min(_MAX_BUCKET, math.floor(2 * math.log2(users))),
+        "initial": wire.vector_digest(first),
+    }
+    if header.plan.get("initial") is True:
+        plan["layout"] = layout.to_json()
+        return _reply(message, header, site, layout, plan, vector=first)
+    return _reply(message, header, site, layout, plan)
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Train on the received model; reply the protected update and the received model's figures."""
+    site, header = _enter(message, context)
+    layout, vector = _receive(message, header, site)
+    result = site.train(vector, header.round)
+    payload = protect_for(_config(context), header.protection).protect(result.update, result.weight)
+    return _reply(
+        message, header, site, layout, {"weight": result.weight}, vector=payload, metrics=result.metrics
+    )
+
+
+@app.evaluate("measure")
+def measure(message: Message, context: Context) -> Message:
+    """Reply the received model's figures without training, where the site can."""
+    site, header = _enter(message, context)
+    layout, vector = _receive(message, header, site)
+    metrics = site.measure(vector) if isinstance(site, wire.Measurer) else {}
+    return _reply(message, header, site, layout, {}, metrics=metrics)
+
+
+@app.evaluate("local")
+def evaluate_local(message: Message, context: Context) -> Message:
+    """Train and score the site's own models that never leave it."""
+    site, header = _enter(message, context)
+    metrics = site.evaluate_local(_out(context, site.name))
+    return _reply(message, header, site, site.layout(), {}, metrics=metrics)
+
+
+@app.evaluate("final")
+def evaluate_final(message: Message, context: Context) -> Message:
+    """Score the shared model, fine-tune it, and write the site's results."""
+    site, header = _enter(message, context)
+    layout, vector = _receive(message, header, site)
+    metrics = site.evaluate_final(vector, _out(context, site.name))
+    return _reply(message, header, site, layout, {}, metrics=metrics)
+
+
+def _enter(message: Message, context: Context) -> tuple[wire.Trainer, wire.Header]:
+    """Check that the message belongs to this site's league, then open the site."""
+    config = _config(context)
+    name, folder = _place(context)
+    header = wire.read_header(message.content, where=f"site '{name}'")
+    if header.run != config.digest():
+        raise WireError(
+            "the coordinator runs a league with other settings", where=wire.place(name, header.round)
+        )
+    return _open(context, name, folder, config), header
+
+
+def _receive(
+    message: Message, header: wire.Header, site: wire.Trainer
+) -> tuple[wire.Layout, wire.FloatVector]:
+    layout, where = site.layout(), wire.place(site.name, header.round)
+    if header.layout != layout.digest:
+        raise WireError("the coordinator's parameters have another layout", where=where)
+    vector = wire.decode_floats(message.content, layout.size, where=where)
+    wire.check_finite(vector, where=where)
+    return layout, vector
+
+
+def _reply(
+    message: Message, header: wire.Header, site: wire.Trainer, layout: wire.Layout,
+    plan: dict[str, str | int | float | bool], *,
+    vector: wire.Payload | None = None, metrics: dict[str, float] | None = None,
+) -> Message:  # fmt: skip
+    answer = wire.Header(header.run, header.round, site.name, layout.digest, header.protection, plan)
+    return Message(wire.pack(answer, vector=vector, metrics=metrics), reply_to=message)
+
+
+def _setting(context: Context, name: str) -> str:
+    """A path or name from the node's own configuration, else from the run's."""
+    return str(context.node_config.get(name) or context.run_config.get(name) or "")
+
+
+def _config(context: Context) -> LeagueConfig:
+    run_dir = RunFolder(Path(_setting(context, "run-dir")))
+    return _read_config(Path(_setting(context, "config-json") or run_dir.config_file))
+
+
+def _place(context: Context) -> tuple[str, Path]:
+    """The site's name and folder: its own in a deployment, by partition in a simulation."""
+    folder = str(context.node_config.get("site-dir", ""))
+    if folder:
+        return str(context.node_config.get("site-name") or Path(folder).name), Path(folder)
+    run_dir = RunFolder(Path(_setting(context, "run-dir")))
+    sites = read_sites(Path(_setting(context, "league-json") or run_dir.league_file))
+    number = context.node_config.get("partition-id")
+    if not isinstance(number, int) or not 0 <= number < len(sites):
+        raise RunError(
+            "this node has no site", where=f"partition {number}", next_step="set site-dir in node-config"
+        )
+    return sites[number].name, Path(sites[number].folder)
+
+
+def _out(context: Context, name: str) -> Path:
+    own = str(context.node_config.get("out-dir", ""))
+    return Path(own) if own else RunFolder(Path(_setting(context, "run-dir"))).site_out(name)
+
+
+def _open(context: Context, name: str, folder: Path, config: LeagueConfig) -> wire.Trainer:
+    if context.run_config.get("job") == "noop":
+        settings = context.run_config
+        size, steps = int(settings.get("noop-size", 1000)), int(settings.get("noop-steps", 0))
+        if steps:
+            _one_thread()
+        return NoopSite(name, config.seed, size, steps, float(settings.get("noop-pause-s", 0.0)))
+    return _open_site(folder, config)
+
+
+@functools.lru_cache(maxsize=_OPEN_SITES)
+def _open_site(folder: Path, config: LeagueConfig) -> wire.Trainer:
+    _one_thread()
+    # Late, so that a job without data doesn't wait for torch and the encoders.
+    from clients.site import open_site
+
+    site: wire.Trainer = open_site(folder, config)
+    return site
+
+
+@functools.lru_cache(maxsize=4)
+def _read_config(path: Path) -> LeagueConfig:
+    return read_config(path)
+
+
+@functools.lru_cache(maxsize=1)
+def _one_thread() -> None:
+    # Sites run side by side: two threads each on busy cores are three times slower than one.
+    import torch
+
+    torch.set_num_threads(1)

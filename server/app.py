@@ -1,0 +1,60 @@
+"""The coordinator: a Flower ServerApp, and the table of contents of a run.
+
+Invariant: the same app runs in this process, on a process pool, on Ray and in a deployment; it sees sites
+only through Flower's public `Grid`. Started again on the same run folder it goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from common import wire
+from common.errors import HansaError
+from common.progress import RoundProgress, Style
+from common.run_folder import write_json
+from server.league import League, roll_call
+from server.phases import evaluate, measure_last
+from server.prepare import prepare
+from server.release import write_release
+from server.rounds import run_rounds
+from server.state import best_vector, restore, save
+
+app = ServerApp()
+_STYLES: dict[str, Style] = {"auto": "auto", "bar": "bar", "plain": "plain", "silent": "silent"}
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the league named in the run configuration, from the start or from where it was stopped."""
+    league = League.from_context(context)
+    with RoundProgress(_STYLES.get(str(context.run_config.get("progress", "auto")), "auto")) as progress:
+        try:
+            run_league(grid, league, progress)
+        except HansaError as fault:
+            # Flower's engine reports only that a run failed; whoever started it reads the reason here.
+            write_json(league.folder.state / "failure.json", fault.as_dict())
+            raise
+
+
+def run_league(grid: Grid, league: League, progress: RoundProgress) -> None:
+    """The story of a run."""
+    (league.folder.state / "failure.json").unlink(missing_ok=True)
+    roster = roll_call(grid, league, progress)
+
+    state = restore(league, progress)
+    if state is None:
+        state = prepare(grid, league, roster, progress)
+        save(league, state)
+
+    run_rounds(grid, league, roster, state, progress)
+    measure_last(grid, league, roster, state, progress)
+    round_, vector = best_vector(league, state)
+    write_release(league, state, round_, vector)
+
+    if league.compare:
+        members = tuple(state.weights)
+        evaluate(grid, league, roster, state, progress, phase=wire.EVALUATE_LOCAL, names=members, vector=None)
+    evaluate(
+        grid, league, roster, state, progress, phase=wire.EVALUATE_FINAL, names=league.names, vector=vector
+    )

@@ -1,0 +1,90 @@
+"""The coordinator's half of a protection: what it may see of the updates, and how it sums them.
+
+A protection is chosen by name in the league's settings. Its site half, `clients.protect`, turns an update
+into one vector for the wire; this half checks such a payload, folds it into one running sum, and opens the
+sum. `plain` shows every update to the coordinator; `masked`, `he`, `he+masked` and `ckks` are further
+subclasses, for which `open` gives the sum only, or an unreadable one.
+
+Invariant: a payload is checked whole before any of it enters the sum; each place of the cohort is folded or
+skipped exactly once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
+
+import numpy as np
+from flwr.app import RecordDict
+
+from common.config import RoundsConfig
+from common.errors import ConfigError, WireError
+from common.wire import FloatVector, check_finite, decode_floats
+from server.aggregate import RunningSum
+
+P = TypeVar("P")
+
+
+class Protection(ABC, Generic[P]):
+    """One round's sum under one protection; `P` is the type of a checked payload."""
+
+    name: str
+
+    @abstractmethod
+    def check(self, content: RecordDict, *, where: str) -> P:
+        """The payload of a reply, or WireError that says why it can't enter the sum."""
+
+    @abstractmethod
+    def fold(self, place: int, payload: P, weight: float) -> None:
+        """Add a checked payload at its place in the cohort."""
+
+    @abstractmethod
+    def skip(self, place: int) -> None:
+        """Close the place of a site that gave nothing usable."""
+
+    @abstractmethod
+    def open(self) -> FloatVector:
+        """The weighted mean update, float32 of the model's size."""
+
+
+class Plain(Protection[FloatVector]):
+    """Updates in clear: the coordinator is trusted, and can bound each update's norm."""
+
+    name = "plain"
+
+    def __init__(self, size: int, places: int, max_update_norm: float) -> None:
+        self._size, self._max_norm = size, max_update_norm
+        self._sum = RunningSum(size, places)
+
+    def check(self, content: RecordDict, *, where: str) -> FloatVector:
+        update = decode_floats(content, self._size, where=where)
+        norm = float(np.sqrt(np.vdot(update, update)))
+        # A NaN or an infinity anywhere makes the norm one too, so the slow search runs for bad replies only.
+        if not np.isfinite(norm):
+            check_finite(update, where=where)
+        if not norm <= self._max_norm:
+            raise WireError(f"the update's norm is {norm:.3g}, above {self._max_norm:.3g}", where=where)
+        return update
+
+    def fold(self, place: int, payload: FloatVector, weight: float) -> None:
+        self._sum.add(place, payload, weight)
+
+    def skip(self, place: int) -> None:
+        self._sum.skip(place)
+
+    def open(self) -> FloatVector:
+        return self._sum.mean()
+
+
+def protection_for(rounds: RoundsConfig, size: int, places: int) -> Protection[FloatVector]:
+    """A fresh sum for one round of `places` sites under the league's protection.
+
+    Raises
+    ------
+    ConfigError : the protection isn't known to this coordinator.
+    """
+    if rounds.protection != "plain":
+        raise ConfigError(
+            f"protection '{rounds.protection}' isn't known to this coordinator", where="rounds.protection"
+        )
+    return Plain(size, places, rounds.max_update_norm)

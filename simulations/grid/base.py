@@ -1,0 +1,130 @@
+"""What the in-process and the pool grid share: node numbers, message ids, deep copies.
+
+Invariant: a message and its reply share no object that either side could change, so a site in this process
+is as apart from the coordinator, and from other sites, as one across a network. Only immutable bytes are
+shared.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Iterable
+from copy import deepcopy
+from dataclasses import dataclass
+
+from flwr.app import Array, ArrayRecord, Context, Message, Metadata, RecordDict, UserConfig
+from flwr.serverapp import Grid
+
+from simulations.grid.flower import COORDINATOR, RUN_ID, Run, become, new_run, received_message
+
+_FIRST_NODE = 1000
+
+
+@dataclass(frozen=True)
+class Task:
+    """A message on its way to a site."""
+
+    id: str
+    place: int
+    message: Message
+
+
+class SimulatedGrid(Grid):
+    """A grid over `sites` nodes of this machine.
+
+    Parameters
+    ----------
+    sites : number of nodes; node i gets `partition-id` i.
+    run_config : Flower's run configuration, the same at every node.
+    """
+
+    def __init__(self, sites: int, run_config: UserConfig) -> None:
+        become(COORDINATOR)
+        self._run = new_run()
+        self._sites, self._run_config = sites, run_config
+        self._sent = 0
+
+    def set_run(self, run: Run) -> None:
+        """Take another run's facts; a simulation has one run only."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """Facts of the run."""
+        return self._run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """A message of this run."""
+        return Message(
+            content, dst_node_id=dst_node_id, message_type=message_type, group_id=group_id, ttl=ttl
+        )
+
+    def get_node_ids(self) -> Iterable[int]:
+        """One node a site, in site order."""
+        return [_FIRST_NODE + place for place in range(self._sites)]
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Queue messages for their sites and return their ids."""
+        ids = []
+        for message in messages:
+            self._sent += 1
+            task = Task(f"m{self._sent}", message.metadata.dst_node_id - _FIRST_NODE, message)
+            if not 0 <= task.place < self._sites:
+                raise ValueError(f"no node {message.metadata.dst_node_id} in this simulation")
+            self._queue(task)
+            ids.append(task.id)
+        return ids
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Push messages and wait for all replies, or for `timeout` seconds."""
+        pending = list(self.push_messages(messages))
+        ends = time.monotonic() + (timeout if timeout is not None else float("inf"))
+        replies: list[Message] = []
+        while pending and time.monotonic() < ends:
+            for reply in self.pull_messages(pending):
+                pending.remove(reply.metadata.reply_to_message_id)
+                replies.append(reply)
+        return replies
+
+    @abstractmethod
+    def _queue(self, task: Task) -> None:
+        """Take one message for delivery."""
+
+
+def node_context(place: int, sites: int, run_config: UserConfig) -> Context:
+    """What Flower would give the node of one site."""
+    node_config: UserConfig = {"partition-id": place, "num-partitions": sites}
+    return Context(RUN_ID, _FIRST_NODE + place, node_config, RecordDict(), dict(run_config))
+
+
+def delivered(task: Task, content: RecordDict) -> Message:
+    """The message as its site receives it: with an id, and records of its own."""
+    sent = task.message.metadata
+    metadata = Metadata(
+        run_id=RUN_ID, message_id=task.id, src_node_id=COORDINATOR, dst_node_id=sent.dst_node_id,
+        reply_to_message_id="", group_id=sent.group_id, created_at=sent.created_at, ttl=sent.ttl,
+        message_type=sent.message_type,
+    )  # fmt: skip
+    return received_message(content, metadata)
+
+
+def copy_records(content: RecordDict) -> RecordDict:
+    """New records with equal content. Array bytes are immutable and therefore shared."""
+    copy = RecordDict()
+    for name, record in content.items():
+        if isinstance(record, ArrayRecord):
+            arrays = {key: Array(a.dtype, tuple(a.shape), a.stype, a.data) for key, a in record.items()}
+            copy[name] = ArrayRecord(arrays)
+        else:
+            copy[name] = deepcopy(record)
+    return copy

@@ -1,0 +1,52 @@
+"""A grid that runs every site in this process, one after the other.
+
+Invariant: a message is worked on when its reply is pulled, in the order in which messages were pushed; so
+replies come in site order and at most one waits in memory, however many sites there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flwr.app import Context, Message, UserConfig
+from flwr.clientapp.typing import ClientAppCallable
+
+from simulations.grid.base import SimulatedGrid, Task, copy_records, delivered, node_context
+from simulations.grid.flower import COORDINATOR, become
+
+
+class LocalGrid(SimulatedGrid):
+    """Runs a client app in this process.
+
+    Parameters
+    ----------
+    client_app : the app to call for each message, such as `clients.app.app`.
+    """
+
+    def __init__(self, client_app: ClientAppCallable, sites: int, run_config: UserConfig) -> None:
+        super().__init__(sites, run_config)
+        self._app = client_app
+        self._tasks: dict[str, Task] = {}
+        self._contexts: dict[int, Context] = {}
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Work on the first of the given messages that still waits, and return its reply."""
+        wanted = set(message_ids)
+        task = next((task for id_, task in self._tasks.items() if id_ in wanted), None)
+        return [self._work(self._tasks.pop(task.id))] if task is not None else []
+
+    def _queue(self, task: Task) -> None:
+        self._tasks[task.id] = task
+
+    def _work(self, task: Task) -> Message:
+        if task.place not in self._contexts:
+            self._contexts[task.place] = node_context(task.place, self._sites, self._run_config)
+        message = delivered(task, copy_records(task.message.content))
+        become(message.metadata.dst_node_id)
+        try:
+            reply = self._app(message, self._contexts[task.place])
+        finally:
+            become(COORDINATOR)
+        if reply.has_content():
+            reply.content = copy_records(reply.content)
+        return reply
