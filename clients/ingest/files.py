@@ -2,7 +2,7 @@
 
 Invariant: each row keeps the number that a person sees in the file, and a row that can't be read at all costs
 only itself. CSV is read with the standard library's strict reader (RFC 4180) because it alone says which row
-is ragged; Parquet with pyarrow, which checks hostile bytes and raises where other readers abort the process.
+is ragged.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import IO
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clients.ingest.complaints import ComplaintBook
+from clients.ingest.parquet import read_plain
 from common.errors import InputError
 from common.schema import SUFFIXES, Table, did_you_mean
 
@@ -218,21 +217,8 @@ def _json_cell(value: object, column: str, row: int, file: str, book: ComplaintB
 
 
 def _read_parquet(path: Path, table: Table, book: ComplaintBook) -> RawTable:
-    try:
-        with pq.ParquetFile(path) as file:
-            keep = _known_columns(file.schema_arrow.names, table, path, book)
-            arrow = file.read(columns=list(keep))
-            arrow.validate(full=True)
-        frame = pl.DataFrame(arrow)
-    except (pa.ArrowException, OSError, ValueError, OverflowError, pl.exceptions.PolarsError) as fault:
-        raise InputError(
-            f"'{path.name}' is not a whole Parquet file",
-            where=str(path),
-            why=str(fault).splitlines()[0][:200] if str(fault) else type(fault).__name__,
-            next_step="copy or export it again",
-        ) from None
-    rows = pl.int_range(1, frame.height + 1, dtype=pl.Int64, eager=True)
-    return RawTable(path.name, frame.select(list(keep)), rows)
+    frame = read_plain(path, lambda names: _known_columns(names, table, path, book))
+    return RawTable(path.name, frame, pl.int_range(1, frame.height + 1, dtype=pl.Int64, eager=True))
 
 
 def _known_columns(header: list[str], table: Table, path: Path, book: ComplaintBook) -> dict[str, int]:

@@ -75,8 +75,15 @@ def _note(
 ) -> None:
     if mask.any():
         rows = raw.rows.filter(mask).to_list()
-        cells = raw.frame[column].filter(mask).to_list() if show else [None] * len(rows)
+        cells = _showable(raw.frame[column].filter(mask)) if show else [None] * len(rows)
         book.add_rows(raw.file, rows, column, fault, action, cells)
+
+
+def _showable(cells: pl.Series) -> list[object]:
+    if isinstance(cells.dtype, pl.Datetime):
+        # Python's calendar ends where that of a column goes on.
+        cells = cells.set(~cells.is_between(datetime.min, datetime.max), None)
+    return cells.to_list()
 
 
 def _first_of_each(frame: pl.DataFrame, column: str, file: str, book: ComplaintBook) -> pl.DataFrame:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from clients.ingest import SiteData, read_site
@@ -252,7 +254,23 @@ def test_truncated_parquet(site: Path, keep: int) -> None:
 def test_parquet_column_of_a_type_that_cannot_be_meant(site: Path) -> None:
     (site / "products.csv").unlink()
     pl.DataFrame({"item_id": ["a"], "price": [[1.0]]}).write_parquet(site / "products.parquet")
-    assert "column 'price' has the type List" in refusal(site)
+    assert "column 'price' has the type large_list" in refusal(site)
+
+
+def test_parquet_dates_of_any_unit_and_zone_mean_the_same_instant(site: Path) -> None:
+    (site / "products.csv").unlink()
+    noon = datetime(2024, 1, 1, 12, tzinfo=UTC)
+    for kind in (pa.timestamp("ns", "Asia/Shanghai"), pa.timestamp("s", "UTC"), pa.timestamp("ms")):
+        stamps = pa.array([noon], pa.timestamp("us", "UTC")).cast(pa.timestamp("us")).cast(kind)
+        pq.write_table(pa.table({"item_id": ["a"], "listed_at": stamps}), site / "products.parquet")
+        assert read(site).products["listed_at"].to_list() == [noon]
+
+
+def test_parquet_date_beyond_the_calendar(site: Path) -> None:
+    (site / "products.csv").unlink()
+    stamps = pa.array([2**62, -(2**62), 0], pa.timestamp("us"))
+    pq.write_table(pa.table({"item_id": ["a", "b", "c"], "listed_at": stamps}), site / "products.parquet")
+    assert [(c.row, c.problem) for c in read(site).complaints] == [(2, "before 1970"), (1, "in the future")]
 
 
 def test_image_through_a_link_that_leads_outside(site: Path, replace: Replace) -> None:
