@@ -46,7 +46,9 @@ class ModelConfig(Settings):
     modality_dropout: float = Field(0.1, ge=0, lt=1)
     categories: tuple[str, ...] = ()
     token_buckets: int = Field(8192, ge=256, le=1 << 18)
-    image_size: int = Field(32, ge=16, le=224)
+    image_size: int = Field(32, ge=16, le=224, description="side in pixels that the scratch encoder reads")
+    frozen_image_size: int = Field(128, ge=32, le=224, description="side in pixels that the frozen encoder reads")
+    token_length: int = Field(32, ge=4, le=512)
 
 
 class TrainingConfig(Settings):
@@ -54,10 +56,11 @@ class TrainingConfig(Settings):
 
     batch_size: int = Field(256, ge=1)
     epochs_per_round: int = Field(1, ge=1)
+    min_steps_per_round: int = Field(20, ge=1, description="small sites repeat epochs up to this many steps")
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
     negatives: int = Field(512, ge=1)
-    targets_per_user: int = Field(8, ge=1)
+    targets_per_user: int = Field(4, ge=1)
     reviews_per_user: int = Field(4, ge=0)
     popularity_offset: float = Field(1.0, ge=0, le=1)
     behaviour_weight: float = Field(0.3, ge=0)

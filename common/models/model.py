@@ -31,7 +31,8 @@ class ItemInputs:
     """A catalogue as the model reads it; n items.
 
     ``text`` is (n, features) float for frozen encoders or (n, tokens) int64 for scratch ones; ``image`` is
-    (n, features) float or (n, 3, size, size) uint8. ``raw`` (n, r) holds unit vectors of the untrained cosine.
+    (n, features) float or (n, 3, size, size) uint8. ``raw`` (n, r) holds unit vectors of the untrained cosine;
+    ``row`` is each item's own number in the catalogue.
     """
 
     text: Tensor
@@ -40,6 +41,7 @@ class ItemInputs:
     has_image: Tensor
     raw: Tensor
     category: Tensor
+    row: Tensor
 
     def take(self, rows: Tensor) -> ItemInputs:
         """The items at the given row numbers."""
@@ -64,11 +66,15 @@ class UserInputs:
 
 
 class PrivateParts(nn.Module):
-    """What never leaves a site: a residual per item, learned where an item has enough events."""
+    """What never leaves a site: a residual per item, for items with enough events, shrunk to zero by weight decay."""
 
-    def __init__(self, n_items: int, dim: int) -> None:
+    def __init__(self, enough: Tensor, dim: int) -> None:
         super().__init__()
-        self.residual = nn.Parameter(torch.zeros(n_items, dim))
+        self.enough = enough.to(torch.float32)[:, None]
+        self.residual = nn.Parameter(torch.zeros(len(enough), dim))
+
+    def forward(self, row: Tensor) -> Tensor:
+        return self.residual[row] * self.enough[row]
 
 
 class HansaModel(nn.Module):
@@ -84,10 +90,11 @@ class HansaModel(nn.Module):
         self.image_adapter = Adapter(encoders.image_out, config.hidden_dim, config.item_dim, config.dropout)
         self.fusion = GatedFusion(config.item_dim, config.modality_dropout)
         self.user_tower = UserTower(config.item_dim, config.dropout)
-        self.scale = Scale(raw=12.0 if config.encoders == "frozen" else 0.0, learned=4.0)
+        self.scale = Scale(use_raw=config.encoders == "frozen")
         self.behaviour = BehaviourHead(config.item_dim, config.hidden_dim)
         self.sentiment = nn.Linear(config.item_dim, 1)
         self.category = nn.Linear(config.item_dim, max(1, len(config.categories)))
+        self.private: PrivateParts | None = None
 
     def text_vectors(self, text: Tensor) -> Tensor:
         """Adapted text (n, item_dim), of items or of reviews."""
@@ -99,13 +106,17 @@ class HansaModel(nn.Module):
         text = self.text_vectors(items.text)
         image = self.image_adapter(self.image_encoder(items.image))
         fused = self.fusion(text, image, items.has_text, items.has_image)
-        return nn.functional.normalize(fused, dim=1), text, image
+        vectors = nn.functional.normalize(fused, dim=1)
+        if self.private is not None:
+            vectors = vectors + self.private(items.row)
+        return vectors, text, image
 
     def user_vectors(self, users: UserInputs, vectors: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Trained (b, t, item_dim) and untrained (b, t, r) user vectors from the history's item vectors."""
         weights = self.user_tower.weights(users.kinds, users.gaps, users.visible)
         learned = self.user_tower(vectors[users.items], weights)
-        return learned, weights @ raw[users.items]
+        # The untrained score teaches the pooling nothing: it is the fixed point that training refines.
+        return learned, weights.detach() @ raw[users.items]
 
     def scores(self, learned: Tensor, untrained: Tensor, vectors: Tensor, raw: Tensor) -> Tensor:
         """Scores (b, t, n) of n items, in logits."""
@@ -118,15 +129,17 @@ class HansaModel(nn.Module):
 
 
 class Scale(nn.Module):
-    """Learned temperatures of the untrained and the trained score."""
+    """Learned temperatures of the untrained and the trained score; scratch encoders have no untrained one."""
 
-    def __init__(self, raw: float, learned: float) -> None:
+    def __init__(self, use_raw: bool) -> None:
         super().__init__()
-        self.raw = nn.Parameter(torch.tensor([raw]))
-        self.learned = nn.Parameter(torch.tensor([learned]))
+        self.use_raw = use_raw
+        self.raw = nn.Parameter(torch.tensor([12.0 if use_raw else 0.0]))
+        self.learned = nn.Parameter(torch.tensor([4.0]))
 
     def forward(self, untrained: Tensor, trained: Tensor) -> Tensor:
-        return self.raw * untrained + self.learned * trained
+        score = self.learned * trained
+        return score + self.raw * untrained if self.use_raw else score + self.raw * 0.0
 
 
 def build_model(config: ModelConfig, text_dim: int, image_dim: int, seed: int) -> HansaModel:

@@ -1,0 +1,15 @@
+"""From pictures and texts to arrays: frozen packaged encoders, their cache, and the inputs of scratch encoders."""
+
+from clients.encoders.cache import FeatureCache
+from clients.encoders.frozen import IMAGE_DIM, TEXT_DIM, encode_images, encode_texts, public_image_basis
+from clients.encoders.tokens import hash_tokens
+
+__all__ = [
+    "IMAGE_DIM",
+    "TEXT_DIM",
+    "FeatureCache",
+    "encode_images",
+    "encode_texts",
+    "hash_tokens",
+    "public_image_basis",
+]

@@ -1,0 +1,188 @@
+"""Full-ranking evaluation at one site, split by time.
+
+Two kinds of test rows: *returning* users, seen before the window, who want what they buy in it; and *basket* rows,
+new users' first baskets with one item hidden. Items bought before are neither wanted nor candidates. Invariant: a
+row's history holds only events strictly before its window (returning) or the rest of the same basket (basket).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clients.dataset import PURCHASE, SEARCH, Floats, Ints, Log, SiteDataset, as_user_inputs, gather_histories
+from common.metrics import coverage, diversity, ranking_metrics, top_k
+from common.models import HansaModel, UserInputs
+
+Bools = NDArray[np.bool_]
+CHUNK = 512
+CUTOFFS = (10, 20)
+
+
+@dataclass(frozen=True)
+class TestRows:
+    """n evaluation rows: padded histories (n, h), the instant each is seen from, wanted and barred items as pairs."""
+
+    user: Ints
+    items: Ints
+    kinds: Ints
+    times: Ints
+    valid: Bools
+    at: Ints
+    wanted: tuple[Ints, Ints]
+    barred: tuple[Ints, Ints]
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def inputs(self, rows: slice) -> UserInputs:
+        """Tensors for the user tower, one target a row."""
+        valid = self.valid[rows]
+        return as_user_inputs(
+            self.items[rows], self.kinds[rows], self.times[rows], valid, self.at[rows][:, None], valid[:, None, :]
+        )
+
+    def sample(self, count: int, seed: int) -> TestRows:
+        """At most ``count`` rows, drawn without replacement, in order."""
+        if len(self) <= count:
+            return self
+        kept = np.sort(np.random.default_rng(seed).choice(len(self), count, replace=False))
+        arrays = (getattr(self, name)[kept] for name in ("user", "items", "kinds", "times", "valid", "at"))
+        return TestRows(*arrays, wanted=_reindex(self.wanted, kept), barred=_reindex(self.barred, kept))
+
+    def mask(self, pairs: tuple[Ints, Ints], rows: slice, n_items: int) -> Bools:
+        """Dense (rows, items) form of ``wanted`` or ``barred``."""
+        inside = (pairs[0] >= rows.start) & (pairs[0] < rows.stop)
+        dense = np.zeros((min(rows.stop, len(self)) - rows.start, n_items), bool)
+        dense[pairs[0][inside] - rows.start, pairs[1][inside]] = True
+        return dense
+
+
+def returning_rows(site: SiteDataset, from_s: int, until_s: int, length: int) -> TestRows:
+    """Users with an item event before ``from_s`` who buy something new in [from, until)."""
+    items_log = site.log.where(site.log.kind != SEARCH)
+    past, future = items_log.before(from_s), items_log.between(from_s, until_s)
+    past_bought, bought = _pairs(past.where(past.kind == PURCHASE)), _pairs(future.where(future.kind == PURCHASE))
+    new = _pairs_without(bought, past_bought, site.n_items)
+    seen = past.offsets[1:] > past.offsets[:-1]
+    new = (new[0][seen[new[0]]], new[1][seen[new[0]]])
+    users = np.unique(new[0])
+    items, kinds, times, valid = gather_histories(past, users, past.offsets[users + 1], length)
+    at = np.full(len(users), from_s, np.int64)
+    return TestRows(users, items, kinds, times, valid, at, _reindex(new, users), _reindex(past_bought, users))
+
+
+def basket_rows(site: SiteDataset, from_s: int, until_s: int, length: int, seed: int) -> TestRows:
+    """New users' purchases in the window with one item hidden; needs two different items."""
+    log = site.log.where(site.log.kind == PURCHASE)
+    known = np.unique(log.before(from_s).user)
+    window = log.between(from_s, until_s)
+    window = window.where(~np.isin(window.user, known))
+    user, item = _pairs(window)
+    counts = np.bincount(user, minlength=site.log.n_users)
+    users = np.flatnonzero(counts >= 2).astype(np.int64)
+    starts = np.searchsorted(user, users)
+    hidden = item[starts + (np.random.default_rng(seed).random(len(users)) * counts[users]).astype(np.int64)] if len(
+        users
+    ) else np.zeros(0, np.int64)
+    rest = np.isin(user, users)
+    rest &= item != np.repeat(_spread(hidden, users, site.log.n_users), 1)[user]
+    kept = Log.of(user[rest], item[rest], np.full(int(rest.sum()), PURCHASE), np.full(int(rest.sum()), from_s), site.log.n_users)
+    items, kinds, times, valid = gather_histories(kept, users, kept.offsets[users + 1], length)
+    at = np.full(len(users), from_s, np.int64)
+    pairs = (kept.user, kept.item)
+    return TestRows(users, items, kinds, times, valid, at, (np.arange(len(users)), hidden), _reindex(pairs, users))
+
+
+def _spread(values: Ints, users: Ints, n_users: int) -> Ints:
+    out = np.full(n_users, -1, np.int64)
+    out[users] = values
+    return out
+
+
+def _pairs(log: Log) -> tuple[Ints, Ints]:
+    """Distinct (user, item) pairs, sorted."""
+    if not len(log):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    distinct = np.unique(np.stack([log.user, log.item], axis=1), axis=0)
+    return distinct[:, 0], distinct[:, 1]
+
+
+def _pairs_without(pairs: tuple[Ints, Ints], others: tuple[Ints, Ints], n_items: int) -> tuple[Ints, Ints]:
+    keep = ~np.isin(pairs[0] * n_items + pairs[1], others[0] * n_items + others[1])
+    return pairs[0][keep], pairs[1][keep]
+
+
+def _reindex(pairs: tuple[Ints, Ints], users: Ints) -> tuple[Ints, Ints]:
+    """Pairs whose first part is in the sorted ``users``, that part replaced by its place there."""
+    keep = np.isin(pairs[0], users)
+    return np.searchsorted(users, pairs[0][keep]), pairs[1][keep]
+
+
+def model_scores(model: HansaModel, site: SiteDataset, rows: TestRows, chunk: slice, vectors: torch.Tensor) -> Floats:
+    """Scores (rows, items) in logits, without popularity; ``vectors`` from `catalogue_vectors`."""
+    with torch.inference_mode():
+        learned, untrained = model.user_vectors(rows.inputs(chunk), vectors, site.items.raw)
+        scores: Floats = model.scores(learned, untrained, vectors, site.items.raw)[:, 0].numpy()
+    return scores
+
+
+def catalogue_vectors(model: HansaModel, site: SiteDataset, chunk: int = 1024) -> torch.Tensor:
+    """Unit vectors (items, dim) of a site's whole catalogue."""
+    model.eval()
+    with torch.inference_mode():
+        parts = [
+            model.item_vectors(site.items.take(torch.arange(at, min(at + chunk, site.n_items))))[0]
+            for at in range(0, site.n_items, chunk)
+        ]
+        return torch.cat(parts)
+
+
+def cosine_scores(site: SiteDataset, rows: TestRows, chunk: slice) -> Floats:
+    """Untrained scores (rows, items): cosine of the mean history with each item, in frozen features."""
+    valid = rows.valid[chunk].astype(np.float32)
+    raw = site.items.raw.numpy()
+    pooled = np.einsum("bh,bhd->bd", valid, raw[np.maximum(rows.items[chunk], 0)])
+    pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-9)
+    out: Floats = (pooled @ raw.T).astype(np.float32)
+    return out
+
+
+def chunks(n: int) -> list[slice]:
+    """Row slices of at most CHUNK."""
+    return [slice(at, min(at + CHUNK, n)) for at in range(0, n, CHUNK)]
+
+
+class Ranking:
+    """Collects recommendations and per-row metrics chunk by chunk."""
+
+    def __init__(self, site: SiteDataset, rows: TestRows) -> None:
+        self.site, self.rows = site, rows
+        self.top: list[Ints] = []
+        self.metrics: list[dict[str, NDArray[np.float64]]] = []
+
+    def add(self, chunk: slice, scores: Floats) -> None:
+        """Rank one chunk; ``scores`` (rows, items) is overwritten at barred items."""
+        scores[self.rows.mask(self.rows.barred, chunk, self.site.n_items)] = -np.inf
+        top = top_k(scores, max(CUTOFFS))
+        self.top.append(top)
+        self.metrics.append(ranking_metrics(top, self.rows.mask(self.rows.wanted, chunk, self.site.n_items), CUTOFFS))
+
+    def per_row(self) -> dict[str, NDArray[np.float64]]:
+        """Metric → value of each row."""
+        if not self.metrics:
+            return {}
+        return {name: np.concatenate([m[name] for m in self.metrics]) for name in self.metrics[0]}
+
+    def summary(self) -> dict[str, float]:
+        """Mean of each metric, coverage and diversity; empty without rows."""
+        if not self.metrics:
+            return {}
+        out = {name: float(values.mean()) for name, values in self.per_row().items()}
+        top = np.concatenate(self.top)
+        out["coverage@20"] = coverage(top, self.site.n_items)
+        out["diversity@20"] = diversity(top, self.site.items.raw.numpy())
+        return out

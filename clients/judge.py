@@ -1,0 +1,104 @@
+"""Behaviour, sentiment and category figures of a model at a site, and the logistic baseline it is held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from clients.behaviour import BehaviourRows, behaviour_rows, horizon_s, instants_ahead, instants_back
+from clients.dataset import SEARCH, Log, SiteDataset, as_user_inputs, gather_histories, rows_before
+from clients.evaluate import catalogue_vectors, chunks
+from clients.train import BEHAVIOUR_INSTANTS
+from common.config import LeagueConfig
+from common.metrics import auc, group_auc, log_loss
+from common.models import HansaModel
+
+Probabilities = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Platt scaling of intent logits, fitted at the site and kept there (Platt 1999)."""
+
+    slope: float = 1.0
+    bias: float = 0.0
+
+    @classmethod
+    def fit(cls, logits: Probabilities, labels: NDArray[np.int64]) -> Calibration:
+        """Slope and bias by maximum likelihood; the identity where a class is absent."""
+        if len(np.unique(labels)) < 2:
+            return cls()
+        fitted = LogisticRegression(C=10.0).fit(logits[:, None], labels)
+        return cls(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
+
+    def __call__(self, logits: Probabilities) -> Probabilities:
+        out: Probabilities = 1.0 / (1.0 + np.exp(-(self.slope * logits + self.bias)))
+        return out
+
+
+def rows_of(site: SiteDataset, from_s: int, until_s: int) -> BehaviourRows:
+    """Labelled instants of a window."""
+    horizon = horizon_s(site.split)
+    return behaviour_rows(site.log, instants_ahead(from_s, until_s, horizon), horizon)
+
+
+def behaviour_logits(model: HansaModel, site: SiteDataset, rows: BehaviourRows, config: LeagueConfig) -> Probabilities:
+    """Logits (n, 1 + kinds): intent, then the next event's kind."""
+    log: Log = site.log.where(site.log.kind != SEARCH)
+    vectors = catalogue_vectors(model, site)
+    out = []
+    with torch.inference_mode():
+        for chunk in chunks(len(rows)):
+            user, at = rows.user[chunk], rows.at[chunk]
+            history = gather_histories(log, user, rows_before(log, user, at), config.model.history_length)
+            users, _ = model.user_vectors(as_user_inputs(*history, at[:, None]), vectors, site.items.raw)
+            out.append(model.behaviour(torch.from_numpy(rows.features[chunk]), users[:, 0]).numpy())
+    return np.concatenate(out).astype(np.float64) if out else np.zeros((0, 6))
+
+
+def behaviour_metrics(probabilities: Probabilities, rows: BehaviourRows) -> dict[str, float]:
+    """AUC, GAUC by user and log loss of purchase intent."""
+    return {
+        "auc": auc(probabilities, rows.intent),
+        "gauc": group_auc(probabilities, rows.intent, rows.user),
+        "log_loss": log_loss(probabilities, rows.intent),
+    }
+
+
+def next_event_accuracy(logits: Probabilities, rows: BehaviourRows) -> float:
+    """Share of rows whose next event's kind was foretold; NaN where none came."""
+    known = rows.next_kind >= 0
+    return float((logits[known, 1:].argmax(1) == rows.next_kind[known]).mean()) if known.any() else float("nan")
+
+
+def logistic_metrics(site: SiteDataset) -> dict[str, float]:
+    """The baseline: logistic regression on the hand-made features, trained on the site's own past."""
+    split, horizon = site.split, horizon_s(site.split)
+    earliest = int(site.log.time.min())
+    train = behaviour_rows(site.log, instants_back(split.test_from, horizon, earliest, BEHAVIOUR_INSTANTS), horizon)
+    test = rows_of(site, split.test_from, split.until)
+    if len(np.unique(train.intent)) < 2 or not len(test):
+        return {}
+    mean, deviation = train.features.mean(0), train.features.std(0) + 1e-6
+    fitted = LogisticRegression(max_iter=500, C=1.0).fit((train.features - mean) / deviation, train.intent)
+    return behaviour_metrics(fitted.predict_proba((test.features - mean) / deviation)[:, 1], test)
+
+
+def content_metrics(model: HansaModel, site: SiteDataset, from_s: int) -> dict[str, float]:
+    """Sentiment accuracy on reviews from an instant on, and category accuracy on the catalogue."""
+    out: dict[str, float] = {}
+    model.eval()
+    late = np.flatnonzero((site.reviews.time >= from_s) & (site.reviews.label >= 0))
+    with torch.inference_mode():
+        if len(late):
+            logits = model.sentiment(model.text_vectors(site.reviews.text[torch.from_numpy(late)]))[:, 0].numpy()
+            out["sentiment_accuracy"] = float(((logits > 0) == (site.reviews.label[late] == 1)).mean())
+        known = site.items.category >= 0
+        if known.any() and model.config.categories:
+            guess = model.category(catalogue_vectors(model, site)).argmax(1)
+            out["category_accuracy"] = float((guess == site.items.category)[known].to(torch.float32).mean())
+    return out

@@ -1,0 +1,239 @@
+"""From a validated site folder to arrays: encode texts and pictures, number users and items, fix the split.
+
+Invariant: rows of `SiteDataset.items` follow the sorted item ids, users follow the sorted user ids, so the same folder
+always gives the same arrays. Pictures that can't be decoded are missing modalities, not errors.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from clients.dataset import DAY_S, KINDS, Ints, Log, Reviews, SiteDataset, Split
+from clients.encoders import FeatureCache, encode_images, encode_texts, hash_tokens, public_image_basis
+from clients.encoders.cache import Half, content_key, default_cache_folder
+from clients.encoders.frozen import IMAGE_ENCODER, TEXT_ENCODER
+from clients.ingest import SiteData
+from clients.ingest.images import decode_array
+from common.config import LeagueConfig, ModelConfig, SplitConfig
+from common.errors import ConfigError, InputError
+from common.models import ItemInputs
+
+RAW_DIM = 64
+MAX_REVIEWS = 20_000
+
+
+def prepare_site(data: SiteData, config: LeagueConfig, cache: FeatureCacheFolder | None = None) -> SiteDataset:
+    """The arrays of one site.
+
+    Raises
+    ------
+    ConfigError : the split's instants are unreadable or out of order.
+    InputError : the site has no events to train on.
+    """
+    cache = cache or FeatureCacheFolder()
+    item_ids = data.products["item_id"].to_list()
+    users = pl.concat([data.events["user_id"], data.reviews["user_id"]]).drop_nulls().unique().sort().to_list()
+    if data.events.is_empty():
+        raise InputError("the site has no events", where=data.name, next_step="add an events file, or leave the site out")
+    items = _items(data, config.model, cache)
+    log = _log(data.events, users, item_ids)
+    return SiteDataset(
+        name=data.name,
+        user_ids=tuple(users),
+        item_ids=tuple(item_ids),
+        items=items,
+        log=log,
+        reviews=_reviews(data.reviews, users, config.model, cache),
+        split=_split(config.split, data, log),
+    )
+
+
+class FeatureCacheFolder:
+    """Opens each encoder's cache once."""
+
+    def __init__(self) -> None:
+        self._folder = default_cache_folder()
+        self._open: dict[str, FeatureCache] = {}
+
+    def encoder(self, name: str) -> FeatureCache:
+        if name not in self._open:
+            self._open[name] = FeatureCache(self._folder, name)
+        return self._open[name]
+
+
+def item_texts(products: pl.DataFrame) -> list[str]:
+    """What the text encoder reads of each product. The category is left out: the model is to predict it."""
+    parts = pl.concat_str(
+        [pl.col(c).fill_null("") for c in ("title", "brand", "attributes", "description")], separator=". "
+    )
+    return products.select(parts.str.replace_all(r"(\. )+", ". ").str.strip_chars(". ").alias("text"))["text"].to_list()
+
+
+def _items(data: SiteData, model: ModelConfig, cache: FeatureCacheFolder) -> ItemInputs:
+    texts = item_texts(data.products)
+    has_text = np.array([bool(t) for t in texts]) & model.text
+    side = model.frozen_image_size
+    pixels = [_pixels(data, name, side) if model.image else None for name in data.products["image"].to_list()]
+    has_image = np.array([p is not None for p in pixels])
+    text = text_features(texts, cache) * has_text[:, None]
+    image = _image_features(pixels, side, cache)
+    raw = _raw(text, has_text, image, has_image)
+    number = {name: at for at, name in enumerate(model.categories)}
+    category = np.array([number.get(c, -1) for c in data.products["category"].to_list()], np.int64)
+    if model.encoders == "scratch":
+        text_in = torch.from_numpy(hash_tokens(texts, model.token_buckets, model.token_length) * has_text[:, None])
+        image_in = torch.from_numpy(_small_pixels(pixels, model.image_size))
+    else:
+        text_in = torch.from_numpy(_unit_scale(text))
+        image_in = torch.from_numpy(_unit_scale(image @ public_image_basis(model.projection_dim)))
+    return ItemInputs(
+        text=text_in,
+        image=image_in,
+        has_text=torch.from_numpy(has_text),
+        has_image=torch.from_numpy(has_image),
+        raw=torch.from_numpy(raw),
+        category=torch.from_numpy(category),
+        row=torch.arange(len(texts)),
+    )
+
+
+def text_features(texts: list[str], cache: FeatureCacheFolder) -> NDArray[np.float32]:
+    """Unit vectors (n, TEXT_DIM) of texts, through the cache."""
+    keys = [content_key(t.encode()) for t in texts]
+    found = cache.encoder(TEXT_ENCODER).get(keys, lambda at: encode_texts([texts[i] for i in at]))
+    return found.astype(np.float32).reshape(len(texts), -1)
+
+
+def _image_features(pixels: list[NDArray[np.uint8] | None], side: int, cache: FeatureCacheFolder) -> NDArray[np.float32]:
+    """Pooled features (n, IMAGE_DIM); zeros where there is no picture."""
+    blank = np.zeros((side, side, 3), np.uint8)
+    shown = [blank if p is None else p for p in pixels]
+    keys = [content_key(p.tobytes()) for p in shown]
+
+    def encode(at: list[int]) -> Half:
+        return encode_images(np.stack([shown[i] for i in at]))
+
+    found = cache.encoder(f"{IMAGE_ENCODER}-{side}").get(keys, encode)
+    present = np.array([p is not None for p in pixels])
+    features: NDArray[np.float32] = found.astype(np.float32) * present[:, None]
+    return features
+
+
+def _pixels(data: SiteData, name: str | None, side: int) -> NDArray[np.uint8] | None:
+    if not name:
+        return None
+    try:
+        return decode_array(data.images.read(name), (side, side), where=name)
+    except InputError:
+        return None
+
+
+def _small_pixels(pixels: list[NDArray[np.uint8] | None], side: int) -> NDArray[np.uint8]:
+    """(n, 3, side, side) uint8, by area averaging."""
+    out = np.zeros((len(pixels), 3, side, side), np.uint8)
+    for row, picture in enumerate(pixels):
+        if picture is not None:
+            tensor = torch.from_numpy(picture).permute(2, 0, 1)[None].to(torch.float32)
+            out[row] = torch.nn.functional.interpolate(tensor, size=(side, side), mode="area")[0].to(torch.uint8).numpy()
+    return out
+
+
+def _raw(
+    text: NDArray[np.float32], has_text: NDArray[np.bool_], image: NDArray[np.float32], has_image: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Unit vectors (n, 2 · RAW_DIM) for the untrained cosine: the site's own principal directions of each modality.
+
+    They are compared within the site only, so no basis has to be agreed on.
+    """
+    raw = np.concatenate([_principal(text, has_text), _principal(image, has_image)], axis=1)
+    raw /= np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-9)
+    return raw.astype(np.float32)
+
+
+def _principal(x: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np.float64]:
+    out = np.zeros((len(x), RAW_DIM))
+    if present.sum() < 2:
+        return out
+    centred = (x[present] - x[present].mean(0)).astype(np.float64)
+    values, vectors = np.linalg.eigh(centred.T @ centred)
+    projected = centred @ vectors[:, ::-1][:, :RAW_DIM]
+    out[present, : projected.shape[1]] = projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-9)
+    return out
+
+
+def _unit_scale(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows scaled to mean square 1, so that no site statistics are needed; zero rows stay zero."""
+    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    scaled: NDArray[np.float32] = x / np.maximum(norms, 1e-6) * np.float32(np.sqrt(x.shape[1]))
+    return scaled.astype(np.float32)
+
+
+def _log(events: pl.DataFrame, users: list[str], item_ids: list[str]) -> Log:
+    kinds = {k: n for n, k in enumerate(KINDS)}
+    user = _numbers(events["user_id"], users)
+    item = _numbers(events["item_id"], item_ids)
+    kind = np.array([kinds[k] for k in events["event"].to_list()], np.int64)
+    return Log.of(user, item, kind, _seconds(events["at"]), len(users))
+
+
+def _numbers(column: pl.Series, order: list[str]) -> Ints:
+    """Position of each value in ``order``; -1 for null."""
+    positions = {value: at for at, value in enumerate(order)}
+    return np.array([-1 if v is None else positions[v] for v in column.to_list()], np.int64)
+
+
+def _seconds(column: pl.Series) -> Ints:
+    return (column.dt.epoch("s").fill_null(0)).to_numpy().astype(np.int64)
+
+
+def _reviews(reviews: pl.DataFrame, users: list[str], model: ModelConfig, cache: FeatureCacheFolder) -> Reviews:
+    """Reviews with text, the latest MAX_REVIEWS; rating ≥ 4 is satisfied, ≤ 2 is not."""
+    kept = reviews.filter(pl.col("text").fill_null("").str.len_chars() > 0).tail(MAX_REVIEWS)
+    texts = kept["text"].to_list()
+    rating = kept["rating"].fill_null(3.0).to_numpy()
+    label = np.where(rating >= 4, 1, np.where(rating <= 2, 0, -1)).astype(np.int64)
+    if model.encoders == "scratch":
+        encoded = torch.from_numpy(hash_tokens(texts, model.token_buckets, model.token_length))
+    else:
+        encoded = torch.from_numpy(_unit_scale(text_features(texts, cache))) if texts else torch.zeros((0, 512))
+    return Reviews(_numbers(kept["user_id"], users), encoded, label, _seconds(kept["created_at"]))
+
+
+def _split(config: SplitConfig, data: SiteData, log: Log) -> Split:
+    """The league's instants, else the site's own, else the last two tenths of its time."""
+    own = data.split
+    start, end = int(log.time.min()), int(log.time.max()) + 1
+    tenth = max((end - start) // 10, DAY_S)
+    default = Split((end - 2 * tenth) // DAY_S * DAY_S, (end - tenth) // DAY_S * DAY_S, -(-end // DAY_S) * DAY_S)
+    split = Split(
+        _instant(config.validation_from) or _stamp(own and own.validation_from) or default.valid_from,
+        _instant(config.test_from) or _stamp(own and own.test_from) or default.test_from,
+        _instant(config.test_until) or _stamp(own and own.test_until) or default.until,
+    )
+    if not split.valid_from < split.test_from < split.until:
+        raise ConfigError(
+            "validation, test and end are not in that order of time",
+            where=data.name,
+            next_step="set split.validation_from < split.test_from < split.test_until",
+        )
+    return split
+
+
+def _instant(text: str) -> int:
+    if not text:
+        return 0
+    try:
+        return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
+    except ValueError:
+        raise ConfigError(f"'{text}' is no date", where="split", next_step="write it as 2020-09-21") from None
+
+
+def _stamp(value: object) -> int:
+    if not value:
+        return 0
+    return int(value.timestamp()) if isinstance(value, datetime) else _instant(str(value))

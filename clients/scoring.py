@@ -1,0 +1,150 @@
+"""The scorers of one site at one instant, and how each method is measured with them.
+
+A scorer gives (rows, items) scores from what was known before its instant. Methods of the worth table are scorers:
+popularity, item_knn, no_training, local, federated, fine_tuned, final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clients.blend import Scorer, Weights, blend, fit_weights
+from clients.dataset import Floats, SiteDataset
+from clients.evaluate import (
+    Ranking,
+    TestRows,
+    basket_rows,
+    catalogue_vectors,
+    chunks,
+    cosine_scores,
+    model_scores,
+    returning_rows,
+)
+from clients.neighbours import HALF_LIVES_D, SHRINKAGES, ItemNeighbours, popularity
+from clients.train import derived_seed, log_popularity
+from common.config import LeagueConfig
+from common.models import HansaModel
+
+COSINE_LOGITS = 12.0
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Validation and test rows of both kinds; ``primary`` says which kind the macro figures are of."""
+
+    valid: tuple[TestRows, TestRows]
+    test: tuple[TestRows, TestRows]
+    valid_from: int
+    test_from: int
+
+
+def windows(site: SiteDataset, config: LeagueConfig) -> Windows:
+    """Rows of returning users and of new users' baskets in the validation and the test window."""
+    split, length = site.split, config.model.history_length
+
+    def rows(from_s: int, until_s: int) -> tuple[TestRows, TestRows]:
+        seed = derived_seed(config.seed, site.name, "baskets", from_s)
+        return returning_rows(site, from_s, until_s, length), basket_rows(site, from_s, until_s, length, seed)
+
+    return Windows(
+        rows(split.valid_from, split.test_from), rows(split.test_from, split.until), split.valid_from, split.test_from
+    )
+
+
+def rank(site: SiteDataset, rows: TestRows, scorer: Scorer) -> Ranking:
+    """Full ranking of all rows by a scorer."""
+    ranking = Ranking(site, rows)
+    for chunk in chunks(len(rows)):
+        scores = np.broadcast_to(scorer(rows, chunk), (chunk.stop - chunk.start, site.n_items))
+        ranking.add(chunk, np.array(scores, dtype=np.float32))
+    return ranking
+
+
+def cosine_scorer(site: SiteDataset) -> Scorer:
+    """Untrained cosine in logits."""
+    return lambda rows, chunk: np.float32(COSINE_LOGITS) * cosine_scores(site, rows, chunk)
+
+
+def popularity_scorer(site: SiteDataset, at_s: int, half_life_d: float) -> Scorer:
+    """The same decayed log popularity for every row."""
+    shares = popularity(site.log, site.n_items, at_s, half_life_d)[None, :]
+    return lambda rows, chunk: shares
+
+
+def neighbour_scorer(site: SiteDataset, at_s: int, shrinkage: float) -> Scorer:
+    """Item neighbours fitted before an instant."""
+    neighbours = ItemNeighbours.fit(site.log, site.n_items, at_s, shrinkage)
+    return neighbours.scores
+
+
+def tower_scorer(model: HansaModel, site: SiteDataset) -> Scorer:
+    """The model's own score without popularity."""
+    vectors = catalogue_vectors(model, site)
+    return lambda rows, chunk: model_scores(model, site, rows, chunk, vectors)
+
+
+def deployed_scorer(model: HansaModel, site: SiteDataset, config: LeagueConfig, at_s: int) -> Scorer:
+    """The model's score plus the popularity offset it was trained with."""
+    offset = config.training.popularity_offset
+    shares = log_popularity(site.log.before(at_s), site.n_items).numpy()[None, :]
+    tower = tower_scorer(model, site)
+    return lambda rows, chunk: tower(rows, chunk) + np.float32(offset) * shares
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a site chose on its validation window for the methods that need no training."""
+
+    half_life_d: float
+    shrinkage: float
+
+    def scorers(self, site: SiteDataset, at_s: int) -> tuple[Scorer, Scorer, Scorer]:
+        """Popularity, neighbours and cosine as known before an instant."""
+        return (
+            popularity_scorer(site, at_s, self.half_life_d),
+            neighbour_scorer(site, at_s, self.shrinkage),
+            cosine_scorer(site),
+        )
+
+
+def tune(site: SiteDataset, seen: Windows) -> Tuned:
+    """Half-life and shrinkage with the best validation NDCG@20."""
+    at = seen.valid_from
+
+    def quality(scorer: Scorer) -> float:
+        values = [rank(site, rows, scorer).per_row().get("ndcg@20", np.zeros(0)) for rows in seen.valid]
+        return float(np.concatenate(values).mean()) if sum(map(len, values)) else 0.0
+
+    half_life = max(HALF_LIVES_D, key=lambda d: quality(popularity_scorer(site, at, d)))
+    shrinkage = max(SHRINKAGES, key=lambda s: quality(neighbour_scorer(site, at, s)))
+    return Tuned(half_life, shrinkage)
+
+
+def fitted_blends(
+    site: SiteDataset, seen: Windows, at_valid: Sequence[Scorer], at_test: Sequence[Scorer], prior: Sequence[float], seed: int
+) -> tuple[tuple[Scorer, Scorer], tuple[Weights, Weights]]:
+    """Blends for returning rows and for baskets: a joint fit, then one for each kind that stays near it."""
+    joint = fit_weights(at_valid, seen.valid, site.n_items, prior, seed)
+    own = tuple(fit_weights(at_valid, [rows], site.n_items, list(np.maximum(joint, 0.02)), seed) for rows in seen.valid)
+    return (blend(at_test, own[0]), blend(at_test, own[1])), (own[0], own[1])
+
+
+def behaviour_vectors(model: HansaModel, site: SiteDataset, rows: TestRows) -> torch.Tensor:
+    """Trained user vectors (n, dim) of rows."""
+    vectors = catalogue_vectors(model, site)
+    with torch.inference_mode():
+        parts = [model.user_vectors(rows.inputs(c), vectors, site.items.raw)[0][:, 0] for c in chunks(len(rows))]
+        return torch.cat(parts) if parts else torch.zeros((0, vectors.shape[1]))
+
+
+def mean_metrics(ranking: Ranking) -> tuple[dict[str, float], NDArray[np.float64]]:
+    """Summary of a ranking and its NDCG@20 by row."""
+    return ranking.summary(), ranking.per_row().get("ndcg@20", np.zeros(0))
+
+
+__all__ = ["Floats", "Scorer", "Tuned", "Windows", "blend", "windows"]

@@ -1,0 +1,126 @@
+"""Sample recommendations for a report: a customer's history, what is recommended, and why, with pictures.
+
+Invariant: pictures come in as JPEG bytes made by the caller, so nothing here decodes a shop's files; user ids stay out
+of the report.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+
+from common.reports.story import Story
+
+CUSTOMERS_PER_SITE = 2
+ITEMS_SHOWN = 5
+SITES_SHOWN = 12
+MAX_PICTURE_BYTES = 64 << 10
+_JPEG = b"\xff\xd8\xff"
+_COLUMNS = ("user_id", "rank", "item_id", "score", "why", "history_item_id")
+
+
+class PictureSource(Protocol):
+    """What a report asks of the sites' own data."""
+
+    def picture(self, site: str, item_id: str) -> bytes | None:
+        """A small JPEG of a product, or None."""
+
+    def title(self, site: str, item_id: str) -> str | None:
+        """A product's title, or None."""
+
+    def history(self, site: str, user_id: str) -> Sequence[str]:
+        """Items of a user before the test, the latest first; empty where they are unknown."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product as it is shown: `picture` is a data URI or empty."""
+
+    title: str
+    picture: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Customer:
+    """One customer's history and recommendations."""
+
+    history: tuple[Product, ...]
+    recommended: tuple[Product, ...]
+
+
+@dataclass(frozen=True)
+class SiteSample:
+    """Sample customers of one site."""
+
+    title: str
+    language: str
+    held_out: bool
+    customers: tuple[Customer, ...]
+
+
+def read_samples(story: Story, source: PictureSource | None) -> tuple[SiteSample, ...]:
+    """A few customers of each site that wrote recommendations: those with the longest histories."""
+    found = []
+    for site in story.sites[:SITES_SHOWN]:
+        rows = _read(story.root / "sites" / site.name / "recommendations.parquet")
+        if rows is None or rows.is_empty():
+            continue
+        customers = tuple(
+            _customer(site.name, user, rows, source) for user in _chosen(site.name, rows, source)
+        )
+        found.append(SiteSample(site.title or site.name, site.language, site.held_out, customers))
+    return tuple(found)
+
+
+def _read(path: Path) -> pl.DataFrame | None:
+    try:
+        rows = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError):
+        return None
+    if not {"user_id", "rank", "item_id"} <= set(rows.columns):
+        return None
+    return rows.select(name for name in _COLUMNS if name in rows.columns)
+
+
+def _chosen(site: str, rows: pl.DataFrame, source: PictureSource | None) -> list[str]:
+    users = rows["user_id"].cast(pl.String).unique().sort().to_list()
+    lengths = {user: len(_history(site, user, rows, source)) for user in users[:200]}
+    return sorted(lengths, key=lambda user: (-min(lengths[user], ITEMS_SHOWN), user))[:CUSTOMERS_PER_SITE]
+
+
+def _history(site: str, user: str, rows: pl.DataFrame, source: PictureSource | None) -> list[str]:
+    known = list(source.history(site, user)) if source is not None else []
+    if not known and "history_item_id" in rows.columns:
+        own = rows.filter(pl.col("user_id").cast(pl.String) == user).sort("rank")
+        known = own["history_item_id"].drop_nulls().cast(pl.String).to_list()
+    return list(dict.fromkeys(known))[:ITEMS_SHOWN]
+
+
+def _customer(site: str, user: str, rows: pl.DataFrame, source: PictureSource | None) -> Customer:
+    own = rows.filter(pl.col("user_id").cast(pl.String) == user).sort("rank").head(ITEMS_SHOWN)
+    whys = own["why"].to_list() if "why" in own.columns else [""] * own.height
+    recommended = [
+        _product(site, str(item), source, str(why or ""))
+        for item, why in zip(own["item_id"], whys, strict=True)
+    ]
+    return Customer(tuple(_products(site, _history(site, user, rows, source), source)), tuple(recommended))
+
+
+def _products(site: str, items: Iterable[str], source: PictureSource | None) -> list[Product]:
+    return [_product(site, item, source) for item in items]
+
+
+def _product(site: str, item: str, source: PictureSource | None, why: str = "") -> Product:
+    title = (source.title(site, item) if source is not None else None) or item
+    data = source.picture(site, item) if source is not None else None
+    shown = data is not None and data.startswith(_JPEG) and len(data) <= MAX_PICTURE_BYTES
+    picture = (
+        "data:image/jpeg;base64," + base64.b64encode(data).decode() if shown and data is not None else ""
+    )
+    return Product(title, picture, why)
