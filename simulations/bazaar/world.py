@@ -62,8 +62,8 @@ IMAGE_DIMS = (
 )
 
 # How much each dimension counts for a choice. Lightness, outline, contrast, tone and background are plain to see
-# and count for nothing, category counts little: so the raw similarity of features is a poor guide, and which directions matter
-# has to be learned.
+# and count for nothing, category counts little: so the raw similarity of features is a poor guide, and which
+# directions matter has to be learned.
 TASTE_WEIGHTS: Floats = np.array(
     [0.2, 0.2, 0.2, 0.2, 1.4, 1.2, 0.3, 1.4, 0.0, 0.8, 1.3, 1.2, 0.0, 0.0, 0.0, 0.0]
 )
