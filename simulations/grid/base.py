@@ -11,7 +11,8 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from flwr.app import Array, ArrayRecord, Context, Message, Metadata, RecordDict, UserConfig
 from flwr.serverapp import Grid
@@ -23,11 +24,39 @@ _FIRST_NODE = 1000
 
 @dataclass(frozen=True)
 class Task:
-    """A message on its way to a site."""
+    """One message on its way to a site: everything but its records, as plain facts.
+
+    Parameters
+    ----------
+    place : number of the site, from 0 in site order.
+    created_at, ttl : when the message was made (Unix time) and for how many seconds a reply is wanted.
+    """
 
     id: str
     place: int
-    message: Message
+    message_type: str
+    group: str
+    created_at: float
+    ttl: float
+
+    @property
+    def node(self) -> int:
+        """The Flower node of the site."""
+        return _FIRST_NODE + self.place
+
+    @property
+    def expired(self) -> bool:
+        """Whether no one waits for the reply any more."""
+        return time.time() > self.created_at + self.ttl
+
+    def facts(self) -> dict[str, Any]:
+        """JSON-able form; the inverse of `from_facts`."""
+        return asdict(self)
+
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any]) -> Task:
+        """The task that another process described."""
+        return cls(**facts)
 
 
 class SimulatedGrid(Grid):
@@ -76,10 +105,12 @@ class SimulatedGrid(Grid):
         ids = []
         for message in messages:
             self._sent += 1
-            task = Task(f"m{self._sent}", message.metadata.dst_node_id - _FIRST_NODE, message)
-            if not 0 <= task.place < self._sites:
-                raise ValueError(f"no node {message.metadata.dst_node_id} in this simulation")
-            self._queue(task)
+            sent = message.metadata
+            place = sent.dst_node_id - _FIRST_NODE
+            if not 0 <= place < self._sites:
+                raise ValueError(f"no node {sent.dst_node_id} in this simulation")
+            task = Task(f"m{self._sent}", place, sent.message_type, sent.group_id, sent.created_at, sent.ttl)
+            self._queue(task, message.content)
             ids.append(task.id)
         return ids
 
@@ -97,8 +128,8 @@ class SimulatedGrid(Grid):
         return replies
 
     @abstractmethod
-    def _queue(self, task: Task) -> None:
-        """Take one message for delivery."""
+    def _queue(self, task: Task, content: RecordDict) -> None:
+        """Take one message for delivery; `content` may be shared with other messages and isn't changed."""
 
 
 def node_context(place: int, sites: int, run_config: UserConfig) -> Context:
@@ -109,11 +140,10 @@ def node_context(place: int, sites: int, run_config: UserConfig) -> Context:
 
 def delivered(task: Task, content: RecordDict) -> Message:
     """The message as its site receives it: with an id, and records of its own."""
-    sent = task.message.metadata
     metadata = Metadata(
-        run_id=RUN_ID, message_id=task.id, src_node_id=COORDINATOR, dst_node_id=sent.dst_node_id,
-        reply_to_message_id="", group_id=sent.group_id, created_at=sent.created_at, ttl=sent.ttl,
-        message_type=sent.message_type,
+        run_id=RUN_ID, message_id=task.id, src_node_id=COORDINATOR, dst_node_id=task.node,
+        reply_to_message_id="", group_id=task.group, created_at=task.created_at, ttl=task.ttl,
+        message_type=task.message_type,
     )  # fmt: skip
     return received_message(content, metadata)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flwr.app import Context, Message, UserConfig
+from flwr.app import Context, Message, RecordDict, UserConfig
 from flwr.clientapp.typing import ClientAppCallable
 
 from simulations.grid.base import SimulatedGrid, Task, copy_records, delivered, node_context
@@ -26,25 +26,26 @@ class LocalGrid(SimulatedGrid):
     def __init__(self, client_app: ClientAppCallable, sites: int, run_config: UserConfig) -> None:
         super().__init__(sites, run_config)
         self._app = client_app
-        self._tasks: dict[str, Task] = {}
+        self._tasks: dict[str, tuple[Task, RecordDict]] = {}
         self._contexts: dict[int, Context] = {}
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Work on the first of the given messages that still waits, and return its reply."""
+        for id_ in [id_ for id_, (task, _) in self._tasks.items() if task.expired]:
+            del self._tasks[id_]
         wanted = set(message_ids)
-        task = next((task for id_, task in self._tasks.items() if id_ in wanted), None)
-        return [self._work(self._tasks.pop(task.id))] if task is not None else []
+        first = next((id_ for id_ in self._tasks if id_ in wanted), None)
+        return [self._work(*self._tasks.pop(first))] if first is not None else []
 
-    def _queue(self, task: Task) -> None:
-        self._tasks[task.id] = task
+    def _queue(self, task: Task, content: RecordDict) -> None:
+        self._tasks[task.id] = task, content
 
-    def _work(self, task: Task) -> Message:
+    def _work(self, task: Task, content: RecordDict) -> Message:
         if task.place not in self._contexts:
             self._contexts[task.place] = node_context(task.place, self._sites, self._run_config)
-        message = delivered(task, copy_records(task.message.content))
-        become(message.metadata.dst_node_id)
+        become(task.node)
         try:
-            reply = self._app(message, self._contexts[task.place])
+            reply = self._app(delivered(task, copy_records(content)), self._contexts[task.place])
         finally:
             become(COORDINATOR)
         if reply.has_content():

@@ -1,0 +1,181 @@
+"""A grid that runs sites on a pool of worker processes, one a processor core.
+
+Invariant: the bytes are those of the in-process grid, since both run the same client app on the same
+messages. Each site is pinned to one worker, so that its caches stay warm; sites are shared out by size,
+largest first. A worker that dies costs the message it was working on, which gets an error reply, and is
+started again. Only a bounded number of replies waits in memory: beyond it the workers pause until the
+coordinator has pulled some.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from flwr.app import Error, Message, RecordDict, UserConfig
+
+from common.errors import WireError
+from common.wire import VECTOR
+from simulations.grid.base import SimulatedGrid, Task, delivered
+from simulations.grid.frames import pack_frame, unpack_frame
+
+_PATIENCE_S = 0.05
+_REPLIES_A_WORKER = 8
+_CRASHED = 8  # Flower's own code for a client app whose process ended
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+class PoolGrid(SimulatedGrid):
+    """Runs the client app in worker processes; use it as a context manager.
+
+    Parameters
+    ----------
+    workers : number of processes.
+    sizes : work of each site in any unit, in site order; equal where not given.
+    """
+
+    def __init__(
+        self, sites: int, run_config: UserConfig, *, workers: int, sizes: Sequence[float] | None = None
+    ) -> None:
+        super().__init__(sites, run_config)
+        self._home = share_out(sizes or [1.0] * sites, workers)
+        self._setup = pack_frame({"sites": sites, "run_config": dict(run_config)}, None)
+        self._workers = [_Worker(self._setup) for _ in range(workers)]
+        self._done: dict[str, tuple[Task, Message]] = {}
+        self._room = _REPLIES_A_WORKER * workers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.stop()
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Replies among those asked for that have come, after a short wait where none has."""
+        wanted = list(message_ids)
+        self._pump(0.0)
+        if not any(id_ in self._done for id_ in wanted):
+            self._pump(_PATIENCE_S)
+        return [self._done.pop(id_)[1] for id_ in wanted if id_ in self._done]
+
+    def _queue(self, task: Task, content: RecordDict) -> None:
+        self._workers[self._home[task.place]].waiting.append((task, content))
+
+    def _pump(self, patience_s: float) -> None:
+        """Give idle workers their next message and take the replies that are there."""
+        self._done = {id_: entry for id_, entry in self._done.items() if not entry[0].expired}
+        self._give()
+        pipes = {worker.pipe: worker for worker in self._workers}
+        for pipe in wait(list(pipes), patience_s):
+            worker = pipes[pipe]  # type: ignore[index]
+            try:
+                self._take(worker)
+            except (EOFError, OSError, WireError):
+                self._bury(worker)
+        self._give()
+
+    def _give(self) -> None:
+        for worker in self._workers:
+            busy = sum(other.task is not None for other in self._workers)
+            if worker.ready and worker.task is None and len(self._done) + busy < self._room:
+                try:
+                    worker.give()
+                except OSError:
+                    self._bury(worker)
+
+    def _take(self, worker: _Worker) -> None:
+        facts, content = unpack_frame(worker.pipe.recv_bytes())
+        if "ready" in facts:
+            worker.ready = True
+            return
+        task = worker.task
+        if task is None or facts.get("id") != task.id:
+            raise WireError("a worker answered a message it wasn't given", where="pool")
+        worker.task = None
+        asked = delivered(task, RecordDict())
+        if content is not None:
+            self._done[task.id] = task, Message(content, reply_to=asked)
+        else:
+            self._done[task.id] = task, Message(Error(facts["code"], facts["reason"]), reply_to=asked)
+
+    def _bury(self, worker: _Worker) -> None:
+        """Answer for a worker that died, and start another in its place."""
+        task = worker.task
+        if task is None and not worker.ready and worker.waiting:
+            # It died before it could work at all: fail one message, so that a broken machine can't loop forever.
+            task = worker.waiting.popleft()[0]
+        if task is not None:
+            error = Error(_CRASHED, "the site's process ended before it could answer")
+            self._done[task.id] = task, Message(error, reply_to=delivered(task, RecordDict()))
+        worker.stop()
+        fresh = _Worker(self._setup)
+        fresh.waiting = worker.waiting
+        self._workers[self._workers.index(worker)] = fresh
+
+
+class _Worker:
+    """The pool's end of one worker process."""
+
+    def __init__(self, setup: bytes) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+            environment = {**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(paths)}
+            self._process = subprocess.Popen(  # noqa: S603 — our own module, no shell
+                [sys.executable, "-m", "simulations.grid.worker", str(theirs.fileno()), str(os.getpid())],
+                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), env=environment,
+            )  # fmt: skip
+        self.pipe = Connection(ours.detach())
+        self.ready = False
+        self.task: Task | None = None
+        self.waiting: deque[tuple[Task, RecordDict]] = deque()
+        self._lent: bytes | None = None
+        self.pipe.send_bytes(setup)
+
+    def give(self) -> None:
+        """Send the next message that someone still waits for."""
+        while self.waiting and self.waiting[0][0].expired:
+            self.waiting.popleft()
+        if not self.waiting:
+            return
+        self.task, content = self.waiting.popleft()
+        lent: frozenset[str] = frozenset()
+        if VECTOR in content:
+            data = content.array_records[VECTOR][VECTOR].data
+            # The same bytes object went to this worker with an earlier message of the round, and it still has them.
+            lent = frozenset([VECTOR]) if data is self._lent else frozenset()
+            self._lent = data
+        self.pipe.send_bytes(pack_frame(self.task.facts(), content, lent=lent))
+
+    def stop(self) -> None:
+        """End the process; it has nothing to lose."""
+        self.pipe.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def share_out(sizes: Sequence[float], workers: int) -> list[int]:
+    """Which worker each site is pinned to: largest first, always to the worker with the least so far.
+
+    >>> share_out([5, 1, 4, 2], workers=2)
+    [0, 0, 1, 1]
+    """
+    loads = [0.0] * workers
+    home = [0] * len(sizes)
+    for place in sorted(range(len(sizes)), key=lambda place: (-sizes[place], place)):
+        worker = loads.index(min(loads))
+        home[place] = worker
+        loads[worker] += sizes[place]
+    return home
