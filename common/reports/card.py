@@ -1,0 +1,126 @@
+"""The model card of a release, in Markdown: what it is, what it was trained on, how good it is, and its limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from common.reports.story import METHODS, SCORE, Story, read_story
+from common.reports.words import METHOD_NAMES, METHOD_NOTES
+
+_METRICS = (SCORE, "recall@20", "auc", "log_loss")
+_PROTECTION = {
+    "plain": "Protection `plain`: **the coordinator sees every site's update in clear.** An update can tell about the "
+    "data that it was trained on. Use it only where the coordinator is trusted."
+}
+
+
+def model_card(run_dir: Path) -> str:
+    """The card of the model in a run folder.
+
+    Raises
+    ------
+    RunError : there is no run in the folder, or its settings or list of sites are damaged.
+    """
+    story = read_story(run_dir)
+    parts = [_heading(story), _sites(story), _quality(story), _privacy(story), _limits(), _settings(story)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _heading(story: Story) -> str:
+    kind = (
+        "ready-made text and picture encoders"
+        if story.config.model.encoders == "frozen"
+        else "encoders trained here"
+    )
+    return (
+        f"# Model card: {_cell(story.config.name)}\n\n"
+        f"A recommender and a behaviour predictor, trained together by {len(story.trained)} sites in "
+        f"{len(story.rounds) or story.config.rounds.count} rounds, with {kind}. A customer is described by their own "
+        "history of items, so the model serves customers and catalogues that it has never seen."
+    )
+
+
+def _sites(story: Story) -> str:
+    split = story.config.split
+    rows = [
+        f"| {_cell(site.title or site.name)} | {_cell(site.language)} | {_cell(site.region) or '–'} "
+        f"| {'no (held out)' if site.held_out else 'yes'} |"
+        for site in story.sites
+    ]
+    span = (
+        f"Validation from {split.validation_from or 'the site’s own date'}, test from "
+        f"{split.test_from or 'the site’s own date'} until {split.test_until or 'the end of the data'}; training on all "
+        "that came before."
+    )
+    return "\n".join(
+        ["## Data", "", span, "", "| site | language | region | trained |", "|---|---|---|---|", *rows]
+    )
+
+
+def _quality(story: Story) -> str:
+    methods = [name for name in METHODS if name in story.metrics]
+    if not methods:
+        return "## Quality\n\nNot measured."
+    rows = []
+    for name in methods:
+        values = " | ".join(_figure(story.value(name, metric)) for metric in _METRICS)
+        label = f"{METHOD_NAMES[name].en}: {METHOD_NOTES[name].en}"
+        rows.append(f"| {label} | {values} | {_figure(story.value(name, SCORE, 'worst'))} |")
+    head = "| method | " + " | ".join(_METRICS) + " | worst site |"
+    lines = ["## Quality", "", "Mean over sites, all items of a shop ranked, split by time.", "", head]
+    lines += ["|---|" + "---:|" * (len(_METRICS) + 1), *rows, "", *_per_site(story)]
+    if story.worth:
+        lines += ["", f"Joining paid for {story.paid()} of {len(story.worth)} sites."]
+    return "\n".join(lines)
+
+
+def _per_site(story: Story) -> list[str]:
+    method = story.joined_method
+    rows = []
+    for site in story.sites:
+        values = [story.site_value(method, metric, site.name) for metric in _METRICS]
+        if any(value is not None for value in values):
+            rows.append(
+                f"| {_cell(site.title or site.name)} | {' | '.join(_figure(value) for value in values)} |"
+            )
+    if not rows:
+        return []
+    head = f"| site ({METHOD_NAMES[method].en.lower()}) | " + " | ".join(_METRICS) + " |"
+    return [head, "|---|" + "---:|" * len(_METRICS), *rows]
+
+
+def _privacy(story: Story) -> str:
+    protection = story.config.rounds.protection
+    return (
+        "## Privacy\n\n"
+        "- Products, pictures, reviews, logs and user ids stay at the sites; vectors of model parameters and figures of "
+        "evaluation travel.\n"
+        "- **Differential privacy: off.** Nothing bounds what the model may reveal about one person.\n"
+        f"- {_PROTECTION.get(protection, f'Protection `{protection}`.')}"
+    )
+
+
+def _limits() -> str:
+    return (
+        "## Limits\n\n"
+        "- The figures hold for these sites and this span of time; measure again on your own data before you rely on it.\n"
+        "- Offline figures say what past customers chose, not what a recommendation would have changed.\n"
+        "- Behaviour predictions are not fit for decisions about a person (credit, employment, prices for one person)."
+    )
+
+
+def _settings(story: Story) -> str:
+    return (
+        f"## Settings\n\nDigest of the settings: `{story.config.digest()}` (the same in every message, checkpoint and "
+        f"report of this run). Seed {story.config.seed}."
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _cell(text: str) -> str:
+    """Text from a shop made harmless in Markdown: no markup, no line breaks, no table borders."""
+    kept = "".join(letter if letter.isprintable() else " " for letter in text)
+    return "".join(f"&#{ord(letter)};" if letter in "<>&|`*_[]!#\\" else letter for letter in kept)

@@ -1,0 +1,122 @@
+"""Which plots and tables a story gives rise to; a plot without data is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from common.reports.figures import Bar, Label, Span, bar_chart, interval_chart, line_chart, reliability_chart
+from common.reports.story import DID_NOT_PAY, METHODS, PAID, SCORE, Story, number, table
+from common.reports.words import METHOD_NAMES
+
+_TONES = {
+    "local": "alone",
+    "federated": "joined",
+    "fine_tuned": "joined",
+    "centralised": "ideal",
+    "final": "joined",
+}
+_VERDICT_TONES = {PAID: "good", DID_NOT_PAY: "bad"}
+_MAX_SPANS = 40
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """A site that took no part in training: its score by method."""
+
+    title: str
+    scores: tuple[tuple[str, float], ...]
+
+    def ratio(self, method: str, to: str) -> float | None:
+        scores = dict(self.scores)
+        return scores[method] / scores[to] if scores.get(to) and method in scores else None
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """The behaviour predictor by method, in the mean over sites."""
+
+    method: str
+    auc: float | None
+    log_loss: float | None
+
+
+def charts(story: Story) -> dict[str, Markup | None]:
+    """All plots by name; None where the data are missing."""
+    makers: dict[str, Callable[[Story], Markup | None]] = {
+        "methods": _methods, "worth": _worth, "score": _score, "loss": _loss, "reliability": _reliability,
+        "ablation": _ablation,
+    }  # fmt: skip
+    return {name: make(story) for name, make in makers.items()}
+
+
+def zero_shot_rows(story: Story) -> tuple[ZeroShot, ...]:
+    """Sites left out of training, each with its scores in the order of the methods."""
+    rows = []
+    for site, methods in table(story.details.get("zero_shot")).items():
+        named = table(methods)
+        scores = [(name, number(table(named.get(name)).get(SCORE))) for name in METHODS]
+        known = tuple((name, score) for name, score in scores if score is not None)
+        if known:
+            rows.append(ZeroShot(story.title_of(str(site)), known))
+    return tuple(rows)
+
+
+def behaviour_rows(story: Story) -> tuple[Behaviour, ...]:
+    """Methods for which the behaviour predictor was measured."""
+    names = [*METHODS, *sorted(set(story.metrics) - set(METHODS))]
+    rows = (Behaviour(name, story.value(name, "auc"), story.value(name, "log_loss")) for name in names)
+    return tuple(row for row in rows if row.auc is not None or row.log_loss is not None)
+
+
+def _methods(story: Story) -> Markup | None:
+    bars = []
+    for name in story.methods:
+        value, spread = story.value(name, SCORE), story.interval(name, SCORE)
+        low, high = spread if spread is not None else (None, None)
+        bars.append(Bar(METHOD_NAMES[name], value or 0.0, _TONES.get(name, "plain"), low, high))
+    return bar_chart(bars, Label("NDCG@20 by method", "各方法的 NDCG@20")) if bars else None
+
+
+def _worth(story: Story) -> Markup | None:
+    spans = [
+        Span(row.title, row.gain, row.low, row.high, _VERDICT_TONES.get(row.verdict, "even"))
+        for row in story.worth[:_MAX_SPANS]
+    ]
+    return interval_chart(spans, Label("Gain over training alone", "相对单独训练的提升")) if spans else None
+
+
+def _score(story: Story) -> Markup | None:
+    points = [(float(r.number), r.score) for r in story.rounds if r.score is not None]
+    title = Label("Validation NDCG@20 by round", "各轮验证 NDCG@20")
+    return line_chart(points, title, below=Label("round", "轮次")) if len(points) > 1 else None
+
+
+def _loss(story: Story) -> Markup | None:
+    points = [(float(r.number), r.loss) for r in story.rounds if r.loss is not None]
+    title = Label("Training loss by round", "各轮训练损失")
+    return line_chart(points, title, below=Label("round", "轮次"), digits=3) if len(points) > 1 else None
+
+
+def _reliability(story: Story) -> Markup | None:
+    found = story.details.get("calibration")
+    bins = []
+    for row in found if isinstance(found, list) else ():
+        predicted, observed = number(table(row).get("predicted")), number(table(row).get("observed"))
+        count = number(table(row).get("count"))
+        if predicted is not None and observed is not None and count is not None and count > 0:
+            bins.append((min(max(predicted, 0.0), 1.0), min(max(observed, 0.0), 1.0), int(count)))
+    title = Label("Predicted and observed share of buyers", "预测与实际购买比例")
+    across = Label("predicted share of buyers", "预测购买比例")
+    return reliability_chart(bins, title, across=across) if bins else None
+
+
+def _ablation(story: Story) -> Markup | None:
+    bars = []
+    for name, metrics in table(story.details.get("ablation")).items():
+        value = number(table(metrics).get(SCORE))
+        if value is not None:
+            bars.append(Bar(Label(str(name), str(name)), value, "plain"))
+    return bar_chart(bars, Label("NDCG@20 with parts left out", "去掉部分信息后的 NDCG@20")) if bars else None
