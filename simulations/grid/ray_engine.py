@@ -1,0 +1,187 @@
+"""Run the league's apps on Flower's own simulation engine (Ray) through `flwr run`.
+
+It's meant for simulations larger than one machine's process pool. Everything of Flower's lives in one
+temporary home: a SuperLink of our own on a free port of this machine, its settings and its logs. The app is
+staged as a bundle of code alone (`common`, `clients`, `server`), so no data that lies beside the code can
+be shipped.
+
+Invariant: `flwr run` exits 0 even for failed runs, so the run's fate is read from `flwr ls --format json`;
+nothing is fetched from a network; no process of ours outlives the call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flwr.app import UserConfig
+
+from common import errors
+from common.errors import HansaError, MachineError, RunError
+from common.run_folder import RunFolder, read_json
+
+_OFFLINE = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "OMP_NUM_THREADS": "1",
+}
+_CODE = ("common", "clients", "server")
+_ROOT = Path(__file__).resolve().parents[2]
+_START_S = 60.0
+_POLL_S = 0.5
+
+
+def run_with_ray(folder: RunFolder, run_config: UserConfig, *, sites: int, workers: int) -> None:
+    """Run or resume a league on Ray.
+
+    Raises
+    ------
+    HansaError : the league's own error, or RunError where Flower tells no more than that the run failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="hansa-flower-", ignore_cleanup_errors=True) as home:
+        app = stage_app(Path(home) / "app", {**run_config, "progress": "plain"})
+        status, log = flower_run(app, Path(home) / "flower", nodes=sites, workers=workers)
+    if status != "finished:completed":
+        raise _reason(folder, status, log)
+
+
+def stage_app(app: Path, run_config: UserConfig) -> Path:
+    """A Flower app folder with a copy of the league's code and its run configuration."""
+    for room in _CODE:
+        shutil.copytree(_ROOT / room, app / room, ignore=shutil.ignore_patterns("__pycache__"))
+    write_project(app, "hansa", "server.app:app", "clients.app:app", run_config)
+    return app
+
+
+def write_project(app: Path, name: str, serverapp: str, clientapp: str, run_config: UserConfig) -> None:
+    """The `pyproject.toml` that makes a folder a Flower app."""
+    settings = "\n".join(f"{key} = {json.dumps(value)}" for key, value in run_config.items())
+    (app / "pyproject.toml").write_text(
+        f'[project]\nname = "{name}"\nversion = "0.1.0"\ndescription = ""\nlicense = "Apache-2.0"\n'
+        f'dependencies = []\n\n[tool.flwr.app]\npublisher = "hansa"\nfab-include = ["**/*.py"]\n\n'
+        f'[tool.flwr.app.components]\nserverapp = "{serverapp}"\nclientapp = "{clientapp}"\n\n'
+        f"[tool.flwr.app.config]\n{settings}\n",
+        encoding="utf-8",
+    )
+
+
+def flower_run(app: Path, home: Path, *, nodes: int, workers: int) -> tuple[str, str]:
+    """Run a Flower app to its end on a SuperLink of our own; return its status and the end of Flower's log."""
+    home.mkdir(parents=True)
+    environment = {**os.environ, **_OFFLINE, "FLWR_HOME": str(home), "PYTHONPATH": ""}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
+    port = _free_port()
+    (home / "config.toml").write_text(
+        f'[superlink]\ndefault = "league"\n\n[superlink.league]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
+    )
+    log = home / "superlink.log"
+    with _superlink(port, environment, log):
+        share = max(1, (os.cpu_count() or 1) // workers)
+        simulation = (
+            f"num-supernodes={nodes} client-resources-num-cpus={share} "
+            f"init-args-num-cpus={share * workers} init-args-log-to-driver=true"
+        )
+        started = _flwr(["run", str(app), "--federation-config", simulation, "--format", "json"], environment)
+        run_id = str(json.loads(started)["run-id"])
+        status = _await_end(run_id, environment)
+    return status, log.read_text(encoding="utf-8", errors="replace")[-2000:]
+
+
+@contextmanager
+def _superlink(port: int, environment: dict[str, str], log: Path) -> Iterator[None]:
+    command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    program = shutil.which(command[0], path=environment["PATH"])
+    if program is None:
+        raise MachineError(
+            "Flower's server isn't installed", where=command[0], next_step="install flwr[simulation]"
+        )
+    with log.open("wb") as sink:
+        # A session of its own, so that the end of the run ends Ray's processes with it.
+        process = subprocess.Popen(  # noqa: S603 — a fixed program of this environment, no shell
+            [program, *command[1:]], env=environment, stdout=sink, stderr=sink, start_new_session=True
+        )
+        try:
+            _await_port(port, process, log)
+            yield
+        finally:
+            _end_session(process)
+
+
+def _await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    ends = time.monotonic() + _START_S
+    while time.monotonic() < ends and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise MachineError(
+        "Flower's server didn't start", where=f"port {port}", why=log.read_text(errors="replace")[-500:]
+    )
+
+
+def _end_session(process: subprocess.Popen[bytes]) -> None:
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sign)
+            process.wait(timeout=10)
+        except ProcessLookupError:
+            break
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _await_end(run_id: str, environment: dict[str, str]) -> str:
+    while True:
+        runs = json.loads(_flwr(["ls", "--run-id", run_id, "--format", "json"], environment))
+        status = str(_find_status(runs))
+        if status.startswith("finished"):
+            return status
+        time.sleep(_POLL_S)
+
+
+def _find_status(answer: dict[str, Any]) -> str:
+    runs = answer.get("runs") or []
+    return str(runs[0].get("status", "")) if runs else ""
+
+
+def _flwr(arguments: list[str], environment: dict[str, str]) -> str:
+    program = shutil.which("flwr", path=environment["PATH"]) or "flwr"
+    done = subprocess.run(  # noqa: S603 — a fixed program of this environment, no shell
+        [program, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    start = done.stdout.find("{")
+    if done.returncode != 0 or start < 0:
+        why = (done.stderr or done.stdout)[-500:]
+        raise RunError(f"'flwr {arguments[0]}' failed", where="Ray engine", why=why)
+    return done.stdout[start:]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _reason(folder: RunFolder, status: str, log: str) -> HansaError:
+    """The league's own error where the coordinator left one, else what Flower says."""
+    failure = folder.state / "failure.json"
+    if failure.exists():
+        told = read_json(failure)
+        kinds = {kind.__name__: kind for kind in HansaError.__subclasses__()}
+        kind = kinds.get(str(told.get("error")), errors.RunError)
+        return kind(told["what"], where=told["where"], why=told["why"], next_step=told["next_step"])
+    return RunError(f"Flower ended the run as '{status}'", where=str(folder.root), why=log)
