@@ -149,7 +149,8 @@ def _setting(context: Context, name: str) -> str:
 
 def _config(context: Context) -> LeagueConfig:
     run_dir = RunFolder(Path(_setting(context, "run-dir")))
-    return _read_config(Path(_setting(context, "config-json") or run_dir.config_file))
+    path = Path(_setting(context, "config-json") or run_dir.config_file)
+    return _read_config(path, path.stat().st_mtime_ns if path.exists() else 0)
 
 
 def _place(context: Context) -> tuple[str, Path]:
@@ -193,7 +194,8 @@ def _open_site(folder: Path, config: LeagueConfig) -> wire.Trainer:
 
 
 @functools.lru_cache(maxsize=4)
-def _read_config(path: Path) -> LeagueConfig:
+def _read_config(path: Path, modified_ns: int) -> LeagueConfig:
+    # Keyed by the time of change too: one process may run several leagues in the same folder.
     return read_config(path)
 
 

@@ -33,7 +33,9 @@ class BehaviourRows:
         return len(self.user)
 
     def take(self, rows: Ints) -> BehaviourRows:
-        return BehaviourRows(self.user[rows], self.at[rows], self.features[rows], self.intent[rows], self.next_kind[rows])
+        return BehaviourRows(
+            self.user[rows], self.at[rows], self.features[rows], self.intent[rows], self.next_kind[rows]
+        )
 
 
 def horizon_s(split: Split) -> int:
@@ -59,7 +61,9 @@ def behaviour_rows(log: Log, instants: Ints, horizon: int) -> BehaviourRows:
     if not parts:
         empty = np.zeros(0, np.int64)
         return BehaviourRows(empty, empty, np.zeros((0, N_LOG_FEATURES), np.float32), empty, empty)
-    return BehaviourRows(*(np.concatenate([getattr(p, f) for p in parts]) for f in BehaviourRows.__dataclass_fields__))
+    return BehaviourRows(
+        *(np.concatenate([getattr(p, f) for p in parts]) for f in BehaviourRows.__dataclass_fields__)
+    )
 
 
 def _rows_at(log: Log, at: int, horizon: int) -> BehaviourRows:
@@ -71,7 +75,9 @@ def _rows_at(log: Log, at: int, horizon: int) -> BehaviourRows:
     next_kind[log.user[upcoming]] = log.kind[upcoming]
     users = np.flatnonzero(seen)
     features = log_features(log.where(past), at)[users]
-    return BehaviourRows(users, np.full(len(users), at, np.int64), features, bought[users].astype(np.int64), next_kind[users])
+    return BehaviourRows(
+        users, np.full(len(users), at, np.int64), features, bought[users].astype(np.int64), next_kind[users]
+    )
 
 
 def log_features(past: Log, at: int) -> Floats:

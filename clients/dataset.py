@@ -6,6 +6,7 @@ time is enforced here and nowhere else.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,8 +100,15 @@ class SiteDataset:
     def n_items(self) -> int:
         return len(self.item_ids)
 
+    @functools.cached_property
+    def item_log(self) -> Log:
+        """The events that name an item: all but searches."""
+        return self.log.where(self.log.kind != SEARCH)
 
-def gather_histories(log: Log, users: Ints, ends: Ints, length: int) -> tuple[Ints, Ints, Ints, NDArray[np.bool_]]:
+
+def gather_histories(
+    log: Log, users: Ints, ends: Ints, length: int
+) -> tuple[Ints, Ints, Ints, NDArray[np.bool_]]:
     """The last ``length`` events of each user before row ``ends`` of the log.
 
     Returns
@@ -128,7 +136,12 @@ def rows_before(log: Log, users: Ints, instants: Ints) -> Ints:
 
 
 def as_user_inputs(
-    items: Ints, kinds: Ints, times: Ints, valid: NDArray[np.bool_], at: Ints, visible: NDArray[np.bool_] | None = None
+    items: Ints,
+    kinds: Ints,
+    times: Ints,
+    valid: NDArray[np.bool_],
+    at: Ints,
+    visible: NDArray[np.bool_] | None = None,
 ) -> UserInputs:
     """Tensors for the user tower; ``at`` (b, t) are the instants from which the history is seen, in seconds.
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clients.dataset import PURCHASE, SEARCH, Floats, Ints, Log, SiteDataset, as_user_inputs, gather_histories
+from clients.dataset import PURCHASE, Floats, Ints, Log, SiteDataset, as_user_inputs, gather_histories
 from common.metrics import coverage, diversity, ranking_metrics, top_k
 from common.models import HansaModel, UserInputs
 
@@ -42,7 +42,12 @@ class TestRows:
         """Tensors for the user tower, one target a row."""
         valid = self.valid[rows]
         return as_user_inputs(
-            self.items[rows], self.kinds[rows], self.times[rows], valid, self.at[rows][:, None], valid[:, None, :]
+            self.items[rows],
+            self.kinds[rows],
+            self.times[rows],
+            valid,
+            self.at[rows][:, None],
+            valid[:, None, :],
         )
 
     def sample(self, count: int, seed: int) -> TestRows:
@@ -63,9 +68,11 @@ class TestRows:
 
 def returning_rows(site: SiteDataset, from_s: int, until_s: int, length: int) -> TestRows:
     """Users with an item event before ``from_s`` who buy something new in [from, until)."""
-    items_log = site.log.where(site.log.kind != SEARCH)
-    past, future = items_log.before(from_s), items_log.between(from_s, until_s)
-    past_bought, bought = _pairs(past.where(past.kind == PURCHASE)), _pairs(future.where(future.kind == PURCHASE))
+    past, future = site.item_log.before(from_s), site.item_log.between(from_s, until_s)
+    past_bought, bought = (
+        _pairs(past.where(past.kind == PURCHASE)),
+        _pairs(future.where(future.kind == PURCHASE)),
+    )
     new = _pairs_without(bought, past_bought, site.n_items)
     seen = past.offsets[1:] > past.offsets[:-1]
     new = (new[0][seen[new[0]]], new[1][seen[new[0]]])
@@ -85,16 +92,26 @@ def basket_rows(site: SiteDataset, from_s: int, until_s: int, length: int, seed:
     counts = np.bincount(user, minlength=site.log.n_users)
     users = np.flatnonzero(counts >= 2).astype(np.int64)
     starts = np.searchsorted(user, users)
-    hidden = item[starts + (np.random.default_rng(seed).random(len(users)) * counts[users]).astype(np.int64)] if len(
-        users
-    ) else np.zeros(0, np.int64)
+    hidden = (
+        item[starts + (np.random.default_rng(seed).random(len(users)) * counts[users]).astype(np.int64)]
+        if len(users)
+        else np.zeros(0, np.int64)
+    )
     rest = np.isin(user, users)
     rest &= item != np.repeat(_spread(hidden, users, site.log.n_users), 1)[user]
-    kept = Log.of(user[rest], item[rest], np.full(int(rest.sum()), PURCHASE), np.full(int(rest.sum()), from_s), site.log.n_users)
+    kept = Log.of(
+        user[rest],
+        item[rest],
+        np.full(int(rest.sum()), PURCHASE),
+        np.full(int(rest.sum()), from_s),
+        site.log.n_users,
+    )
     items, kinds, times, valid = gather_histories(kept, users, kept.offsets[users + 1], length)
     at = np.full(len(users), from_s, np.int64)
     pairs = (kept.user, kept.item)
-    return TestRows(users, items, kinds, times, valid, at, (np.arange(len(users)), hidden), _reindex(pairs, users))
+    return TestRows(
+        users, items, kinds, times, valid, at, (np.arange(len(users)), hidden), _reindex(pairs, users)
+    )
 
 
 def _spread(values: Ints, users: Ints, n_users: int) -> Ints:
@@ -122,7 +139,9 @@ def _reindex(pairs: tuple[Ints, Ints], users: Ints) -> tuple[Ints, Ints]:
     return np.searchsorted(users, pairs[0][keep]), pairs[1][keep]
 
 
-def model_scores(model: HansaModel, site: SiteDataset, rows: TestRows, chunk: slice, vectors: torch.Tensor) -> Floats:
+def model_scores(
+    model: HansaModel, site: SiteDataset, rows: TestRows, chunk: slice, vectors: torch.Tensor
+) -> Floats:
     """Scores (rows, items) in logits, without popularity; ``vectors`` from `catalogue_vectors`."""
     with torch.inference_mode():
         learned, untrained = model.user_vectors(rows.inputs(chunk), vectors, site.items.raw)
@@ -169,7 +188,9 @@ class Ranking:
         scores[self.rows.mask(self.rows.barred, chunk, self.site.n_items)] = -np.inf
         top = top_k(scores, max(CUTOFFS))
         self.top.append(top)
-        self.metrics.append(ranking_metrics(top, self.rows.mask(self.rows.wanted, chunk, self.site.n_items), CUTOFFS))
+        self.metrics.append(
+            ranking_metrics(top, self.rows.mask(self.rows.wanted, chunk, self.site.n_items), CUTOFFS)
+        )
 
     def per_row(self) -> dict[str, NDArray[np.float64]]:
         """Metric → value of each row."""

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from clients.behaviour import BehaviourRows, behaviour_rows, horizon_s, instants_ahead, instants_back
-from clients.dataset import SEARCH, Log, SiteDataset, as_user_inputs, gather_histories, rows_before
+from clients.dataset import SiteDataset, as_user_inputs, gather_histories, rows_before
 from clients.evaluate import catalogue_vectors, chunks
-from clients.train import BEHAVIOUR_INSTANTS
+from clients.train import BEHAVIOUR_INSTANTS, held_for_category
 from common.config import LeagueConfig
 from common.metrics import auc, group_auc, log_loss
 from common.models import HansaModel
@@ -46,9 +46,11 @@ def rows_of(site: SiteDataset, from_s: int, until_s: int) -> BehaviourRows:
     return behaviour_rows(site.log, instants_ahead(from_s, until_s, horizon), horizon)
 
 
-def behaviour_logits(model: HansaModel, site: SiteDataset, rows: BehaviourRows, config: LeagueConfig) -> Probabilities:
+def behaviour_logits(
+    model: HansaModel, site: SiteDataset, rows: BehaviourRows, config: LeagueConfig
+) -> Probabilities:
     """Logits (n, 1 + kinds): intent, then the next event's kind."""
-    log: Log = site.log.where(site.log.kind != SEARCH)
+    log = site.item_log
     vectors = catalogue_vectors(model, site)
     out = []
     with torch.inference_mode():
@@ -72,14 +74,18 @@ def behaviour_metrics(probabilities: Probabilities, rows: BehaviourRows) -> dict
 def next_event_accuracy(logits: Probabilities, rows: BehaviourRows) -> float:
     """Share of rows whose next event's kind was foretold; NaN where none came."""
     known = rows.next_kind >= 0
-    return float((logits[known, 1:].argmax(1) == rows.next_kind[known]).mean()) if known.any() else float("nan")
+    return (
+        float((logits[known, 1:].argmax(1) == rows.next_kind[known]).mean()) if known.any() else float("nan")
+    )
 
 
 def logistic_metrics(site: SiteDataset) -> dict[str, float]:
     """The baseline: logistic regression on the hand-made features, trained on the site's own past."""
     split, horizon = site.split, horizon_s(site.split)
     earliest = int(site.log.time.min())
-    train = behaviour_rows(site.log, instants_back(split.test_from, horizon, earliest, BEHAVIOUR_INSTANTS), horizon)
+    train = behaviour_rows(
+        site.log, instants_back(split.test_from, horizon, earliest, BEHAVIOUR_INSTANTS), horizon
+    )
     test = rows_of(site, split.test_from, split.until)
     if len(np.unique(train.intent)) < 2 or not len(test):
         return {}
@@ -89,15 +95,17 @@ def logistic_metrics(site: SiteDataset) -> dict[str, float]:
 
 
 def content_metrics(model: HansaModel, site: SiteDataset, from_s: int) -> dict[str, float]:
-    """Sentiment accuracy on reviews from an instant on, and category accuracy on the catalogue."""
+    """Sentiment accuracy on reviews from an instant on; category accuracy on the catalogue's held-out fifth."""
     out: dict[str, float] = {}
     model.eval()
     late = np.flatnonzero((site.reviews.time >= from_s) & (site.reviews.label >= 0))
     with torch.inference_mode():
         if len(late):
-            logits = model.sentiment(model.text_vectors(site.reviews.text[torch.from_numpy(late)]))[:, 0].numpy()
+            logits = model.sentiment(model.text_vectors(site.reviews.text[torch.from_numpy(late)]))[
+                :, 0
+            ].numpy()
             out["sentiment_accuracy"] = float(((logits > 0) == (site.reviews.label[late] == 1)).mean())
-        known = site.items.category >= 0
+        known = (site.items.category >= 0) & held_for_category(site.items.row)
         if known.any() and model.config.categories:
             guess = model.category(catalogue_vectors(model, site)).argmax(1)
             out["category_accuracy"] = float((guess == site.items.category)[known].to(torch.float32).mean())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from clients.dataset import DAY_S, SEARCH, Floats, Log
+from clients.dataset import DAY_S, Floats, Log
 from clients.evaluate import TestRows
 from clients.train import TARGET_WEIGHTS
 
@@ -23,7 +23,6 @@ MAX_EVENTS_PER_USER = 500
 def popularity(log: Log, n_items: int, at_s: int, half_life_d: float) -> Floats:
     """Log of each item's decayed event weight before an instant, centred; (items,) float32."""
     past = log.before(at_s)
-    past = past.where(past.kind != SEARCH)
     age_d = (at_s - past.time) / DAY_S
     weight = TARGET_WEIGHTS[past.kind] * 0.5 ** (age_d / half_life_d)
     total = np.bincount(past.item, weights=weight, minlength=n_items)
@@ -43,7 +42,6 @@ class ItemNeighbours:
     def fit(cls, log: Log, n_items: int, at_s: int, shrinkage: float) -> ItemNeighbours:
         """Cosine of the items' user sets before an instant, shrunk: overlap / (√(n_i n_j) + shrinkage)."""
         past = log.before(at_s)
-        past = past.where(past.kind != SEARCH)
         late = np.arange(len(past)) >= past.offsets[1:][past.user] - MAX_EVENTS_PER_USER
         user, item = past.user[late], past.item[late]
         touched = sp.csr_matrix((np.ones(len(user), np.float32), (user, item)), shape=(log.n_users, n_items))
@@ -60,6 +58,8 @@ class ItemNeighbours:
         recency = 0.9 ** np.arange(length)[::-1]
         row = np.repeat(np.arange(len(items)), length)[valid.ravel()]
         weight = np.tile(recency, len(items))[valid.ravel()]
-        history = sp.csr_matrix((weight, (row, items.ravel()[valid.ravel()])), shape=(len(items), self.similarity.shape[0]))
+        history = sp.csr_matrix(
+            (weight, (row, items.ravel()[valid.ravel()])), shape=(len(items), self.similarity.shape[0])
+        )
         summed: Floats = np.log1p(10.0 * np.asarray((history @ self.similarity).todense(), dtype=np.float32))
         return summed

@@ -27,7 +27,9 @@ RAW_DIM = 64
 MAX_REVIEWS = 20_000
 
 
-def prepare_site(data: SiteData, config: LeagueConfig, cache: FeatureCacheFolder | None = None) -> SiteDataset:
+def prepare_site(
+    data: SiteData, config: LeagueConfig, cache: FeatureCacheFolder | None = None
+) -> SiteDataset:
     """The arrays of one site.
 
     Raises
@@ -37,9 +39,13 @@ def prepare_site(data: SiteData, config: LeagueConfig, cache: FeatureCacheFolder
     """
     cache = cache or FeatureCacheFolder()
     item_ids = data.products["item_id"].to_list()
-    users = pl.concat([data.events["user_id"], data.reviews["user_id"]]).drop_nulls().unique().sort().to_list()
+    users = (
+        pl.concat([data.events["user_id"], data.reviews["user_id"]]).drop_nulls().unique().sort().to_list()
+    )
     if data.events.is_empty():
-        raise InputError("the site has no events", where=data.name, next_step="add an events file, or leave the site out")
+        raise InputError(
+            "the site has no events", where=data.name, next_step="add an events file, or leave the site out"
+        )
     items = _items(data, config.model, cache)
     log = _log(data.events, users, item_ids)
     return SiteDataset(
@@ -71,7 +77,9 @@ def item_texts(products: pl.DataFrame) -> list[str]:
     parts = pl.concat_str(
         [pl.col(c).fill_null("") for c in ("title", "brand", "attributes", "description")], separator=". "
     )
-    return products.select(parts.str.replace_all(r"(\. )+", ". ").str.strip_chars(". ").alias("text"))["text"].to_list()
+    return products.select(parts.str.replace_all(r"(\. )+", ". ").str.strip_chars(". ").alias("text"))[
+        "text"
+    ].to_list()
 
 
 def _items(data: SiteData, model: ModelConfig, cache: FeatureCacheFolder) -> ItemInputs:
@@ -86,7 +94,9 @@ def _items(data: SiteData, model: ModelConfig, cache: FeatureCacheFolder) -> Ite
     number = {name: at for at, name in enumerate(model.categories)}
     category = np.array([number.get(c, -1) for c in data.products["category"].to_list()], np.int64)
     if model.encoders == "scratch":
-        text_in = torch.from_numpy(hash_tokens(texts, model.token_buckets, model.token_length) * has_text[:, None])
+        text_in = torch.from_numpy(
+            hash_tokens(texts, model.token_buckets, model.token_length) * has_text[:, None]
+        )
         image_in = torch.from_numpy(_small_pixels(pixels, model.image_size))
     else:
         text_in = torch.from_numpy(_unit_scale(text))
@@ -109,7 +119,9 @@ def text_features(texts: list[str], cache: FeatureCacheFolder) -> NDArray[np.flo
     return found.astype(np.float32).reshape(len(texts), -1)
 
 
-def _image_features(pixels: list[NDArray[np.uint8] | None], side: int, cache: FeatureCacheFolder) -> NDArray[np.float32]:
+def _image_features(
+    pixels: list[NDArray[np.uint8] | None], side: int, cache: FeatureCacheFolder
+) -> NDArray[np.float32]:
     """Pooled features (n, IMAGE_DIM); zeros where there is no picture."""
     blank = np.zeros((side, side, 3), np.uint8)
     shown = [blank if p is None else p for p in pixels]
@@ -139,12 +151,19 @@ def _small_pixels(pixels: list[NDArray[np.uint8] | None], side: int) -> NDArray[
     for row, picture in enumerate(pixels):
         if picture is not None:
             tensor = torch.from_numpy(picture).permute(2, 0, 1)[None].to(torch.float32)
-            out[row] = torch.nn.functional.interpolate(tensor, size=(side, side), mode="area")[0].to(torch.uint8).numpy()
+            out[row] = (
+                torch.nn.functional.interpolate(tensor, size=(side, side), mode="area")[0]
+                .to(torch.uint8)
+                .numpy()
+            )
     return out
 
 
 def _raw(
-    text: NDArray[np.float32], has_text: NDArray[np.bool_], image: NDArray[np.float32], has_image: NDArray[np.bool_]
+    text: NDArray[np.float32],
+    has_text: NDArray[np.bool_],
+    image: NDArray[np.float32],
+    has_image: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
     """Unit vectors (n, 2 · RAW_DIM) for the untrained cosine: the site's own principal directions of each modality.
 
@@ -162,7 +181,9 @@ def _principal(x: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np
     centred = (x[present] - x[present].mean(0)).astype(np.float64)
     values, vectors = np.linalg.eigh(centred.T @ centred)
     projected = centred @ vectors[:, ::-1][:, :RAW_DIM]
-    out[present, : projected.shape[1]] = projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-9)
+    out[present, : projected.shape[1]] = projected / np.maximum(
+        np.linalg.norm(projected, axis=1, keepdims=True), 1e-9
+    )
     return out
 
 
@@ -191,7 +212,9 @@ def _seconds(column: pl.Series) -> Ints:
     return (column.dt.epoch("s").fill_null(0)).to_numpy().astype(np.int64)
 
 
-def _reviews(reviews: pl.DataFrame, users: list[str], model: ModelConfig, cache: FeatureCacheFolder) -> Reviews:
+def _reviews(
+    reviews: pl.DataFrame, users: list[str], model: ModelConfig, cache: FeatureCacheFolder
+) -> Reviews:
     """Reviews with text, the latest MAX_REVIEWS; rating ≥ 4 is satisfied, ≤ 2 is not."""
     kept = reviews.filter(pl.col("text").fill_null("").str.len_chars() > 0).tail(MAX_REVIEWS)
     texts = kept["text"].to_list()
@@ -200,7 +223,9 @@ def _reviews(reviews: pl.DataFrame, users: list[str], model: ModelConfig, cache:
     if model.encoders == "scratch":
         encoded = torch.from_numpy(hash_tokens(texts, model.token_buckets, model.token_length))
     else:
-        encoded = torch.from_numpy(_unit_scale(text_features(texts, cache))) if texts else torch.zeros((0, 512))
+        encoded = (
+            torch.from_numpy(_unit_scale(text_features(texts, cache))) if texts else torch.zeros((0, 512))
+        )
     return Reviews(_numbers(kept["user_id"], users), encoded, label, _seconds(kept["created_at"]))
 
 
@@ -209,7 +234,9 @@ def _split(config: SplitConfig, data: SiteData, log: Log) -> Split:
     own = data.split
     start, end = int(log.time.min()), int(log.time.max()) + 1
     tenth = max((end - start) // 10, DAY_S)
-    default = Split((end - 2 * tenth) // DAY_S * DAY_S, (end - tenth) // DAY_S * DAY_S, -(-end // DAY_S) * DAY_S)
+    default = Split(
+        (end - 2 * tenth) // DAY_S * DAY_S, (end - tenth) // DAY_S * DAY_S, -(-end // DAY_S) * DAY_S
+    )
     split = Split(
         _instant(config.validation_from) or _stamp(own and own.validation_from) or default.valid_from,
         _instant(config.test_from) or _stamp(own and own.test_from) or default.test_from,

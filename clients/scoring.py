@@ -52,7 +52,10 @@ def windows(site: SiteDataset, config: LeagueConfig) -> Windows:
         return returning_rows(site, from_s, until_s, length), basket_rows(site, from_s, until_s, length, seed)
 
     return Windows(
-        rows(split.valid_from, split.test_from), rows(split.test_from, split.until), split.valid_from, split.test_from
+        rows(split.valid_from, split.test_from),
+        rows(split.test_from, split.until),
+        split.valid_from,
+        split.test_from,
     )
 
 
@@ -72,13 +75,13 @@ def cosine_scorer(site: SiteDataset) -> Scorer:
 
 def popularity_scorer(site: SiteDataset, at_s: int, half_life_d: float) -> Scorer:
     """The same decayed log popularity for every row."""
-    shares = popularity(site.log, site.n_items, at_s, half_life_d)[None, :]
+    shares = popularity(site.item_log, site.n_items, at_s, half_life_d)[None, :]
     return lambda rows, chunk: shares
 
 
 def neighbour_scorer(site: SiteDataset, at_s: int, shrinkage: float) -> Scorer:
     """Item neighbours fitted before an instant."""
-    neighbours = ItemNeighbours.fit(site.log, site.n_items, at_s, shrinkage)
+    neighbours = ItemNeighbours.fit(site.item_log, site.n_items, at_s, shrinkage)
     return neighbours.scores
 
 
@@ -91,7 +94,7 @@ def tower_scorer(model: HansaModel, site: SiteDataset) -> Scorer:
 def deployed_scorer(model: HansaModel, site: SiteDataset, config: LeagueConfig, at_s: int) -> Scorer:
     """The model's score plus the popularity offset it was trained with."""
     offset = config.training.popularity_offset
-    shares = log_popularity(site.log.before(at_s), site.n_items).numpy()[None, :]
+    shares = log_popularity(site.item_log.before(at_s), site.n_items).numpy()[None, :]
     tower = tower_scorer(model, site)
     return lambda rows, chunk: tower(rows, chunk) + np.float32(offset) * shares
 
@@ -126,11 +129,19 @@ def tune(site: SiteDataset, seen: Windows) -> Tuned:
 
 
 def fitted_blends(
-    site: SiteDataset, seen: Windows, at_valid: Sequence[Scorer], at_test: Sequence[Scorer], prior: Sequence[float], seed: int
+    site: SiteDataset,
+    seen: Windows,
+    at_valid: Sequence[Scorer],
+    at_test: Sequence[Scorer],
+    prior: Sequence[float],
+    seed: int,
 ) -> tuple[tuple[Scorer, Scorer], tuple[Weights, Weights]]:
     """Blends for returning rows and for baskets: a joint fit, then one for each kind that stays near it."""
     joint = fit_weights(at_valid, seen.valid, site.n_items, prior, seed)
-    own = tuple(fit_weights(at_valid, [rows], site.n_items, list(np.maximum(joint, 0.02)), seed) for rows in seen.valid)
+    own = tuple(
+        fit_weights(at_valid, [rows], site.n_items, list(np.maximum(joint, 0.02)), seed)
+        for rows in seen.valid
+    )
     return (blend(at_test, own[0]), blend(at_test, own[1])), (own[0], own[1])
 
 
@@ -138,7 +149,9 @@ def behaviour_vectors(model: HansaModel, site: SiteDataset, rows: TestRows) -> t
     """Trained user vectors (n, dim) of rows."""
     vectors = catalogue_vectors(model, site)
     with torch.inference_mode():
-        parts = [model.user_vectors(rows.inputs(c), vectors, site.items.raw)[0][:, 0] for c in chunks(len(rows))]
+        parts = [
+            model.user_vectors(rows.inputs(c), vectors, site.items.raw)[0][:, 0] for c in chunks(len(rows))
+        ]
         return torch.cat(parts) if parts else torch.zeros((0, vectors.shape[1]))
 
 

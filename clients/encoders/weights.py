@@ -57,7 +57,9 @@ def read_legacy_checkpoint(path: Path, sha256: str) -> dict[str, NDArray[Any]]:
         ) from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise MachineError(
-            "the image encoder's weights aren't the pinned ones", where=path.name, next_step="run the set-up again"
+            "the image encoder's weights aren't the pinned ones",
+            where=path.name,
+            next_step="run the set-up again",
         )
     stream = io.BytesIO(data)
     _, _, _, state, keys = (_walk(stream) for _ in range(5))
@@ -121,7 +123,9 @@ def _apply(name: str, argument: Any, stack: list[Any]) -> None:
         stack.append(_call(function, arguments))
     elif name in ("SETITEMS", "APPENDS"):
         values = _to_mark(stack)
-        stack[-1].update(zip(values[::2], values[1::2], strict=True)) if name == "SETITEMS" else stack[-1].extend(values)
+        stack[-1].update(zip(values[::2], values[1::2], strict=True)) if name == "SETITEMS" else stack[
+            -1
+        ].extend(values)
     elif name in ("SETITEM", "APPEND"):
         value = stack.pop()
         stack[-2].__setitem__(stack.pop(), value) if name == "SETITEM" else stack[-1].append(value)

@@ -31,7 +31,9 @@ def ranking_loss(positive: Tensor, negative: Tensor, same: Tensor, weight: Tenso
 
 def behaviour_loss(logits: Tensor, intent: Tensor, next_kind: Tensor, weight: Tensor) -> Tensor:
     """(b,) cross-entropy of intent (b,) and of the next event's kind (b,), -1 where there is none."""
-    wanted = nn.functional.binary_cross_entropy_with_logits(logits[:, 0], intent.to(torch.float32), reduction="none")
+    wanted = nn.functional.binary_cross_entropy_with_logits(
+        logits[:, 0], intent.to(torch.float32), reduction="none"
+    )
     known = (next_kind >= 0).to(torch.float32)
     following = nn.functional.cross_entropy(logits[:, 1:], next_kind.clamp(min=0), reduction="none")
     return weight * (wanted + 0.5 * known * following)
@@ -40,7 +42,9 @@ def behaviour_loss(logits: Tensor, intent: Tensor, next_kind: Tensor, weight: Te
 def sentiment_loss(logits: Tensor, label: Tensor) -> Tensor:
     """(b,) mean binary cross-entropy over each user's reviews (b, r); label -1 is left out."""
     weight = (label >= 0).to(torch.float32)
-    loss = nn.functional.binary_cross_entropy_with_logits(logits, label.clamp(min=0).to(torch.float32), reduction="none")
+    loss = nn.functional.binary_cross_entropy_with_logits(
+        logits, label.clamp(min=0).to(torch.float32), reduction="none"
+    )
     return _mean(loss, weight)
 
 

@@ -49,8 +49,8 @@ def _sites(story: Story) -> str:
     ]
     span = (
         f"Validation from {split.validation_from or 'the site’s own date'}, test from "
-        f"{split.test_from or 'the site’s own date'} until {split.test_until or 'the end of the data'}; training on all "
-        "that came before."
+        f"{split.test_from or 'the site’s own date'} until {split.test_until or 'the end of the data'}; training on "
+        "all that came before."
     )
     return "\n".join(
         ["## Data", "", span, "", "| site | language | region | trained |", "|---|---|---|---|", *rows]
@@ -93,8 +93,8 @@ def _privacy(story: Story) -> str:
     protection = story.config.rounds.protection
     return (
         "## Privacy\n\n"
-        "- Products, pictures, reviews, logs and user ids stay at the sites; vectors of model parameters and figures of "
-        "evaluation travel.\n"
+        "- Products, pictures, reviews, logs and user ids stay at the sites; vectors of model parameters and figures "
+        "of evaluation travel.\n"
         "- **Differential privacy: off.** Nothing bounds what the model may reveal about one person.\n"
         f"- {_PROTECTION.get(protection, f'Protection `{protection}`.')}"
     )
@@ -103,7 +103,8 @@ def _privacy(story: Story) -> str:
 def _limits() -> str:
     return (
         "## Limits\n\n"
-        "- The figures hold for these sites and this span of time; measure again on your own data before you rely on it.\n"
+        "- The figures hold for these sites and this span of time; measure again on your own data before "
+        "you rely on it.\n"
         "- Offline figures say what past customers chose, not what a recommendation would have changed.\n"
         "- Behaviour predictions are not fit for decisions about a person (credit, employment, prices for one person)."
     )

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-WIDTH = 640
+WIDTH = 760
+CURVE_WIDTH = 460
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,13 @@ def line_chart(
     y_low, y_high = _room(min(ys), max(ys))
 
     def at(x: float, y: float) -> tuple[float, float]:
-        across = left + (x - x_low) / (x_high - x_low) * (WIDTH - left - right)
+        across = left + (x - x_low) / (x_high - x_low) * (CURVE_WIDTH - left - right)
         return _r(across), _r(12 + (y_high - y) / (y_high - y_low) * (height - foot - 12))
 
     parts = []
     for tick in ticks(y_low, y_high):
         _, y_at = at(x_low, tick)
-        parts += [_line(left, y_at, WIDTH - right, y_at, "grid")]
+        parts += [_line(left, y_at, CURVE_WIDTH - right, y_at, "grid")]
         parts += [_figure(left - 8, y_at + 4, f"{tick:.{digits}g}", anchor="end", kind="tick")]
     for tick in ticks(x_low, x_high):
         if tick == int(tick):
@@ -123,8 +124,8 @@ def line_chart(
     x, y = at(*points[-1])
     parts.append(Markup('<circle class="dot joined" cx="{}" cy="{}" r="4.5"/>').format(x, y))
     parts.append(_figure(x + 9, y + 4, f"{ys[-1]:.{digits}f}"))
-    parts.append(_text((left + WIDTH - right) / 2, height - 4, below, anchor="middle", kind="tick"))
-    return _svg(parts, height, title)
+    parts.append(_text((left + CURVE_WIDTH - right) / 2, height - 4, below, anchor="middle", kind="tick"))
+    return _svg(parts, height, title, width=CURVE_WIDTH)
 
 
 def reliability_chart(bins: Sequence[tuple[float, float, int]], title: Label, *, across: Label) -> Markup:

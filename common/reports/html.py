@@ -53,7 +53,9 @@ def _facts(story: Story, pictures: PictureSource | None) -> dict[str, Any]:
         "behaviour": behaviour_rows(story),
         "traffic": traffic(story),
         "settings": flat_settings(story.config.model_dump(mode="json")),
-        "quarantined": sorted({name for round_ in story.rounds for name in round_.quarantined}),
+        "quarantined": sorted(
+            {story.title_of(name) for round_ in story.rounds for name in round_.quarantined}
+        ),
     }
 
 

@@ -41,7 +41,12 @@ def test_header_and_metrics_return_as_sent() -> None:
 def test_layout_digest_tells_order_and_shape_apart() -> None:
     digests = {
         wire.Layout.of(shapes).digest
-        for shapes in ({"a": (2,), "b": (3,)}, {"b": (3,), "a": (2,)}, {"a": (3,), "b": (2,)}, {"a": (2, 1), "b": (3,)})
+        for shapes in (
+            {"a": (2,), "b": (3,)},
+            {"b": (3,), "a": (2,)},
+            {"a": (3,), "b": (2,)},
+            {"a": (2, 1), "b": (3,)},
+        )
     }
     assert len(digests) == 4
 

@@ -1,0 +1,172 @@
+"""One site at work: the `Trainer` that the ClientApp calls, over a site's own data.
+
+Invariants: a site keeps no state between rounds, and its randomness comes from (seed, site, round), so a round sent
+again gives the same bytes; what is told to the coordinator is an update and figures, never rows.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+from pathlib import Path
+
+import numpy as np
+
+from clients.dataset import SiteDataset
+from clients.encoders import TEXT_DIM
+from clients.ingest import read_site
+from clients.judge import behaviour_logits, behaviour_metrics, rows_of
+from clients.outputs import write_outputs
+from clients.prepare import prepare_site
+from clients.scoring import Windows, deployed_scorer, rank, windows
+from clients.train import TrainingData, derived_seed, train_epochs, training_data
+from clients.worth import Deployment, Results, baselines, deploy, judge_model
+from common.config import LeagueConfig
+from common.models import HansaModel, build_model
+from common.models.model import load_shared, shared_arrays
+from common.wire import FloatVector, Layout, TrainResult
+
+FINE_TUNE_RATE = 0.3
+
+
+def open_site(folder: Path, config: LeagueConfig) -> Site:
+    """Read, check and prepare a site folder.
+
+    Raises
+    ------
+    HansaError : the folder can't be used; the message names file, row and column.
+    """
+    data = read_site(folder)
+    return Site(prepare_site(data, config), config, data.language)
+
+
+class Site:
+    """A `common.wire.Trainer` over one site's arrays."""
+
+    def __init__(self, dataset: SiteDataset, config: LeagueConfig, language: str = "en") -> None:
+        self.dataset, self.config, self.language = dataset, config, language
+        self.name = dataset.name
+
+    def layout(self) -> Layout:
+        """Names and shapes of the shared parameters."""
+        return Layout.of({name: tuple(p.shape) for name, p in self._fresh().shared_parameters().items()})
+
+    def initial(self) -> FloatVector:
+        """The first shared parameters, drawn from the contract's public seed."""
+        return self.layout().flatten(shared_arrays(self._fresh()))
+
+    def prepare(self) -> dict[str, float]:
+        """How many users the site trains on."""
+        return {"users": float(self.before_validation.n_users)}
+
+    def train(self, vector: FloatVector, round_: int) -> TrainResult:
+        """One round on everything before the validation window; the figures are of the received model."""
+        model = self.model_of(vector)
+        metrics = self.measure(vector)
+        seed = derived_seed(self.config.seed, self.name, "round", round_)
+        loss = self._epoch(model, round_, seed)
+        update = self.layout().flatten(shared_arrays(model)) - vector
+        metrics["train/loss"] = loss
+        return TrainResult(update.astype(np.float32), 1.0, _finite(metrics))
+
+    def measure(self, vector: FloatVector) -> dict[str, float]:
+        """Validation figures of a received model."""
+        return _finite(self.validate(self.model_of(vector)))
+
+    def evaluate_local(self, out: Path) -> dict[str, float]:
+        """Train the same model on this site alone, as carefully as the federation, and score it on the test window."""
+        model = self._best_local()
+        self._fine_tune(model, "local")
+        results = Results(self.windows)
+        judge_model(results, "local", model, self.dataset, self.config)
+        results.write(out / "local.json")
+        return results.figures()
+
+    def evaluate_final(self, vector: FloatVector, out: Path) -> dict[str, float]:
+        """Score the shared model as received, fine-tuned and as deployed; write what the merchant uses."""
+        model = self.model_of(vector)
+        results = Results(self.windows)
+        tuned = baselines(results, self.dataset, self.config)
+        judge_model(results, "federated", model, self.dataset, self.config)
+        fine = copy.deepcopy(model)
+        self._fine_tune(fine, "fine_tune")
+        judge_model(results, "fine_tuned", fine, self.dataset, self.config)
+        deployment = deploy(results, Deployment(model, fine, tuned), self.dataset, self.config)
+        results.write(out / "final.json")
+        write_outputs(out, self.dataset, self.config, fine, deployment, self.language)
+        return results.figures()
+
+    def model_of(self, vector: FloatVector) -> HansaModel:
+        """The model with the given shared parameters, in evaluation mode."""
+        model = self._fresh()
+        load_shared(model, self.layout().unflatten(vector))
+        return model.eval()
+
+    @functools.cached_property
+    def windows(self) -> Windows:
+        """Validation and test rows."""
+        return windows(self.dataset, self.config)
+
+    @functools.cached_property
+    def before_validation(self) -> TrainingData:
+        """What the site trains on in rounds."""
+        return training_data(self.dataset, self.dataset.split.valid_from, self.config.training.max_users)
+
+    @functools.cached_property
+    def before_test(self) -> TrainingData:
+        """What the site fine-tunes on, once everything has been chosen."""
+        return training_data(self.dataset, self.dataset.split.test_from, self.config.training.max_users)
+
+    def _fresh(self) -> HansaModel:
+        model = self.config.model
+        return build_model(model, TEXT_DIM, model.projection_dim, self.config.seed)
+
+    def _epoch(self, model: HansaModel, round_: int, seed: int) -> float:
+        epochs = self.config.training.epochs_per_round
+        return train_epochs(
+            model, self.before_validation, self.config, seed, epochs, self.learning_rate_scale(round_)
+        )
+
+    def learning_rate_scale(self, round_: int) -> float:
+        """Cosine decay of the learning rate over the rounds, to a tenth."""
+        done = (round_ - 1) / max(self.config.rounds.count, 1)
+        return 0.1 + 0.9 * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+
+    def validate(self, model: HansaModel) -> dict[str, float]:
+        """NDCG@20 over all validation rows and AUC of purchase intent; NaN where there are none."""
+        split = self.dataset.split
+        scorer = deployed_scorer(model, self.dataset, self.config, split.valid_from)
+        values = [
+            rank(self.dataset, rows, scorer).per_row().get("ndcg@20", np.zeros(0))
+            for rows in self.windows.valid
+        ]
+        behaviour = rows_of(self.dataset, split.valid_from, split.test_from)
+        logits = behaviour_logits(model, self.dataset, behaviour, self.config)
+        intent = behaviour_metrics(1.0 / (1.0 + np.exp(-logits[:, 0])), behaviour)
+        ndcg = np.concatenate(values)
+        return {
+            "valid/ndcg@20": float(ndcg.mean()) if len(ndcg) else float("nan"),
+            "valid/auc": intent["auc"],
+        }
+
+    def _best_local(self) -> HansaModel:
+        """The epoch with the best validation figure, out of as many as the federation has rounds."""
+        model = self._fresh()
+        best, best_figure = copy.deepcopy(model), -1.0
+        for round_ in range(1, (self.config.training.local_epochs or self.config.rounds.count) + 1):
+            self._epoch(model, round_, derived_seed(self.config.seed, self.name, "local", round_))
+            figure = self.validate(model)["valid/ndcg@20"]
+            if not figure <= best_figure:
+                best, best_figure = copy.deepcopy(model), figure
+        return best
+
+    def _fine_tune(self, model: HansaModel, purpose: str) -> None:
+        """Epochs on everything before the test window, at a lower rate."""
+        seed = derived_seed(self.config.seed, self.name, purpose)
+        epochs = self.config.training.fine_tune_epochs
+        train_epochs(model, self.before_test, self.config, seed, epochs, FINE_TUNE_RATE)
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}

@@ -1,0 +1,32 @@
+"""What each modality is worth: the federation trained again without it, scored on the same test rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from clients.site import open_site
+from common.config import LeagueConfig, with_overrides
+from common.run_folder import RunFolder
+
+WITHOUT = {"text": {"model.text": False}, "image": {"model.image": False}}
+
+
+def ablate(folder: RunFolder, config: LeagueConfig) -> dict[str, dict[str, float]]:
+    """Macro NDCG@20 of the fine-tuned model without each modality, by the same rounds in this process."""
+    out = {}
+    members = [entry for entry in folder.sites() if not entry.held_out]
+    for name, change in WITHOUT.items():
+        changed = with_overrides(config, change)
+        sites = [open_site(Path(entry.folder), changed) for entry in members]
+        vector = sites[0].initial()
+        weights = np.sqrt([site.prepare()["users"] for site in sites])
+        for round_ in range(1, config.rounds.count + 1):
+            updates = [site.train(vector, round_).update for site in sites]
+            vector = vector + np.average(updates, axis=0, weights=weights).astype(np.float32)
+        scratch = folder.root / "ablation" / f"without-{name}"
+        figures = [site.evaluate_final(vector, scratch / site.name) for site in sites]
+        values = [f["fine_tuned/ndcg@20"] for f in figures if "fine_tuned/ndcg@20" in f]
+        out[name] = {"ndcg@20": float(np.mean(values))}
+    return out

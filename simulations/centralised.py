@@ -1,0 +1,88 @@
+"""The yardstick that privacy forbids: the same model trained on all sites' data in one place.
+
+It exists in simulations only. Each step reads one site's batch with that site's own negatives; batches of all sites are
+shuffled together. As the federation, it trains for as many epochs as there are rounds, keeps the epoch with the best
+macro validation figure, and then takes the fine-tuning epochs on everything before the test window.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clients.site import FINE_TUNE_RATE, Site
+from clients.train import TrainingData, batches, derived_seed, passes, step
+from clients.worth import Results, judge_model
+from common.config import LeagueConfig
+from common.models import HansaModel
+
+
+def centralised(
+    sites: Sequence[Site],
+    config: LeagueConfig,
+    out: Callable[[str], Path],
+    tick: Callable[[int, float], None],
+) -> None:
+    """Train on all sites and write each site's ``centralised.json``; nothing is done where all are there.
+
+    Parameters
+    ----------
+    out : a site's results folder.
+    tick : told the epoch and its loss.
+    """
+    if all((out(site.name) / "centralised.json").exists() for site in sites):
+        return
+    model = sites[0].model_of(sites[0].initial())
+    best, best_figure = copy.deepcopy(model), -1.0
+    for epoch in range(1, config.rounds.count + 1):
+        rate = config.training.learning_rate * sites[0].learning_rate_scale(epoch)
+        loss = _epoch(model, [site.before_validation for site in sites], config, "centralised", epoch, rate)
+        tick(epoch, loss)
+        figure = _macro(model, sites)
+        if not figure <= best_figure:
+            best, best_figure = copy.deepcopy(model), figure
+    for epoch in range(1, config.training.fine_tune_epochs + 1):
+        rate = config.training.learning_rate * FINE_TUNE_RATE
+        _epoch(best, [site.before_test for site in sites], config, "centralised-fine", epoch, rate)
+    for site in sites:
+        results = Results(site.windows)
+        judge_model(results, "centralised", best, site.dataset, config)
+        results.write(out(site.name) / "centralised.json")
+
+
+def _epoch(
+    model: HansaModel,
+    data: Sequence[TrainingData],
+    config: LeagueConfig,
+    purpose: str,
+    epoch: int,
+    rate: float,
+) -> float:
+    seed = derived_seed(config.seed, purpose, epoch)
+    generator = np.random.default_rng(seed)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=config.training.weight_decay)
+    work = [
+        (part, users)
+        for part in data
+        for _ in range(passes(part, config))
+        for users in batches(part.users, config.training.batch_size, generator)
+    ]
+    model.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed("torch", seed))
+        losses = [
+            step(model, optimiser, work[i][0], config, work[i][1], generator)
+            for i in generator.permutation(len(work))
+        ]
+    model.eval()
+    return float(np.mean(losses)) if losses else float("nan")
+
+
+def _macro(model: HansaModel, sites: Sequence[Site]) -> float:
+    figures = [site.validate(model)["valid/ndcg@20"] for site in sites]
+    known = [f for f in figures if np.isfinite(f)]
+    return float(np.mean(known)) if known else float("nan")

@@ -1,0 +1,110 @@
+"""From what a person asked for to a run folder: derive the sites, settle the configuration, write both down.
+
+Invariant: after `create_run` everything that decides the result lies in the run folder, so `resume` needs nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from clients.encoders.cache import default_cache_folder
+from clients.ingest import read_site
+from common.config import LeagueConfig, load_config, with_overrides
+from common.errors import ConfigError, RunError
+from common.run_folder import RunFolder, SiteEntry
+from simulations.bazaar import write_league
+from simulations.bazaar.config import load_bazaar_config
+from simulations.connectors import connector
+from simulations.options import Setting, SimulateOptions
+
+MAX_CATEGORIES = 64
+# Small pictures and small merchants: what keeps the embedded league within the demo's minute and a half.
+BAZAAR_SETTINGS: dict[str, Setting] = {"model.frozen_image_size": 64, "training.batch_size": 64}
+
+
+def plan_config(options: SimulateOptions) -> LeagueConfig:
+    """The league's settings: the source's defaults, then the file, then the options, then ``--set``."""
+    config = load_config(options.config) if options.config else LeagueConfig()
+    changes: dict[str, Setting] = {}
+    if options.data == "bazaar" and options.config is None:
+        changes.update(BAZAAR_SETTINGS)
+    chosen = {"rounds.count": options.rounds, "seed": options.seed, "model.encoders": options.encoders}
+    changes.update({key: value for key, value in chosen.items() if value is not None})
+    changes.update(options.overrides)
+    return with_overrides(config, {"name": options.run.name, **changes})
+
+
+def create_run(options: SimulateOptions, config: LeagueConfig) -> tuple[RunFolder, LeagueConfig]:
+    """Derive the sites and write the run folder's first files.
+
+    Raises
+    ------
+    RunError : the folder already holds a run.
+    HansaError : the data can't be read.
+    """
+    folder = RunFolder(options.run.resolve())
+    if folder.config_file.exists():
+        raise RunError(
+            "the folder already holds a run", where=str(options.run),
+            next_step=f"go on with it ('hansa resume {options.run}') or choose another folder",
+        )  # fmt: skip
+    sites = derive_sites(options, config.seed, folder.root)
+    config = with_overrides(config, {"model.categories": list(shared_categories(sites))})
+    folder.create(config, sites)
+    return folder, config
+
+
+def derive_sites(options: SimulateOptions, seed: int, root: Path) -> list[SiteEntry]:
+    """Write or find the site folders of the data source."""
+    if options.data == "bazaar":
+        return _bazaar(options, seed, root / "data")
+    knobs: dict[str, Setting] = dict(options.data_overrides)
+    if options.test_day:
+        knobs["test_day"] = options.test_day
+    name = json.dumps([options.data, options.sites_by, sorted(knobs.items())], default=str)
+    out = default_cache_folder() / "sites" / f"{options.data}-{_short(name)}"
+    refs = connector(options.data).write_sites(options.path, out, options.sites_by, _flat(knobs))
+    return [
+        SiteEntry(r.name, r.title, str(Path(r.folder).resolve()), r.language, r.region, r.held_out)
+        for r in refs
+    ]
+
+
+def _bazaar(options: SimulateOptions, seed: int, out: Path) -> list[SiteEntry]:
+    knobs: dict[str, Setting] = {"seed": seed, **options.data_overrides}
+    if options.preset:
+        knobs["preset"] = options.preset
+    if options.test_day or options.sites_by:
+        raise ConfigError("the bazaar has merchants and dates of its own", where="--test-day, --sites-by")
+    write_league(out, load_bazaar_config(dict(knobs)))
+    described = json.loads((out / "league.json").read_text(encoding="utf-8"))
+    return [SiteEntry(**{**entry, "folder": str((out / entry["folder"]).resolve())}) for entry in described]
+
+
+def shared_categories(sites: list[SiteEntry]) -> tuple[str, ...]:
+    """The catalogue categories of at least two sites' items or the most frequent ones, at most MAX_CATEGORIES.
+
+    Names of categories are catalogue data and public; they become part of the contract.
+    """
+    counts: dict[str, int] = {}
+    for site in sites:
+        if not site.held_out:
+            column = read_site(Path(site.folder)).products["category"].drop_nulls()
+            for name, count in column.value_counts().iter_rows():
+                counts[name] = counts.get(name, 0) + count
+    most = sorted(counts, key=lambda name: (-counts[name], name))[:MAX_CATEGORIES]
+    return tuple(sorted(most))
+
+
+def _flat(knobs: Mapping[str, Setting]) -> dict[str, str | int | float | bool]:
+    for key, value in knobs.items():
+        if isinstance(value, list):
+            raise ConfigError(f"'{key}' takes one value", where="--set data.*")
+    return {key: value for key, value in knobs.items() if not isinstance(value, list)}
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

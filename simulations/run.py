@@ -1,0 +1,108 @@
+"""The main job: derive sites, train the league, compare, and leave results a person can use.
+
+Invariant: each stage keeps its results in the run folder the moment they exist, so a run that was killed goes on where
+it stopped and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from flwr.app import UserConfig
+
+from clients.site import open_site
+from common.config import LeagueConfig
+from common.errors import RunError
+from common.progress import RoundProgress
+from common.reports import model_card, write_report
+from common.run_folder import RunFolder, read_json, read_lines, write_json, write_whole
+from simulations.centralised import centralised
+from simulations.engine import Engine, run_league
+from simulations.league import create_run, plan_config
+from simulations.options import SimulateOptions
+from simulations.pictures import SitePictures
+from simulations.plan import plan_of
+from simulations.results import RunSummary
+from simulations.summary import summarise
+
+OPTIONS = "options.json"
+
+
+def simulate(options: SimulateOptions) -> RunSummary:
+    """Run a whole league as asked for.
+
+    Raises
+    ------
+    HansaError : what, where, why and the next step; the run folder keeps what was done.
+    """
+    config = plan_config(options)
+    if options.dry_run:
+        return plan_of(options, config)
+    started = time.monotonic()
+    folder, config = create_run(options, config)
+    kept = {
+        "engine": options.engine, "workers": options.workers, "compare": options.compare,
+        "report": options.report, "quiet": options.quiet, "ablation": options.ablation,
+    }  # fmt: skip
+    write_json(folder.root / OPTIONS, kept)
+    return _carry_out(folder, config, started)
+
+
+def resume(run_dir: Path) -> RunSummary:
+    """Go on with a run that was stopped; the result equals the uninterrupted one.
+
+    Raises
+    ------
+    RunError : there is no run in the folder.
+    """
+    folder = RunFolder(run_dir.resolve())
+    return _carry_out(folder, folder.config(), time.monotonic())
+
+
+def _carry_out(folder: RunFolder, config: LeagueConfig, started: float) -> RunSummary:
+    chosen = read_json(folder.root / OPTIONS)
+    if not isinstance(chosen, dict):
+        raise RunError("the run's options are damaged", where=OPTIONS, next_step="start the run anew")
+    timing: dict[str, float] = {"prepare_s": time.monotonic() - started}
+    engine: Engine = chosen["engine"]
+    at = time.monotonic()
+    style = "silent" if chosen["quiet"] else "auto"
+    settings: UserConfig = {"compare": bool(chosen["compare"]), "progress": style}
+    run_league(folder.root, engine, int(chosen["workers"]), settings)
+    timing["league_s"] = time.monotonic() - at
+    if chosen["compare"]:
+        at = time.monotonic()
+        _compare(folder, config, quiet=bool(chosen["quiet"]))
+        timing["centralised_s"] = time.monotonic() - at
+    ablation = None
+    if chosen["ablation"]:
+        from simulations.ablation import ablate
+
+        ablation = ablate(folder, config)
+    metrics = summarise(folder, timing, ablation)
+    write_whole(folder.release / "MODEL_CARD.md", model_card(folder.root).encode("utf-8"))
+    report = write_report(folder.root, SitePictures(folder)) if chosen["report"] else None
+    sites = folder.sites()
+    details = read_json(folder.root / "details.json")
+    return RunSummary(
+        run=folder.root,
+        sites=tuple(s.name for s in sites if not s.held_out),
+        held_out=tuple(s.name for s in sites if s.held_out),
+        rounds=len(read_lines(folder.rounds_file)),
+        seconds=time.monotonic() - started,
+        config_digest=config.digest(),
+        metrics=metrics,
+        worth=tuple(details["worth"]),
+        report=report,
+    )
+
+
+def _compare(folder: RunFolder, config: LeagueConfig, *, quiet: bool) -> None:
+    members = [site for site in folder.sites() if not site.held_out]
+    if all((folder.site_out(site.name) / "centralised.json").exists() for site in members):
+        return
+    sites = [open_site(Path(site.folder), config) for site in members]
+    with RoundProgress("silent" if quiet else "auto") as progress:
+        progress.start("centralised", total=config.rounds.count)
+        centralised(sites, config, folder.site_out, lambda epoch, loss: progress.step(epoch, loss=loss))

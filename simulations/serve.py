@@ -1,0 +1,164 @@
+"""Answers from a finished run: recommendations and predictions, also for users never seen in training.
+
+A site's own model and fitted weights (``private.safetensors``, ``private.json``) are read from its results folder. A
+history given on the command line becomes a user of its own, seen a minute after its last event.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from safetensors.torch import load_file
+
+from clients.dataset import KINDS, PURCHASE, Log, SiteDataset
+from clients.ingest import read_site
+from clients.judge import Calibration
+from clients.outputs import end_of_log, predict_now, recommend_rows, rows_now
+from clients.prepare import prepare_site
+from clients.scoring import Tuned
+from clients.site import Site
+from clients.worth import Deployed
+from common.config import LeagueConfig
+from common.errors import InputError, RunError
+from common.models import HansaModel
+from common.run_folder import RunFolder, read_json
+from simulations.results import Metrics, Prediction, Recommendation
+from simulations.summary import summarise
+
+NEW_USER = "(new user)"
+
+
+class Served:
+    """One site of a finished run, ready to answer."""
+
+    def __init__(self, run_dir: Path, site: str) -> None:
+        folder = RunFolder(run_dir)
+        self.config: LeagueConfig = folder.config()
+        entries = {entry.name: entry for entry in folder.sites()}
+        if site not in entries:
+            raise RunError(
+                f"the run has no site '{site}'",
+                where=str(run_dir),
+                next_step=f"sites: {', '.join(sorted(entries))}",
+            )
+        out = folder.site_out(site)
+        if not (out / "private.safetensors").exists():
+            raise RunError(
+                f"site '{site}' has no results yet", where=str(run_dir), next_step=f"hansa resume {run_dir}"
+            )
+        data = read_site(Path(entries[site].folder))
+        self.language = data.language
+        self.titles = dict(zip(data.products["item_id"], data.products["title"], strict=True))
+        self.dataset = prepare_site(data, self.config)
+        trainer = Site(self.dataset, self.config)
+        self.model: HansaModel = trainer.model_of(trainer.initial())
+        self.model.load_state_dict(load_file(out / "private.safetensors"))
+        self.deployed = _deployed(read_json(out / "private.json"))
+
+    def user_number(self, user: str) -> int:
+        """A known user's number.
+
+        Raises
+        ------
+        InputError : the site doesn't know the user.
+        """
+        if user not in self._numbers:
+            raise InputError(
+                f"the site has no user '{user}'", where=self.dataset.name,
+                next_step="give --history item1,item2 for a user who is new",
+            )  # fmt: skip
+        return self._numbers[user]
+
+    @functools.cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: at for at, name in enumerate(self.dataset.user_ids)}
+
+    def with_user(self, user: str | None, history: list[str]) -> tuple[SiteDataset, int]:
+        """The dataset and the user's number; a new user is added with purchases a minute apart."""
+        if user is not None:
+            return self.dataset, self.user_number(user)
+        items = {name: at for at, name in enumerate(self.dataset.item_ids)}
+        unknown = [item for item in history if item not in items]
+        if unknown or not history:
+            raise InputError(
+                f"the site has no item {', '.join(repr(u) for u in unknown[:3])}"
+                if unknown
+                else "the history is empty",
+                where=self.dataset.name,
+                next_step="give item ids of this site's products, oldest first",
+            )
+        log, number = self.dataset.log, len(self.dataset.user_ids)
+        times = end_of_log(self.dataset) - 60 * np.arange(len(history), 0, -1)
+        joined = Log.of(
+            np.concatenate([log.user, np.full(len(history), number)]),
+            np.concatenate([log.item, [items[i] for i in history]]),
+            np.concatenate([log.kind, np.full(len(history), PURCHASE)]),
+            np.concatenate([log.time, times]),
+            number + 1,
+        )
+        return replace(self.dataset, log=joined, user_ids=(*self.dataset.user_ids, NEW_USER)), number
+
+
+def _deployed(choices: Any) -> Deployed:
+    first, second = (np.asarray(w, np.float64) for w in choices["weights"])
+    return Deployed((first, second), Tuned(**choices["tuned"]), Calibration(**choices["calibration"]))
+
+
+def recommend(run_dir: Path, site: str, user: str | None, history: list[str], k: int) -> list[Recommendation]:
+    """The best ``k`` items that the user hasn't bought.
+
+    Raises
+    ------
+    RunError : no such run or site, or it has no results yet.
+    InputError : the user or an item is unknown.
+    """
+    served = Served(run_dir, site)
+    dataset, number = served.with_user(user, history)
+    rows = rows_now(dataset, np.array([number]), served.config.model.history_length)
+    table = recommend_rows(dataset, served.model, served.deployed, rows, k, served.language)
+    return [
+        Recommendation(
+            row["rank"], row["item_id"], served.titles[row["item_id"]] or "", row["score"], row["why"]
+        )
+        for row in table.iter_rows(named=True)
+    ]
+
+
+def predict(run_dir: Path, site: str, user: str | None, history: list[str]) -> Prediction:
+    """Purchase intent within the site's horizon, and the next event's kind. Raises as `recommend`."""
+    served = Served(run_dir, site)
+    dataset, number = served.with_user(user, history)
+    table = predict_now(dataset, served.config, served.model, served.deployed)
+    found = table.filter(pl.col("user_id") == dataset.user_ids[number])
+    if found.is_empty():
+        raise InputError(f"the site knows nothing of user '{user}' but the name", where=site)
+    return Prediction(**found.row(0, named=True))
+
+
+def evaluate(run_dir: Path) -> Metrics:
+    """Recompute every site's figures of the released model from its data, and the tables from them."""
+    from safetensors.numpy import load_file as load_arrays
+
+    from common.wire import Layout
+
+    folder = RunFolder(run_dir.resolve())
+    config = folder.config()
+    release = folder.release / "model.safetensors"
+    if not release.exists():
+        raise RunError("the run has no release yet", where=str(run_dir), next_step=f"hansa resume {run_dir}")
+    arrays = load_arrays(release)
+    for entry in folder.sites():
+        data = read_site(Path(entry.folder))
+        site = Site(prepare_site(data, config), config, data.language)
+        layout: Layout = site.layout()
+        site.evaluate_final(layout.flatten(arrays), folder.site_out(entry.name))
+    details = read_json(folder.root / "details.json") if (folder.root / "details.json").exists() else {}
+    return summarise(folder, details.get("timing", {}), details.get("ablation"))
+
+
+__all__ = ["KINDS", "Served", "evaluate", "predict", "recommend"]
