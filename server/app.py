@@ -40,9 +40,8 @@ def main(grid: Grid, context: Context) -> None:
 def run_league(grid: Grid, league: League, progress: RoundProgress) -> None:
     """The story of a run."""
     (league.folder.state / "failure.json").unlink(missing_ok=True)
-    roster = roll_call(grid, league, progress)
-
     state = restore(league, progress)
+    roster = roll_call(grid, league, progress)
     if state is None:
         state = prepare(grid, league, roster, progress)
         save(league, state)
