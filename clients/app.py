@@ -21,7 +21,7 @@ from clients.protect import protect_for
 from common import wire
 from common.config import LeagueConfig
 from common.errors import ConfigError, HansaError, MachineError, QuorumError, RunError, WireError
-from common.run_folder import RunFolder, read_config, read_sites
+from common.run_folder import RunFolder, SiteEntry, read_config, read_sites
 
 # Errors of these kinds speak of the contract, the run or the machine; all others may quote a site's data.
 _TELLABLE = (WireError, ConfigError, QuorumError, MachineError)
@@ -159,7 +159,8 @@ def _place(context: Context) -> tuple[str, Path]:
     if folder:
         return str(context.node_config.get("site-name") or Path(folder).name), Path(folder)
     run_dir = RunFolder(Path(_setting(context, "run-dir")))
-    sites = read_sites(Path(_setting(context, "league-json") or run_dir.league_file))
+    path = Path(_setting(context, "league-json") or run_dir.league_file)
+    sites = _read_sites(path, path.stat().st_mtime_ns if path.exists() else 0)
     number = context.node_config.get("partition-id")
     if not isinstance(number, int) or not 0 <= number < len(sites):
         raise RunError(
@@ -197,6 +198,11 @@ def _open_site(folder: Path, config: LeagueConfig) -> wire.Trainer:
 def _read_config(path: Path, modified_ns: int) -> LeagueConfig:
     # Keyed by the time of change too: one process may run several leagues in the same folder.
     return read_config(path)
+
+
+@functools.lru_cache(maxsize=4)
+def _read_sites(path: Path, modified_ns: int) -> tuple[SiteEntry, ...]:
+    return tuple(read_sites(path))
 
 
 @functools.lru_cache(maxsize=1)
