@@ -20,6 +20,7 @@ _TONES = {
 }
 _VERDICT_TONES = {PAID: "good", DID_NOT_PAY: "bad"}
 _MAX_SPANS = 40
+_WITHOUT = {"text": Label("without texts", "不用文本"), "image": Label("without pictures", "不用图片")}
 
 
 @dataclass(frozen=True)
@@ -118,5 +119,8 @@ def _ablation(story: Story) -> Markup | None:
     for name, metrics in table(story.details.get("ablation")).items():
         value = number(table(metrics).get(SCORE))
         if value is not None:
-            bars.append(Bar(Label(str(name), str(name)), value, "plain"))
+            bars.append(Bar(_WITHOUT.get(name, Label(f"without {name}", f"不用 {name}")), value, "plain"))
+    whole = story.value(story.joined_method, SCORE)
+    if bars and whole is not None:
+        bars.insert(0, Bar(Label("with everything", "使用全部信息"), whole, "joined"))
     return bar_chart(bars, Label("NDCG@20 with parts left out", "去掉部分信息后的 NDCG@20")) if bars else None

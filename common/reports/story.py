@@ -7,7 +7,7 @@ Shapes read from details.json (all optional):
     worth        [{"site", "gain_local", "low", "high", "verdict"}]; gains relative to local-only, 0.12 = 12 % better
     intervals    {method: {metric: [low, high]}} of the mean over sites
     zero_shot    {site: {method: {metric: value}}} of sites that were left out of training
-    ablation     {what was left out: {metric: value}}
+    ablation     {what was left out, e.g. "text": {metric: value}}
     calibration  [{"predicted", "observed", "count"}] of the purchase intent
     timing       {what: seconds}
 """

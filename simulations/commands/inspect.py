@@ -41,9 +41,10 @@ def report(context: typer.Context, run: RunArgument, form: FormatOption = Format
 
     Writes report.html anew from what lies in the run folder: one file that opens offline.
     """
-    from simulations.report import report_run
+    from common.reports import write_report
+    from simulations.pictures import SitePictures
 
-    written = report_run(run)
+    written = write_report(run, SitePictures(RunFolder(run)))
     output_of(context).result(
         form, {"report": written}, lambda screen: screen.print(f"Report: {plain(written)}", markup=False)
     )
@@ -65,7 +66,7 @@ def read_status(run: Path) -> dict[str, Any]:
     config, sites, rounds = folder.config(), folder.sites(), read_lines(folder.rounds_file)
     last = rounds[-1] if rounds else {}
     trained = {row.get("round") for row in rounds}
-    finished = (run / "metrics.json").exists()
+    finished = (run / "release" / "MODEL_CARD.md").exists()
     return {
         "run": str(run),
         "phase": "finished"
@@ -79,7 +80,7 @@ def read_status(run: Path) -> dict[str, Any]:
         "held_out": [site.name for site in sites if site.held_out],
         "last_loss": last.get("loss"),
         "last_cohort": last.get("cohort"),
-        "quarantined": sorted({name for row in rounds for name in row.get("quarantined") or ()}),
+        "quarantined": sorted({entry["site"] for row in rounds for entry in row.get("quarantined") or ()}),
         "seconds": sum(float(row.get("seconds") or 0) for row in rounds),
         "checkpoints": sorted(file.name for file in folder.state.glob("round-*.safetensors")),
         "report": str(run / "report.html") if (run / "report.html").exists() else None,

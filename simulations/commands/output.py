@@ -116,7 +116,7 @@ def wants_json(arguments: Sequence[str]) -> bool:
 
 @contextlib.contextmanager
 def only_document() -> Iterator[Callable[[Any], None]]:
-    """Send everything that goes to file descriptor 1 to descriptor 2; yields the way to the real standard output."""
+    """Send what this process and its children print to the standard error; yields the way to the real standard output."""
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
@@ -127,8 +127,8 @@ def only_document() -> Iterator[Callable[[Any], None]]:
             stream.write(text)
 
     try:
-        yield write
+        with contextlib.redirect_stdout(sys.stderr):
+            yield write
     finally:
-        sys.stdout.flush()
         os.dup2(kept, 1)
         os.close(kept)

@@ -100,9 +100,7 @@ def _details(trained: list[str]) -> dict[str, Any]:
         "zero_shot": {
             "lotus": {name: {"ndcg@20": SCORES[name]} for name in ("popularity", "no_training", "federated")}
         },
-        "ablation": {
-            name: {"ndcg@20": v} for name, v in (("all", 0.118), ("no pictures", 0.107), ("no texts", 0.092))
-        },
+        "ablation": {name: {"ndcg@20": v} for name, v in (("image", 0.107), ("text", 0.092))},
         "calibration": [
             {"predicted": share, "observed": share**1.1, "count": int(900 * (1 - share)) + 20}
             for share in (0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.7)
@@ -117,7 +115,8 @@ def _recommendations(folder: Path, site: str) -> None:
     rows = [
         {
             "user_id": f"user-{user}", "rank": rank, "item_id": f"i{user * 31 + rank}", "score": 1.0 / rank,
-            "why": "与您看过的相似" if chinese else "looks like what you bought", "history_item_id": f"i{900 + user * 7 + rank}",
+            "why": "与您看过的相似" if chinese else "looks like what you bought",
+            "history_item_id": f"i{900 + user * 7 + rank}",
         }
         for user in range(3) for rank in range(1, 11)
     ]  # fmt: skip
