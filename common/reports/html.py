@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from common.reports.charts import behaviour_rows, charts, zero_shot_rows
 from common.reports.samples import PictureSource, read_samples
-from common.reports.story import Story, read_story
+from common.reports.story import Story, number, read_story
 from common.reports.words import GLOSSARY, METHOD_NAMES, METHOD_NOTES
 from common.run_folder import write_whole
 
@@ -52,6 +52,7 @@ def _facts(story: Story, pictures: PictureSource | None) -> dict[str, Any]:
         "zero_shot": zero_shot_rows(story),
         "behaviour": behaviour_rows(story),
         "traffic": traffic(story),
+        "fewest_rows": int(number(story.details.get("macro_counts_sites_with_rows")) or 0),
         "settings": flat_settings(story.config.model_dump(mode="json")),
         "quarantined": sorted(
             {story.title_of(name) for round_ in story.rounds for name in round_.quarantined}

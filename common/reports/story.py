@@ -9,7 +9,7 @@ Shapes read from details.json (all optional):
     zero_shot    {site: {method: {metric: value}}} of sites that were left out of training
     ablation     {what was left out, e.g. "text": {metric: value}}
     calibration  [{"predicted", "observed", "count"}] of the purchase intent
-    timing       {what: seconds}
+    macro_counts_sites_with_rows   the fewest test rows with which a site enters the mean
 """
 
 from __future__ import annotations
@@ -106,7 +106,11 @@ class Story:
 
     def paid(self) -> int:
         """For how many sites joining paid."""
-        return sum(row.verdict == PAID for row in self.worth)
+        return self.count(PAID)
+
+    def count(self, verdict: str) -> int:
+        """How many sites have this verdict."""
+        return sum(row.verdict == verdict for row in self.worth)
 
     def title_of(self, name: str) -> str:
         """A site's display name."""

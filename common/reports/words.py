@@ -15,6 +15,7 @@ METHOD_NAMES = MappingProxyType({
     "fine_tuned": Label("Together, then tuned", "联合训练后微调"),
     "centralised": Label("All data in one place", "数据集中训练"),
     "final": Label("As deployed", "实际部署"),
+        "logistic": Label("Recency and frequency", "近度与频度（逻辑回归）"),
 })  # fmt: skip
 """Method in metrics.json → what a merchant calls it."""
 

@@ -85,7 +85,7 @@ def read_status(run: Path) -> dict[str, Any]:
         "checkpoints": sorted(file.name for file in folder.state.glob("round-*.safetensors")),
         "report": str(run / "report.html") if (run / "report.html").exists() else None,
         "config_digest": config.digest(),
-        "next_step": f"hansa report {run}" if finished else f"hansa resume {run}",
+        "next_step": f"hansa recommend {run} --help" if finished else f"hansa resume {run}",
     }
 
 
