@@ -116,7 +116,7 @@ def wants_json(arguments: Sequence[str]) -> bool:
 
 @contextlib.contextmanager
 def only_document() -> Iterator[Callable[[Any], None]]:
-    """Send what is printed, by child processes too, to the standard error; yields the way to the real standard output."""
+    """Send what is printed, by children too, to the standard error; yields the way to the real standard output."""
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
