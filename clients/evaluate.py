@@ -1,7 +1,8 @@
 """Full-ranking evaluation at one site, split by time.
 
 Two kinds of test rows: *returning* users, seen before the window, who want what they buy in it; and *basket* rows,
-new users' first baskets with one item hidden. Items bought before are neither wanted nor candidates. Invariant: a
+new users' first baskets with one item hidden. What counts is discovery: items that a user has touched before, by a
+purchase or a mere view, are neither wanted nor candidates. Invariant: a
 row's history holds only events strictly before its window (returning) or the rest of the same basket (basket).
 """
 
@@ -67,19 +68,16 @@ class TestRows:
 
 
 def returning_rows(site: SiteDataset, from_s: int, until_s: int, length: int) -> TestRows:
-    """Users with an item event before ``from_s`` who buy something new in [from, until)."""
+    """Users with an item event before ``from_s`` who buy something they never touched in [from, until)."""
     past, future = site.item_log.before(from_s), site.item_log.between(from_s, until_s)
-    past_bought, bought = (
-        _pairs(past.where(past.kind == PURCHASE)),
-        _pairs(future.where(future.kind == PURCHASE)),
-    )
-    new = _pairs_without(bought, past_bought, site.n_items)
+    touched, bought = _pairs(past), _pairs(future.where(future.kind == PURCHASE))
+    new = _pairs_without(bought, touched, site.n_items)
     seen = past.offsets[1:] > past.offsets[:-1]
     new = (new[0][seen[new[0]]], new[1][seen[new[0]]])
     users = np.unique(new[0])
     items, kinds, times, valid = gather_histories(past, users, past.offsets[users + 1], length)
     at = np.full(len(users), from_s, np.int64)
-    return TestRows(users, items, kinds, times, valid, at, _reindex(new, users), _reindex(past_bought, users))
+    return TestRows(users, items, kinds, times, valid, at, _reindex(new, users), _reindex(touched, users))
 
 
 def basket_rows(site: SiteDataset, from_s: int, until_s: int, length: int, seed: int) -> TestRows:

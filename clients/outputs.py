@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from clients.behaviour import behaviour_rows, horizon_s
-from clients.dataset import KINDS, PURCHASE, Ints, SiteDataset, gather_histories
+from clients.dataset import KINDS, Ints, SiteDataset, gather_histories
 from clients.evaluate import TestRows, chunks
 from clients.judge import behaviour_logits
 from clients.prepare import RAW_DIM
@@ -49,13 +49,12 @@ def write_outputs(
 
 
 def rows_now(site: SiteDataset, users: Ints, length: int) -> TestRows:
-    """Rows of the users that have any item event, seen from the end of the log; what they bought is barred."""
+    """Rows of the users that have any item event, seen from the end of the log; what they touched is barred."""
     log = site.item_log
     users = users[log.offsets[users + 1] > log.offsets[users]]
     items, kinds, times, valid = gather_histories(log, users, log.offsets[users + 1], length)
-    bought = log.where(log.kind == PURCHASE)
-    mine = np.isin(bought.user, users)
-    barred = (np.searchsorted(users, bought.user[mine]), bought.item[mine])
+    mine = np.isin(log.user, users)
+    barred = (np.searchsorted(users, log.user[mine]), log.item[mine])
     none = np.zeros(0, np.int64)
     at = np.full(len(users), end_of_log(site), np.int64)
     return TestRows(users, items, kinds, times, valid, at, (none, none), barred)

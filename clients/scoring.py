@@ -160,4 +160,3 @@ def mean_metrics(ranking: Ranking) -> tuple[dict[str, float], NDArray[np.float64
     return ranking.summary(), ranking.per_row().get("ndcg@20", np.zeros(0))
 
 
-__all__ = ["Floats", "Scorer", "Tuned", "Windows", "blend", "windows"]

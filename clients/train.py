@@ -240,7 +240,7 @@ def held_for_category(row: torch.Tensor) -> torch.Tensor:
 def _visible(
     items: Ints, times: Ints, valid: NDArray[np.bool_], at: Ints, wanted: Ints, generator: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Which events (b, t, h) each target may see: never the wanted item, never the future.
+    """Which events (b, t, h) each target may see: never the future, never the wanted item itself.
 
     Half of the targets see only the days before their own, where there are any: recommending for tomorrow and
     completing a basket are both wanted, and data with dates but no hours can't tell order within a day.

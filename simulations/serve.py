@@ -110,7 +110,7 @@ def _deployed(choices: Any) -> Deployed:
 
 
 def recommend(run_dir: Path, site: str, user: str | None, history: list[str], k: int) -> list[Recommendation]:
-    """The best ``k`` items that the user hasn't bought.
+    """The best ``k`` items that the user hasn't touched.
 
     Raises
     ------

@@ -129,17 +129,20 @@ class HansaModel(nn.Module):
 
 
 class Scale(nn.Module):
-    """Learned temperatures of the untrained and the trained score; scratch encoders have no untrained one."""
+    """Learned temperatures of the untrained and the trained score; scratch encoders have no untrained one.
+
+    The parameters are kept a tenth of their size, so that one learning rate suits them as well as the weights.
+    """
 
     def __init__(self, use_raw: bool) -> None:
         super().__init__()
         self.use_raw = use_raw
-        self.raw = nn.Parameter(torch.tensor([12.0 if use_raw else 0.0]))
-        self.learned = nn.Parameter(torch.tensor([4.0]))
+        self.raw = nn.Parameter(torch.tensor([0.6 if use_raw else 0.0]))
+        self.learned = nn.Parameter(torch.tensor([0.4]))
 
     def forward(self, untrained: Tensor, trained: Tensor) -> Tensor:
-        score = self.learned * trained
-        return score + self.raw * untrained if self.use_raw else score + self.raw * 0.0
+        score = 10.0 * self.learned * trained
+        return score + 10.0 * self.raw * untrained if self.use_raw else score + self.raw * 0.0
 
 
 def build_model(config: ModelConfig, text_dim: int, image_dim: int, seed: int) -> HansaModel:
