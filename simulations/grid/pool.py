@@ -29,6 +29,7 @@ from simulations.grid.frames import pack_frame, unpack_frame
 
 _PATIENCE_S = 0.05
 _REPLIES_A_WORKER = 8
+_SMALL_FRAME_BYTES = 16_384  # surely fits the socket's buffer, so sending it to a busy worker can't block
 _CRASHED = 8  # Flower's own code for a client app whose process ended
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _ROOT = Path(__file__).resolve().parents[2]
@@ -88,8 +89,8 @@ class PoolGrid(SimulatedGrid):
 
     def _give(self) -> None:
         for worker in self._workers:
-            busy = sum(other.task is not None for other in self._workers)
-            if worker.ready and worker.task is None and len(self._done) + busy < self._room:
+            given = sum(len(other.given) for other in self._workers)
+            if worker.ready and len(self._done) + given < self._room:
                 try:
                     worker.give()
                 except OSError:
@@ -100,10 +101,9 @@ class PoolGrid(SimulatedGrid):
         if "ready" in facts:
             worker.ready = True
             return
-        task = worker.task
-        if task is None or facts.get("id") != task.id:
+        if not worker.given or facts.get("id") != worker.given[0][0].id:
             raise WireError("a worker answered a message it wasn't given", where="pool")
-        worker.task = None
+        task, _ = worker.given.popleft()
         asked = delivered(task, RecordDict())
         if content is not None:
             self._done[task.id] = task, Message(content, reply_to=asked)
@@ -112,16 +112,15 @@ class PoolGrid(SimulatedGrid):
 
     def _bury(self, worker: _Worker) -> None:
         """Answer for a worker that died, and start another in its place."""
-        task = worker.task
-        if task is None and not worker.ready and worker.waiting:
-            # It died before it could work at all: fail one message, so that a broken machine can't loop forever.
-            task = worker.waiting.popleft()[0]
-        if task is not None:
+        lost = worker.given or (worker.waiting if not worker.ready else None)
+        # One that died before it could work at all fails a message too, so a broken machine can't loop forever.
+        if lost:
+            task, _ = lost.popleft()
             error = Error(_CRASHED, "the site's process ended before it could answer")
             self._done[task.id] = task, Message(error, reply_to=delivered(task, RecordDict()))
         worker.stop()
         fresh = _Worker(self._setup)
-        fresh.waiting = worker.waiting
+        fresh.waiting = deque([*worker.given, *worker.waiting])
         self._workers[self._workers.index(worker)] = fresh
 
 
@@ -139,25 +138,30 @@ class _Worker:
             )  # fmt: skip
         self.pipe = Connection(ours.detach())
         self.ready = False
-        self.task: Task | None = None
+        self.given: deque[tuple[Task, RecordDict]] = deque()
         self.waiting: deque[tuple[Task, RecordDict]] = deque()
         self._lent: bytes | None = None
         self.pipe.send_bytes(setup)
 
     def give(self) -> None:
-        """Send the next message that someone still waits for."""
+        """Send the next message that someone still waits for; a small one already while the worker is busy.
+
+        So the worker doesn't idle while the coordinator screens and folds its last reply.
+        """
         while self.waiting and self.waiting[0][0].expired:
             self.waiting.popleft()
-        if not self.waiting:
+        if not self.waiting or len(self.given) > 1:
             return
-        self.task, content = self.waiting.popleft()
-        lent: frozenset[str] = frozenset()
-        if VECTOR in content:
-            data = content.array_records[VECTOR][VECTOR].data
-            # The same bytes object went to this worker with an earlier message of the round, and it still has them.
-            lent = frozenset([VECTOR]) if data is self._lent else frozenset()
-            self._lent = data
-        self.pipe.send_bytes(pack_frame(self.task.facts(), content, lent=lent))
+        task, content = self.waiting[0]
+        data = content.array_records[VECTOR][VECTOR].data if VECTOR in content else b""
+        # The same bytes object went to this worker with an earlier message of the round, and it still has them.
+        lent = frozenset([VECTOR]) if data and data is self._lent else frozenset[str]()
+        frame = pack_frame(task.facts(), content, lent=lent) if lent or not self.given else b""
+        if self.given and not 0 < len(frame) <= _SMALL_FRAME_BYTES:
+            return
+        self.given.append(self.waiting.popleft())
+        self._lent = data or self._lent
+        self.pipe.send_bytes(frame)
 
     def stop(self) -> None:
         """End the process; it has nothing to lose."""

@@ -105,7 +105,7 @@ def test_a_dead_worker_costs_its_message_and_is_replaced(tmp_path: Path) -> None
     with PoolGrid(2, run_config, workers=1) as grid:
         messages = [Message(order, dst_node_id=node, message_type=wire.TRAIN) for node in grid.get_node_ids()]
         ids = list(grid.push_messages(messages))
-        while grid._workers[0].task is None:
+        while not grid._workers[0].given:
             assert list(grid.pull_messages(ids)) == []
         os.kill(grid._workers[0]._process.pid, signal.SIGKILL)
         replies: dict[str, Message] = {}
