@@ -118,8 +118,8 @@ def gather_histories(
     rows = ends[:, None] - length + np.arange(length)[None, :]
     valid = rows >= log.offsets[users][:, None]
     if len(log) == 0:
-        shape = rows.shape
-        return (np.zeros(shape, np.int64),) * 3 + (np.zeros(shape, bool),)  # type: ignore[return-value]
+        none = np.zeros(rows.shape, np.int64)
+        return none, none, none, np.zeros(rows.shape, bool)
     rows = np.where(valid, rows, 0)
     return log.item[rows], log.kind[rows], log.time[rows], valid
 

@@ -56,8 +56,16 @@ class TestRows:
         if len(self) <= count:
             return self
         kept = np.sort(np.random.default_rng(seed).choice(len(self), count, replace=False))
-        arrays = (getattr(self, name)[kept] for name in ("user", "items", "kinds", "times", "valid", "at"))
-        return TestRows(*arrays, wanted=_reindex(self.wanted, kept), barred=_reindex(self.barred, kept))
+        return TestRows(
+            self.user[kept],
+            self.items[kept],
+            self.kinds[kept],
+            self.times[kept],
+            self.valid[kept],
+            self.at[kept],
+            _reindex(self.wanted, kept),
+            _reindex(self.barred, kept),
+        )
 
     def mask(self, pairs: tuple[Ints, Ints], rows: slice, n_items: int) -> Bools:
         """Dense (rows, items) form of ``wanted`` or ``barred``."""
@@ -96,7 +104,7 @@ def basket_rows(site: SiteDataset, from_s: int, until_s: int, length: int, seed:
         else np.zeros(0, np.int64)
     )
     rest = np.isin(user, users)
-    rest &= item != np.repeat(_spread(hidden, users, site.log.n_users), 1)[user]
+    rest &= item != _spread(hidden, users, site.log.n_users)[user]
     kept = Log.of(
         user[rest],
         item[rest],

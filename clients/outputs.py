@@ -16,11 +16,12 @@ import torch
 from safetensors.torch import save_file
 
 from clients.behaviour import behaviour_rows, horizon_s
+from clients.blend import blend
 from clients.dataset import KINDS, Ints, SiteDataset, gather_histories
 from clients.evaluate import TestRows, chunks
 from clients.judge import behaviour_logits
 from clients.prepare import RAW_DIM
-from clients.scoring import blend, tower_scorer
+from clients.scoring import tower_scorer
 from clients.worth import Deployed
 from common.config import LeagueConfig
 from common.metrics import top_k

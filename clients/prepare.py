@@ -179,7 +179,7 @@ def _principal(x: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np
     if present.sum() < 2:
         return out
     centred = (x[present] - x[present].mean(0)).astype(np.float64)
-    values, vectors = np.linalg.eigh(centred.T @ centred)
+    _, vectors = np.linalg.eigh(centred.T @ centred)
     projected = centred @ vectors[:, ::-1][:, :RAW_DIM]
     out[present, : projected.shape[1]] = projected / np.maximum(
         np.linalg.norm(projected, axis=1, keepdims=True), 1e-9

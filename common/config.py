@@ -90,7 +90,7 @@ class RoundsConfig(Settings):
 
 
 class SplitConfig(Settings):
-    """Instants that part train, validation and test; ISO dates in UTC. Empty: the site's own, then quantiles of time."""
+    """Instants that part train, validation and test; ISO dates in UTC. Empty: the site's own, else by its time span."""
 
     validation_from: str = ""
     test_from: str = ""
@@ -118,7 +118,7 @@ def load_config(source: Path | dict[str, Any]) -> LeagueConfig:
 
     Raises
     ------
-    ConfigError : the file can't be parsed, a key is unknown (the nearest known one is named) or a value is out of range.
+    ConfigError : the file can't be parsed, a key is unknown (the nearest is named) or a value is out of range.
     """
     where = str(source) if isinstance(source, Path) else "settings"
     data = _parse(source) if isinstance(source, Path) else source

@@ -14,7 +14,7 @@ import hashlib
 import io
 import pickletools
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from common.errors import MachineError
 
 _ALLOWED_CALLS = {"torch._utils _rebuild_tensor_v2", "collections OrderedDict"}
-_DTYPES = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
+_DTYPES = {"torch FloatStorage": "<f4", "torch LongStorage": "<i8"}
 _MARK = object()
 
 
@@ -84,8 +84,8 @@ def _walk(stream: io.BytesIO) -> Any:
     """The value of one pickle, built only from constants, containers, storages and tensors."""
     stack: list[Any] = []
     memo: dict[int, Any] = {}
-    for opcode, argument, _ in pickletools.genops(stream):
-        name = opcode.name
+    for opcode, value, _ in pickletools.genops(stream):
+        name, argument = opcode.name, cast(Any, value)
         if name in ("PROTO", "FRAME"):
             continue
         if name == "STOP":
@@ -100,7 +100,7 @@ def _walk(stream: io.BytesIO) -> Any:
 
 
 def _apply(name: str, argument: Any, stack: list[Any]) -> None:
-    constants = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
+    constants: dict[str, type] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
     literals = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "MARK": _MARK}
     if name in constants:
         stack.append(constants[name]())
@@ -117,7 +117,7 @@ def _apply(name: str, argument: Any, stack: list[Any]) -> None:
         stack.append(tuple(_to_mark(stack)))
     elif name == "BINPERSID":
         _, kind, key, *_ = stack.pop()
-        stack.append(_Storage(str(key), _DTYPES[kind.name]))
+        stack.append(_Storage(str(key), _dtype(kind)))
     elif name == "REDUCE":
         arguments, function = stack.pop(), stack.pop()
         stack.append(_call(function, arguments))
@@ -133,6 +133,12 @@ def _apply(name: str, argument: Any, stack: list[Any]) -> None:
         stack.pop()  # attributes of the state dict; the tensors don't need them
     else:
         raise MachineError(f"the image encoder's weights hold an instruction that isn't allowed ({name})")
+
+
+def _dtype(kind: Any) -> np.dtype[Any]:
+    if not isinstance(kind, _Global) or kind.name not in _DTYPES:
+        raise MachineError(f"the image encoder's weights hold numbers of a kind that isn't allowed ({kind})")
+    return np.dtype(_DTYPES[kind.name])
 
 
 def _to_mark(stack: list[Any]) -> list[Any]:

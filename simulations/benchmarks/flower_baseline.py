@@ -12,6 +12,8 @@ import json
 import tempfile
 from pathlib import Path
 
+from flwr.app import UserConfig
+
 from common.errors import RunError
 from simulations.grid.ray_engine import flower_run, write_project
 
@@ -69,7 +71,7 @@ def fedavg_round_s(nodes: int, size: int, rounds: int, workers: int) -> float:
         (app / "noop" / "__init__.py").write_text("")
         (app / "noop" / "server.py").write_text(_SERVER)
         (app / "noop" / "client.py").write_text(_CLIENT)
-        config = {"nodes": nodes, "size": size, "rounds": rounds, "report": str(report)}
+        config: UserConfig = {"nodes": nodes, "size": size, "rounds": rounds, "report": str(report)}
         write_project(app, "noop", "noop.server:app", "noop.client:app", config)
         status, log = flower_run(app, Path(home) / "flower", nodes=nodes, workers=workers)
         if not report.exists():
