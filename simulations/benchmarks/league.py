@@ -1,0 +1,186 @@
+"""One league in this process, and what a benchmark keeps of it: a *cell*.
+
+A cell is one run of one seed on one test window under one list of settings, by the same code as `hansa simulate`.
+Invariant: a cell's key holds everything that decides its result, so that a file of finished cells can be gone on
+with, merged from several processes, and never counted twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.run_folder import RunFolder, append_line, read_lines
+from simulations.engine import run_league
+from simulations.league import create_run, plan_config
+from simulations.options import DataSource, SimulateOptions, parse_set
+from simulations.run import simulate
+from simulations.summary import MIN_ROWS, RANKING, macro_metrics, site_results, summarise
+
+Cell = dict[str, Any]
+BOOTSTRAPS = 1000
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell to run.
+
+    Parameters
+    ----------
+    settings : ``key=value`` assignments as for ``--set``.
+    variant : a word that tells tables apart, e.g. "all" users or "300" of them.
+    centralised : also train the centralised yardstick, which costs about as much as the league.
+    """
+
+    data: DataSource
+    seed: int
+    day: str = ""
+    settings: tuple[str, ...] = ()
+    variant: str = "all"
+    path: Path | None = None
+    centralised: bool = True
+
+    def key(self) -> dict[str, Any]:
+        """What the cell is found by again; the place of the data doesn't decide its result."""
+        return {
+            "data": self.data, "seed": self.seed, "day": self.day, "variant": self.variant,
+            "settings": sorted(self.settings), "centralised": self.centralised,
+        }  # fmt: skip
+
+
+def run_job(job: Job) -> Cell:
+    """Run a league in a temporary folder and keep its figures.
+
+    Raises
+    ------
+    HansaError : the data is absent or the run can't go on.
+    """
+    settings, knobs = parse_set(job.settings)
+    with tempfile.TemporaryDirectory(prefix="hansa-bench-") as scratch:
+        options = SimulateOptions(
+            run=Path(scratch) / "run", data=job.data, path=job.path, seed=job.seed, test_day=job.day,
+            overrides=settings, data_overrides=knobs, report=False, quiet=True,
+        )  # fmt: skip
+        if job.centralised:
+            summary = simulate(options)
+            folder, seconds = RunFolder(summary.run), summary.seconds
+        else:
+            folder, _ = create_run(options, plan_config(options))
+            run_league(folder.root, "local", 1, {"compare": True, "progress": "silent"})
+            summarise(folder, {})
+            seconds = 0.0
+        return {"key": job.key(), "seconds": round(seconds, 1), **_figures(folder)}
+
+
+def _figures(folder: RunFolder) -> Cell:
+    sites = folder.sites()
+    results = {site.name: site_results(folder, site) for site in sites}
+    kept = {name: {"rows": r["rows"], "methods": r["methods"]} for name, r in results.items()}
+    lines = read_lines(folder.rounds_file)
+    return {
+        "sites": {site.name: kept[site.name] for site in sites if not site.held_out},
+        "held_out": {site.name: kept[site.name] for site in sites if site.held_out},
+        "rounds": [{"loss": line["loss"], **line["metrics"]} for line in lines],
+        "round_s": float(np.mean([line["seconds"] for line in lines])) if lines else 0.0,
+    }
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    file: Path | None = None,
+    others: Sequence[Path] = (),
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[Cell]:
+    """The cells of all jobs, in their order; those that stand in a file are not run again.
+
+    Parameters
+    ----------
+    file : JSON lines to which each finished cell is added at once.
+    others : further files of finished cells, only read.
+    """
+    stored = [cell for path in (file, *others) if path is not None for cell in read_cells(path)]
+    done = {_text(cell["key"]): cell for cell in stored}
+    cells = []
+    for place, job in enumerate(jobs, 1):
+        key = _text(job.key())
+        if key not in done:
+            done[key] = run_job(job)
+            if file is not None:
+                _add(file, done[key])
+        tell(f"{place}/{len(jobs)} {key}")
+        cells.append(done[key])
+    return cells
+
+
+def read_cells(path: Path) -> list[Cell]:
+    """Finished cells of a file; none where it doesn't exist. A line torn by a crash is left out, and so run again."""
+    cells = []
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
+        with contextlib.suppress(ValueError):
+            cells.append(json.loads(line))
+    return cells
+
+
+def _add(path: Path, cell: Cell) -> None:
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        with path.open("ab") as file:
+            file.write(b"\n")
+    append_line(path, cell)
+
+
+def _text(key: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in sorted(key.items()) if value not in ("", []))
+
+
+def macro(cell: Cell, method: str, metric: str, which: str = "macro") -> float:
+    """Macro mean, or ``which="worst"``, over the members that count; NaN where the method is absent."""
+    figures = macro_metrics(cell["sites"])
+    return float(figures.get(method, {}).get(metric, {}).get(which, np.nan))
+
+
+def mean(cells: Sequence[Cell], method: str, metric: str) -> float:
+    """Mean over cells of the macro mean."""
+    return float(np.mean([macro(cell, method, metric) for cell in cells])) if cells else float("nan")
+
+
+def site_values(cells: Sequence[Cell], method: str, metric: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """One value per (cell, site that counts), in an order that is the same for every method."""
+    return np.array([
+        np.nan if (v := cell["sites"][name]["methods"].get(method, {}).get(metric)) is None else v
+        for cell in cells
+        for name in _counted(cell, metric)
+    ])  # fmt: skip
+
+
+def _counted(cell: Cell, metric: str) -> list[str]:
+    names = sorted(cell["sites"])
+    plain = metric.removeprefix("basket_")
+    if not plain.startswith(RANKING):
+        return names
+    kind = "returning" if plain == metric else "basket"
+    return [name for name in names if cell["sites"][name]["rows"][kind] >= MIN_ROWS] or names
+
+
+def interval(
+    above: np.ndarray[Any, np.dtype[np.float64]],
+    below: np.ndarray[Any, np.dtype[np.float64]] | None = None,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """95 % bootstrap interval of a mean, or of the ratio of two means over the same (paired) draws."""
+    keep = np.isfinite(above) & (np.isfinite(below) if below is not None else True)
+    if not keep.any():
+        return float("nan"), float("nan")
+    above = above[keep]
+    draws = np.random.default_rng(seed).integers(0, len(above), (BOOTSTRAPS, len(above)))
+    values = above[draws].mean(1)
+    if below is not None:
+        values = values / np.maximum(below[keep][draws].mean(1), 1e-12)
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
