@@ -35,7 +35,8 @@ endif
 	touch $(STAMP)
 
 demo: $(STAMP)  ## train the built-in league and write its report (no data needed)
-	$(BIN)/hansa simulate --data bazaar --run $(RUN)
+	if test -e $(RUN)/options.json; then $(BIN)/hansa resume $(RUN); \
+	else $(BIN)/hansa simulate --data bazaar --engine pool --run $(RUN); fi
 	@echo "Open $(RUN)/report.html in a browser. Next: $(BIN)/hansa recommend $(RUN) --help"
 
 test: $(STAMP)  ## the fast tests, under ten minutes on two cores

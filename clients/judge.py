@@ -71,6 +71,22 @@ def behaviour_metrics(probabilities: Probabilities, rows: BehaviourRows) -> dict
     }
 
 
+def reliability_bins(
+    probabilities: Probabilities, labels: NDArray[np.int64], bins: int = 10
+) -> list[dict[str, float]]:
+    """Predicted and observed share of buyers in equal bins of the prediction; empty bins are left out."""
+    place = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
+    found = []
+    for number in range(bins):
+        inside = place == number
+        if inside.any():
+            predicted, observed = float(probabilities[inside].mean()), float(labels[inside].mean())
+            found.append(
+                {"bin": number, "predicted": predicted, "observed": observed, "count": int(inside.sum())}
+            )
+    return found
+
+
 def next_event_accuracy(logits: Probabilities, rows: BehaviourRows) -> float:
     """Share of rows whose next event's kind was foretold; NaN where none came."""
     known = rows.next_kind >= 0

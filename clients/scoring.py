@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from clients.blend import Scorer, Weights, blend, fit_weights
-from clients.dataset import Floats, SiteDataset
+from clients.dataset import SiteDataset
 from clients.evaluate import (
     Ranking,
     TestRows,
@@ -26,7 +26,7 @@ from clients.evaluate import (
     returning_rows,
 )
 from clients.neighbours import HALF_LIVES_D, SHRINKAGES, ItemNeighbours, popularity
-from clients.train import derived_seed, log_popularity
+from clients.train import derived_seed
 from common.config import LeagueConfig
 from common.models import HansaModel
 
@@ -91,12 +91,14 @@ def tower_scorer(model: HansaModel, site: SiteDataset) -> Scorer:
     return lambda rows, chunk: model_scores(model, site, rows, chunk, vectors)
 
 
-def deployed_scorer(model: HansaModel, site: SiteDataset, config: LeagueConfig, at_s: int) -> Scorer:
-    """The model's score plus the popularity offset it was trained with."""
-    offset = config.training.popularity_offset
-    shares = log_popularity(site.item_log.before(at_s), site.n_items).numpy()[None, :]
+def deployed_scorer(
+    model: HansaModel, site: SiteDataset, config: LeagueConfig, at_s: int, half_life_d: float
+) -> Scorer:
+    """The model's score plus popularity, weighted as in training but of late: the site's own half-life."""
+    offset = np.float32(config.training.popularity_offset)
+    popular = popularity_scorer(site, at_s, half_life_d)
     tower = tower_scorer(model, site)
-    return lambda rows, chunk: tower(rows, chunk) + np.float32(offset) * shares
+    return lambda rows, chunk: tower(rows, chunk) + offset * popular(rows, chunk)
 
 
 @dataclass(frozen=True)
@@ -158,5 +160,3 @@ def behaviour_vectors(model: HansaModel, site: SiteDataset, rows: TestRows) -> t
 def mean_metrics(ranking: Ranking) -> tuple[dict[str, float], NDArray[np.float64]]:
     """Summary of a ranking and its NDCG@20 by row."""
     return ranking.summary(), ranking.per_row().get("ndcg@20", np.zeros(0))
-
-

@@ -19,7 +19,7 @@ from clients.ingest import read_site
 from clients.judge import behaviour_logits, behaviour_metrics, rows_of
 from clients.outputs import write_outputs
 from clients.prepare import prepare_site
-from clients.scoring import Windows, deployed_scorer, rank, windows
+from clients.scoring import Tuned, Windows, deployed_scorer, rank, tune, windows
 from clients.train import TrainingData, derived_seed, train_epochs, training_data
 from clients.worth import Deployment, Results, baselines, deploy, judge_model
 from common.config import LeagueConfig
@@ -79,7 +79,7 @@ class Site:
         model = self._best_local()
         self._fine_tune(model, "local")
         results = Results(self.windows)
-        judge_model(results, "local", model, self.dataset, self.config)
+        judge_model(results, "local", model, self.dataset, self.config, self.tuned)
         results.write(out / "local.json")
         return results.figures()
 
@@ -87,11 +87,12 @@ class Site:
         """Score the shared model as received, fine-tuned and as deployed; write what the merchant uses."""
         model = self.model_of(vector)
         results = Results(self.windows)
-        tuned = baselines(results, self.dataset, self.config)
-        judge_model(results, "federated", model, self.dataset, self.config)
+        tuned = self.tuned
+        baselines(results, self.dataset, self.config, tuned)
+        judge_model(results, "federated", model, self.dataset, self.config, self.tuned)
         fine = copy.deepcopy(model)
         self._fine_tune(fine, "fine_tune")
-        judge_model(results, "fine_tuned", fine, self.dataset, self.config)
+        judge_model(results, "fine_tuned", fine, self.dataset, self.config, self.tuned)
         deployment = deploy(results, Deployment(model, fine, tuned), self.dataset, self.config)
         results.write(out / "final.json")
         write_outputs(out, self.dataset, self.config, fine, deployment, self.language)
@@ -107,6 +108,11 @@ class Site:
     def windows(self) -> Windows:
         """Validation and test rows."""
         return windows(self.dataset, self.config)
+
+    @functools.cached_property
+    def tuned(self) -> Tuned:
+        """What the site chose on its validation window for its own popularity and neighbours."""
+        return tune(self.dataset, self.windows)
 
     @functools.cached_property
     def before_validation(self) -> TrainingData:
@@ -136,7 +142,7 @@ class Site:
     def validate(self, model: HansaModel) -> dict[str, float]:
         """NDCG@20 over all validation rows and AUC of purchase intent; NaN where there are none."""
         split = self.dataset.split
-        scorer = deployed_scorer(model, self.dataset, self.config, split.valid_from)
+        scorer = deployed_scorer(model, self.dataset, self.config, split.valid_from, self.tuned.half_life_d)
         values = [
             rank(self.dataset, rows, scorer).per_row().get("ndcg@20", np.zeros(0))
             for rows in self.windows.valid

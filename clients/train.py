@@ -164,7 +164,7 @@ def step(
     """One optimiser step on a batch of users; returns its loss."""
     optimiser.zero_grad(set_to_none=True)
     loss = joint_loss(model, data, config, users, generator)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimiser.step()
     return float(loss.detach())
 
@@ -205,7 +205,9 @@ def joint_loss(
     )
     negative = model.scores(learned, untrained, vectors[negative_spot], catalogue.raw[negative_spot])
     negative = negative + offset[torch.from_numpy(negatives)]
-    same = target_spot[..., None] == negative_spot
+    # What the user has touched is never a candidate, so it must not teach that likeness to the history is bad.
+    touched = (torch.from_numpy(np.where(valid, items, -1))[..., None] == torch.from_numpy(negatives)).any(1)
+    same = (target_spot[..., None] == negative_spot) | touched[:, None, :]
     has_history = torch.from_numpy(visible.any(2)).to(torch.float32)
     loss = ranking_loss(positive, negative, same, has_history).sum() / len(users)
 

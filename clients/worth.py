@@ -23,9 +23,10 @@ from clients.judge import (
     content_metrics,
     logistic_metrics,
     next_event_accuracy,
+    reliability_bins,
     rows_of,
 )
-from clients.scoring import Tuned, Windows, deployed_scorer, fitted_blends, rank, tower_scorer, tune
+from clients.scoring import Tuned, Windows, deployed_scorer, fitted_blends, rank, tower_scorer
 from clients.train import derived_seed
 from common.config import LeagueConfig
 from common.models import HansaModel
@@ -43,6 +44,7 @@ class Results:
     windows: Windows
     methods: dict[str, dict[str, float]] = field(default_factory=dict)
     rows: dict[str, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
+    calibration: list[dict[str, float]] = field(default_factory=list)
 
     def rank(self, method: str, site: SiteDataset, returning: Scorer, basket: Scorer) -> None:
         """Rank both kinds of test rows; figures of baskets get the prefix ``basket_``."""
@@ -79,6 +81,7 @@ class Results:
                 m: {n: v if math.isfinite(v) else None for n, v in values.items()}
                 for m, values in self.methods.items()
             },
+            "calibration": self.calibration,
             "ndcg@20_by_row": {
                 m: {kind: np.round(values, 6).tolist() for kind, values in kinds.items()}
                 for m, kinds in self.rows.items()
@@ -89,11 +92,11 @@ class Results:
 
 
 def judge_model(
-    results: Results, method: str, model: HansaModel, site: SiteDataset, config: LeagueConfig
+    results: Results, method: str, model: HansaModel, site: SiteDataset, config: LeagueConfig, tuned: Tuned
 ) -> None:
     """All figures of one trained model on the test window."""
     split = site.split
-    scorer = deployed_scorer(model, site, config, split.test_from)
+    scorer = deployed_scorer(model, site, config, split.test_from, tuned.half_life_d)
     results.rank(method, site, scorer, scorer)
     rows = rows_of(site, split.test_from, split.until)
     logits = behaviour_logits(model, site, rows, config)
@@ -102,10 +105,9 @@ def judge_model(
     results.add(method, content_metrics(model, site, split.test_from))
 
 
-def baselines(results: Results, site: SiteDataset, config: LeagueConfig) -> Tuned:
+def baselines(results: Results, site: SiteDataset, config: LeagueConfig, tuned: Tuned) -> None:
     """Popularity, item-kNN with popularity, the no-training hybrid and the logistic behaviour baseline."""
     seen = results.windows
-    tuned = tune(site, seen)
     seed = derived_seed(config.seed, site.name, "blend")
     pop_v, knn_v, cos_v = tuned.scorers(site, seen.valid_from)
     pop_t, knn_t, cos_t = tuned.scorers(site, seen.test_from)
@@ -115,12 +117,11 @@ def baselines(results: Results, site: SiteDataset, config: LeagueConfig) -> Tune
     hybrid, _ = fitted_blends(site, seen, (cos_v, knn_v, pop_v), (cos_t, knn_t, pop_t), HYBRID_PRIOR, seed)
     results.rank("no_training", site, *hybrid)
     results.add("logistic", logistic_metrics(site))
-    return tuned
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What goes into the final method: the model that weights are fitted with, the one deployed, and tuned baselines."""
+    """What goes into the final method: the model that weights are fitted with, the deployed one, tuned baselines."""
 
     fitted_with: HansaModel
     deployed: HansaModel
@@ -152,7 +153,9 @@ def deploy(results: Results, parts: Deployment, site: SiteDataset, config: Leagu
     )
     rows = rows_of(site, split.test_from, split.until)
     logits = behaviour_logits(parts.deployed, site, rows, config)
-    results.add("final", behaviour_metrics(calibration(logits[:, 0]), rows))
+    chances = calibration(logits[:, 0])
+    results.add("final", behaviour_metrics(chances, rows))
+    results.calibration = reliability_bins(chances, rows.intent)
     results.add("final", {"next_event_accuracy": next_event_accuracy(logits, rows)})
     results.add("final", content_metrics(parts.deployed, site, split.test_from))
     return Deployed(weights, parts.tuned, calibration)

@@ -81,9 +81,9 @@ class RoundsConfig(Settings):
     fraction: float = Field(1.0, gt=0, le=1)
     quorum: float = Field(0.5, gt=0, le=1)
     deadline_s: float = Field(3600.0, gt=0)
-    optimiser: ServerOptimiser = "average"
+    optimiser: ServerOptimiser = "momentum"
     server_learning_rate: float = Field(1.0, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(0.5, ge=0, lt=1)
     weights: WeightRule = "sqrt_users"
     max_update_norm: float = Field(1e4, gt=0)
     protection: Protection = "plain"

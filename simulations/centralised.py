@@ -50,7 +50,7 @@ def centralised(
         _epoch(best, [site.before_test for site in sites], config, "centralised-fine", epoch, rate)
     for site in sites:
         results = Results(site.windows)
-        judge_model(results, "centralised", best, site.dataset, config)
+        judge_model(results, "centralised", best, site.dataset, config, site.tuned)
         results.write(out(site.name) / "centralised.json")
 
 

@@ -22,7 +22,13 @@ from simulations.options import Setting, SimulateOptions
 
 MAX_CATEGORIES = 64
 # Small pictures and small merchants: what keeps the embedded league within the demo's minute and a half.
-BAZAAR_SETTINGS: dict[str, Setting] = {"model.frozen_image_size": 64, "training.batch_size": 64}
+BAZAAR_SETTINGS: dict[str, Setting] = {
+    "model.frozen_image_size": 64,
+    "training.batch_size": 64,
+    "training.min_steps_per_round": 12,
+    "training.learning_rate": 0.005,
+    "rounds.count": 16,
+}
 
 
 def plan_config(options: SimulateOptions) -> LeagueConfig:

@@ -37,6 +37,7 @@ def summarise(
         "macro_counts_sites_with_rows": MIN_ROWS,
         "intervals": {m: {"ndcg@20": _macro_interval(m, members, results)} for m in metrics},
         "worth": [row for site in members if (row := worth_of(site.name, results[site.name]))],
+        "calibration": pooled_calibration([results[site.name]["calibration"] for site in members]),
         "zero_shot": {site.name: results[site.name]["methods"] for site in sites if site.held_out},
         "timing": {k: round(v, 3) for k, v in timing.items()},
         "rounds": len(read_lines(folder.rounds_file)),
@@ -50,7 +51,9 @@ def summarise(
 
 def site_results(folder: RunFolder, site: SiteEntry) -> dict[str, Any]:
     """All figures of one site, from whichever result files are there."""
-    merged: dict[str, Any] = {"methods": {}, "ndcg@20_by_row": {}, "rows": {"returning": 0, "basket": 0}}
+    merged: dict[str, Any] = {
+        "methods": {}, "ndcg@20_by_row": {}, "rows": {"returning": 0, "basket": 0}, "calibration": [],
+    }  # fmt: skip
     for name in SOURCES:
         path = folder.site_out(site.name) / name
         if path.exists():
@@ -58,7 +61,19 @@ def site_results(folder: RunFolder, site: SiteEntry) -> dict[str, Any]:
             merged["methods"] |= part["methods"]
             merged["ndcg@20_by_row"] |= part["ndcg@20_by_row"]
             merged["rows"] = part["rows"]
+            merged["calibration"] = part["calibration"] or merged["calibration"]
     return merged
+
+
+def pooled_calibration(sites: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
+    """Reliability bins of all sites together."""
+    pooled = []
+    for number in sorted({bin_["bin"] for bins in sites for bin_ in bins}):
+        same = [bin_ for bins in sites for bin_ in bins if bin_["bin"] == number]
+        count = sum(bin_["count"] for bin_ in same)
+        mean = {key: sum(b[key] * b["count"] for b in same) / count for key in ("predicted", "observed")}
+        pooled.append({**mean, "count": count})
+    return pooled
 
 
 def macro_metrics(results: Mapping[str, Mapping[str, Any]]) -> Figures:

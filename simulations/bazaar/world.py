@@ -65,7 +65,7 @@ IMAGE_DIMS = (
 # and count for nothing, category counts little: so the raw similarity of features is a poor guide, and which
 # directions matter has to be learned.
 TASTE_WEIGHTS: Floats = np.array(
-    [0.2, 0.2, 0.2, 0.2, 1.4, 1.2, 0.3, 1.4, 0.0, 0.8, 1.3, 1.2, 0.0, 0.0, 0.0, 0.0]
+    [0.2, 0.2, 0.2, 0.2, 1.2, 1.0, 0.0, 1.6, 0.8, 1.2, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
 )
 
 
