@@ -39,7 +39,7 @@ HM = Path(__file__).resolve().parents[3] / "shared" / "data" / "hm"
 # Departments with fewer customers leave a handful of test rows a day.
 HM_SETTINGS = ("data.min_users=800",)
 QUICK = {
-    "hm": ("data.users_per_site=150", "data.min_users=4000", "rounds.count=2", "model.image=false"),
+    "hm": ("data.users_per_site=1000", "data.min_users=4000", "rounds.count=2", "model.image=false"),
     "bazaar": ("data.users_per_site=40", "rounds.count=2"),
 }
 FEW_USERS = "300"
@@ -91,8 +91,7 @@ def jobs_of(
         )  # fmt: skip
     chosen = (*(QUICK["hm"] if quick else HM_SETTINGS), *settings)
     all_users = [Job("hm", seed, day, chosen, path=folder) for seed in seeds for day in days]
-    count = 50 if quick else int(FEW_USERS)
-    fewer = (*chosen, f"training.max_users={count}")
+    fewer = (*chosen, f"training.max_users={FEW_USERS}")
     few_users = [
         Job("hm", seed, day, fewer, FEW_USERS, folder, centralised=False) for seed in seeds for day in days
     ]

@@ -13,7 +13,13 @@ from common.errors import ConfigError, MachineError
 from simulations.benchmarks.league import Cell, Job, interval, read_cells, run_jobs, site_values
 from simulations.benchmarks.recommender import HM, jobs_of, main, table
 
-SMALL = ("data.users_per_site=25", "data.items_per_site=40", "rounds.count=1", "model.image=false")
+SMALL = (
+    "data.n_sites=2",
+    "data.users_per_site=40",
+    "data.items_per_site=40",
+    "rounds.count=1",
+    "model.image=false",
+)
 
 
 def _cell(seed: int, figures: dict[str, dict[str, float]], rows: int = 50, variant: str = "all") -> Cell:
