@@ -1,0 +1,136 @@
+"""Full ranking: who is asked, what counts, and that the future changes no score."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from clients import evaluate
+from clients.dataset import DAY_S, PURCHASE, SiteDataset
+from clients.evaluate import TestRows as Rows
+from clients.evaluate import basket_rows, chunks, cosine_scores, returning_rows
+from clients.scoring import Tuned, deployed_scorer, rank, tower_scorer, windows
+from common.models import build_model
+from tests.clients.small_site import CONFIG, IMAGE, START, TEXT, drawn_site, with_other_future
+
+TEST_FROM, UNTIL = START + 32 * DAY_S, START + 40 * DAY_S
+
+
+def dense(rows: Rows, pairs: tuple[np.ndarray, np.ndarray], n_items: int) -> dict[int, set[int]]:
+    mask = rows.mask(pairs, slice(0, len(rows)), n_items)
+    return {int(u): set(np.flatnonzero(m).tolist()) for u, m in zip(rows.user, mask, strict=True)}
+
+
+def wanted_truth(site: SiteDataset, from_s: int, until_s: int) -> dict[int, set[int]]:
+    events = list(
+        zip(*(getattr(site.log, f).tolist() for f in ("user", "item", "kind", "time")), strict=True)
+    )
+    out = {}
+    for user in range(site.log.n_users):
+        touched = {i for u, i, _, t in events if u == user and t < from_s and i >= 0}
+        bought = {i for u, i, k, t in events if u == user and k == PURCHASE and from_s <= t < until_s}
+        if touched and bought - touched:
+            out[user] = bought - touched
+    return out
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_returning_users_want_what_they_buy_and_never_touched(seed: int) -> None:
+    site = drawn_site(seed, n_users=40)
+    rows = returning_rows(site, TEST_FROM, UNTIL, 6)
+    assert len(rows)
+    wanted = dense(rows, rows.wanted, site.n_items)
+    assert wanted == wanted_truth(site, TEST_FROM, UNTIL)
+    barred = dense(rows, rows.barred, site.n_items)
+    log = site.item_log.before(TEST_FROM)
+    for place, user in enumerate(rows.user):
+        assert barred[user] == set(log.item[log.user == user].tolist())
+        assert not barred[user] & wanted[user]
+        assert (rows.times[place][rows.valid[place]] < TEST_FROM).all()
+
+
+def test_baskets_hide_one_item_of_users_who_never_bought_before() -> None:
+    site = drawn_site(1, n_users=150)
+    rows = basket_rows(site, TEST_FROM, UNTIL, 6, seed=5)
+    assert len(rows)
+    bought = site.log.where(site.log.kind == PURCHASE)
+    wanted, barred = dense(rows, rows.wanted, site.n_items), dense(rows, rows.barred, site.n_items)
+    for place, user in enumerate(rows.user):
+        mine = bought.time[bought.user == user]
+        assert (mine >= TEST_FROM).all()
+        basket = set(bought.item[bought.user == user].tolist())
+        assert len(wanted[user]) == 1
+        assert wanted[user] | barred[user] == basket
+        assert not wanted[user] & barred[user]
+        assert wanted[user].isdisjoint(rows.items[place][rows.valid[place]].tolist())
+
+
+def test_ranking_is_full_and_leaves_out_the_barred() -> None:
+    site = drawn_site(2, n_users=40, n_items=30)
+    rows = returning_rows(site, TEST_FROM, UNTIL, 6)
+    scores = np.random.default_rng(0).normal(size=(len(rows), site.n_items)).astype(np.float32)
+    ranking = rank(site, rows, lambda _, chunk: scores[chunk])
+    wanted, barred = dense(rows, rows.wanted, site.n_items), dense(rows, rows.barred, site.n_items)
+    for place, user in enumerate(rows.user):
+        order = sorted(range(site.n_items), key=lambda i: (i in barred[user], -scores[place, i]))
+        open_items = site.n_items - len(barred[user])
+        kept = min(20, open_items)
+        assert ranking.top[0][place][:kept].tolist() == order[:kept]
+        hits = sum(i in wanted[user] for i in order[:10])
+        assert ranking.per_row()["recall@10"][place] == pytest.approx(hits / min(10, len(wanted[user])))
+
+
+def test_chunks_give_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = drawn_site(3, n_users=60)
+    rows = returning_rows(site, TEST_FROM, UNTIL, 6)
+    model = build_model(CONFIG.model, TEXT, IMAGE, seed=1)
+    whole = rank(site, rows, tower_scorer(model, site)).summary()
+    monkeypatch.setattr(evaluate, "CHUNK", 4)
+    assert len(chunks(len(rows))) > 2
+    parts = rank(site, rows, tower_scorer(model, site)).summary()
+    assert parts == pytest.approx(whole, rel=1e-5)
+    assert rank(site, rows.sample(0, 0), tower_scorer(model, site)).summary() == {}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_another_future_changes_no_history_and_no_score(seed: int) -> None:
+    site = drawn_site(seed, n_users=80, n_items=30, events=1000)
+    other = with_other_future(site, TEST_FROM, seed + 50)
+    model = build_model(CONFIG.model, TEXT, IMAGE, seed=1)
+    first, second = (returning_rows(s, TEST_FROM, UNTIL, 6) for s in (site, other))
+    both = np.intersect1d(first.user, second.user)
+    assert len(both) > 3
+    a, b = (r.sample(len(r), 0) for r in (first, second))
+    at_a, at_b = np.searchsorted(a.user, both), np.searchsorted(b.user, both)
+    for name in ("items", "kinds", "times", "valid"):
+        assert np.array_equal(getattr(a, name)[at_a], getattr(b, name)[at_b])
+    scorers = [
+        (*Tuned(7.0, 3.0).scorers(s, TEST_FROM), deployed_scorer(model, s, CONFIG, TEST_FROM, 7.0))
+        for s in (site, other)
+    ]
+    for of_first, of_second in zip(*scorers, strict=True):
+        x = np.broadcast_to(of_first(a, slice(0, len(a))), (len(a), site.n_items))[at_a]
+        y = np.broadcast_to(of_second(b, slice(0, len(b))), (len(b), site.n_items))[at_b]
+        assert np.allclose(x, y, atol=1e-5)
+
+
+def test_a_sample_keeps_rows_whole() -> None:
+    site = drawn_site(4, n_users=60)
+    rows = returning_rows(site, TEST_FROM, UNTIL, 6)
+    some = rows.sample(5, seed=1)
+    assert len(some) == 5
+    all_wanted, all_barred = dense(rows, rows.wanted, site.n_items), dense(rows, rows.barred, site.n_items)
+    assert dense(some, some.wanted, site.n_items) == {int(u): all_wanted[u] for u in some.user}
+    assert dense(some, some.barred, site.n_items) == {int(u): all_barred[u] for u in some.user}
+    assert np.array_equal(some.items, rows.items[np.isin(rows.user, some.user)])
+
+
+def test_cosine_is_of_the_mean_history() -> None:
+    site = drawn_site(5)
+    seen = windows(site, CONFIG)
+    rows = seen.test[0]
+    found = cosine_scores(site, rows, slice(0, len(rows)))
+    raw = site.items.raw.numpy()
+    for place in range(len(rows)):
+        mean = raw[rows.items[place][rows.valid[place]]].mean(0)
+        assert found[place] == pytest.approx(raw @ mean / np.linalg.norm(mean), abs=1e-5)
