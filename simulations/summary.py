@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from common.metrics import bootstrap_interval
 from common.run_folder import RunFolder, SiteEntry, read_json, read_lines, write_json
 
-MIN_ROWS = 20
+MIN_ROWS = 10
 LOWER_IS_BETTER = {"log_loss"}
 SOURCES = ("final.json", "local.json", "centralised.json")
 RANKING = ("ndcg", "recall", "hr", "mrr", "coverage", "diversity")

@@ -18,7 +18,7 @@ Preset = Literal["thin", "rich"]
 LanguageMix = Literal["mixed", "en", "zh"]
 
 _PRESETS: dict[str, dict[str, float]] = {
-    "thin": {"n_sites": 8, "users_per_site": 180, "items_per_site": 270, "sessions_per_user": 7.0},
+    "thin": {"n_sites": 8, "users_per_site": 130, "items_per_site": 260, "sessions_per_user": 7.0},
     "rich": {"n_sites": 4, "users_per_site": 1500, "items_per_site": 400, "sessions_per_user": 15.0},
 }
 
@@ -44,8 +44,8 @@ class BazaarConfig(BaseModel):
     preset: Preset = "thin"
     n_sites: int = Field(8, ge=1, le=1000)
     held_out: int = Field(1, ge=0, le=100)
-    users_per_site: int = Field(180, ge=2, le=100_000)
-    items_per_site: int = Field(270, ge=4, le=20_000)
+    users_per_site: int = Field(130, ge=2, le=100_000)
+    items_per_site: int = Field(260, ge=4, le=20_000)
     sessions_per_user: float = Field(7.0, gt=0, le=500)
     days: int = Field(60, ge=10, le=730)
     skew: float = Field(0.5, ge=0, le=1)
