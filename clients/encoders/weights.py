@@ -61,7 +61,16 @@ def read_legacy_checkpoint(path: Path, sha256: str) -> dict[str, NDArray[Any]]:
             where=path.name,
             next_step="run the set-up again",
         )
-    stream = io.BytesIO(data)
+    try:
+        return _state_dict(io.BytesIO(data))
+    except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as fault:
+        # Whatever a well-formed file can't cause: stack underflow, a foreign type, an early end.
+        raise MachineError(
+            "the image encoder's weights are malformed", where=path.name, why=str(fault)
+        ) from None
+
+
+def _state_dict(stream: io.BytesIO) -> dict[str, NDArray[Any]]:
     _, _, _, state, keys = (_walk(stream) for _ in range(5))
     dtypes = {t.storage.key: t.storage.dtype for t in state.values()}
     storages: dict[str, NDArray[Any]] = {}
@@ -74,7 +83,8 @@ def read_legacy_checkpoint(path: Path, sha256: str) -> dict[str, NDArray[Any]]:
 
 def _view(storage: NDArray[Any], tensor: _Tensor) -> NDArray[Any]:
     last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride, strict=True))
-    if min(tensor.shape, default=1) < 1 or tensor.offset < 0 or last >= len(storage):
+    lowest = min((tensor.offset, *tensor.stride))
+    if min(tensor.shape, default=1) < 1 or lowest < 0 or last >= len(storage):
         raise MachineError("the image encoder's weights point outside their own data")
     strides = [step * storage.itemsize for step in tensor.stride]
     return np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, strides, writeable=False)
