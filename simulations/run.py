@@ -80,7 +80,7 @@ def _carry_out(folder: RunFolder, config: LeagueConfig, started: float) -> RunSu
         from simulations.ablation import ablate
 
         ablation = ablate(folder, config)
-    metrics = summarise(folder, timing, ablation)
+    metrics = summarise(folder, _recorded_timing(folder) or timing, ablation)
     write_whole(folder.release / "MODEL_CARD.md", model_card(folder.root).encode("utf-8"))
     report = write_report(folder.root, SitePictures(folder)) if chosen["report"] else None
     sites = folder.sites()
@@ -96,6 +96,12 @@ def _carry_out(folder: RunFolder, config: LeagueConfig, started: float) -> RunSu
         worth=tuple(details["worth"]),
         report=report,
     )
+
+
+def _recorded_timing(folder: RunFolder) -> dict[str, float]:
+    """The seconds that a run which once ended has on record: going on with it again measures nothing new."""
+    path = folder.root / "details.json"
+    return read_json(path)["timing"] if path.exists() else {}
 
 
 def _compare(folder: RunFolder, config: LeagueConfig, *, quiet: bool) -> None:

@@ -1,0 +1,116 @@
+"""A site at work on real arrays: stateless rounds, figures of the received model, and results on disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from clients.site import Site, open_site
+from common.config import LeagueConfig
+from common.errors import ConfigError, InputError
+from common.run_folder import RunFolder
+from simulations.results import RunSummary
+
+
+@pytest.fixture(scope="module")
+def config(tiny_league: RunSummary) -> LeagueConfig:
+    return RunFolder(tiny_league.run).config()
+
+
+@pytest.fixture(scope="module")
+def folders(tiny_league: RunSummary) -> dict[str, Path]:
+    return {entry.name: Path(entry.folder) for entry in RunFolder(tiny_league.run).sites()}
+
+
+@pytest.fixture(scope="module")
+def sites(config: LeagueConfig, folders: dict[str, Path]) -> list[Site]:
+    return [open_site(folder, config) for folder in folders.values()]
+
+
+def test_all_sites_start_from_the_same_vector(sites: list[Site]) -> None:
+    first = sites[0].initial()
+    assert first.dtype == np.float32
+    for site in sites[1:]:
+        assert site.layout() == sites[0].layout()
+        assert np.array_equal(site.initial(), first)
+
+
+def test_a_round_sent_again_gives_the_same_bytes(
+    sites: list[Site], folders: dict[str, Path], config: LeagueConfig
+) -> None:
+    vector = sites[0].initial()
+    first = sites[0].train(vector, 2)
+    sites[0].train(vector, 1)
+    again = open_site(folders[sites[0].name], config).train(vector, 2)
+    assert first.update.tobytes() == again.update.tobytes()
+    assert first.metrics == again.metrics
+    assert np.array_equal(vector, sites[0].initial())
+    assert np.abs(first.update).max() > 0
+    assert sites[0].train(vector, 1).update.tobytes() != first.update.tobytes()
+    assert sites[1].train(vector, 2).update.tobytes() != first.update.tobytes()
+
+
+def test_figures_of_a_round_are_of_the_received_model(sites: list[Site]) -> None:
+    vector = sites[0].initial()
+    trained = vector + sites[0].train(vector, 1).update
+    figures = {k: v for k, v in sites[0].train(trained, 2).metrics.items() if k.startswith("valid/")}
+    assert figures == sites[0].measure(trained)
+    assert set(figures) <= {"valid/ndcg@20", "valid/auc"}
+    assert all(np.isfinite(v) and 0 <= v <= 1 for v in figures.values())
+
+
+def test_the_learning_rate_falls_to_a_tenth(sites: list[Site]) -> None:
+    rates = [sites[0].learning_rate_scale(r) for r in range(1, 40)]
+    assert rates[0] == 1.0
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(0.1)
+
+
+def test_results_lie_where_the_merchant_looks(tiny_league: RunSummary, sites: list[Site]) -> None:
+    for site in sites:
+        out = RunFolder(tiny_league.run).site_out(site.name)
+        table = pl.read_parquet(out / "recommendations.parquet")
+        assert set(table["item_id"]) <= set(site.dataset.item_ids)
+        touched = {(site.dataset.user_ids[u], site.dataset.item_ids[i]) for u, i in zip(
+            site.dataset.item_log.user, site.dataset.item_log.item, strict=True)}  # fmt: skip
+        assert touched.isdisjoint(zip(table["user_id"], table["item_id"], strict=True))
+        assert touched.issuperset(zip(table["user_id"], table["history_item_id"], strict=True))
+        for _, mine in table.group_by("user_id"):
+            assert mine["rank"].to_list() == list(range(1, len(mine) + 1))
+            assert mine["score"].is_sorted(descending=True)
+            assert mine["item_id"].n_unique() == len(mine) <= 10
+        said = pl.read_parquet(out / "predictions.parquet")
+        assert said["user_id"].n_unique() == len(said)
+        for column in ("purchase_intent", "next_event_probability"):
+            assert said[column].is_between(0, 1).all()
+        final = json.loads((out / "final.json").read_text())
+        assert {"popularity", "item_knn", "no_training", "federated", "fine_tuned", "final"} <= set(
+            final["methods"]
+        )
+
+
+def test_a_site_without_events_is_refused(
+    folders: dict[str, Path], config: LeagueConfig, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(next(iter(folders.values())), bare)
+    for path in bare.glob("events.*"):
+        path.unlink()
+    with pytest.raises(InputError, match="no events"):
+        open_site(bare, config)
+
+
+@pytest.mark.parametrize(
+    ("split", "says"), [({"test_from": "soon"}, "no date"), ({"test_from": "1999-01-01"}, "order")]
+)
+def test_a_split_that_makes_no_sense_is_refused(
+    folders: dict[str, Path], config: LeagueConfig, split: dict[str, str], says: str
+) -> None:
+    changed = config.model_copy(update={"split": config.split.model_copy(update=split)})
+    with pytest.raises(ConfigError, match=says):
+        open_site(next(iter(folders.values())), changed)
