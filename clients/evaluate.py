@@ -97,33 +97,19 @@ def basket_rows(site: SiteDataset, from_s: int, until_s: int, length: int, seed:
     user, item = _pairs(window)
     counts = np.bincount(user, minlength=site.log.n_users)
     users = np.flatnonzero(counts >= 2).astype(np.int64)
-    starts = np.searchsorted(user, users)
-    hidden = (
-        item[starts + (np.random.default_rng(seed).random(len(users)) * counts[users]).astype(np.int64)]
-        if len(users)
-        else np.zeros(0, np.int64)
-    )
-    rest = np.isin(user, users)
-    rest &= item != _spread(hidden, users, site.log.n_users)[user]
-    kept = Log.of(
-        user[rest],
-        item[rest],
-        np.full(int(rest.sum()), PURCHASE),
-        np.full(int(rest.sum()), from_s),
-        site.log.n_users,
-    )
+    spread = np.random.default_rng(seed).random(len(users)) * counts[users]
+    hidden = item[np.searchsorted(user, users) + spread.astype(np.int64)]
+    hidden_of = np.full(site.log.n_users, -1, np.int64)
+    hidden_of[users] = hidden
+    rest = np.isin(user, users) & (item != hidden_of[user])
+    count = int(rest.sum())
+    kept = Log.of(user[rest], item[rest], np.full(count, PURCHASE), np.full(count, from_s), site.log.n_users)
     items, kinds, times, valid = gather_histories(kept, users, kept.offsets[users + 1], length)
     at = np.full(len(users), from_s, np.int64)
     pairs = (kept.user, kept.item)
     return TestRows(
         users, items, kinds, times, valid, at, (np.arange(len(users)), hidden), _reindex(pairs, users)
     )
-
-
-def _spread(values: Ints, users: Ints, n_users: int) -> Ints:
-    out = np.full(n_users, -1, np.int64)
-    out[users] = values
-    return out
 
 
 def _pairs(log: Log) -> tuple[Ints, Ints]:

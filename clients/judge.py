@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from clients.behaviour import BehaviourRows, behaviour_rows, horizon_s, instants_ahead, instants_back
@@ -28,12 +29,19 @@ class Calibration:
     bias: float = 0.0
 
     @classmethod
-    def fit(cls, logits: Probabilities, labels: NDArray[np.int64]) -> Calibration:
-        """Slope and bias by maximum likelihood; the identity where a class is absent."""
-        if len(np.unique(labels)) < 2:
-            return cls()
-        fitted = LogisticRegression(C=10.0).fit(logits[:, None], labels)
-        return cls(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
+    def fit(cls, logits: Probabilities, labels: NDArray[np.int64], strength: float = 20.0) -> Calibration:
+        """Slope and bias by maximum likelihood, held near the identity as by ``strength`` rows of evidence.
+
+        A site with few rows keeps the league's own calibration, which is better than a guess from noise.
+        """
+
+        def loss(parameters: Probabilities) -> float:
+            z = parameters[0] * logits + parameters[1]
+            likelihood = np.logaddexp(0.0, z) - labels * z
+            return float(likelihood.sum() + strength * ((parameters[0] - 1.0) ** 2 + parameters[1] ** 2))
+
+        found = minimize(loss, np.array([1.0, 0.0]), method="L-BFGS-B").x
+        return cls(float(found[0]), float(found[1]))
 
     def __call__(self, logits: Probabilities) -> Probabilities:
         out: Probabilities = 1.0 / (1.0 + np.exp(-(self.slope * logits + self.bias)))

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from clients.blend import Scorer, Weights, blend, fit_weights
 from clients.dataset import SiteDataset
@@ -145,18 +143,3 @@ def fitted_blends(
         for rows in seen.valid
     )
     return (blend(at_test, own[0]), blend(at_test, own[1])), (own[0], own[1])
-
-
-def behaviour_vectors(model: HansaModel, site: SiteDataset, rows: TestRows) -> torch.Tensor:
-    """Trained user vectors (n, dim) of rows."""
-    vectors = catalogue_vectors(model, site)
-    with torch.inference_mode():
-        parts = [
-            model.user_vectors(rows.inputs(c), vectors, site.items.raw)[0][:, 0] for c in chunks(len(rows))
-        ]
-        return torch.cat(parts) if parts else torch.zeros((0, vectors.shape[1]))
-
-
-def mean_metrics(ranking: Ranking) -> tuple[dict[str, float], NDArray[np.float64]]:
-    """Summary of a ranking and its NDCG@20 by row."""
-    return ranking.summary(), ranking.per_row().get("ndcg@20", np.zeros(0))

@@ -12,6 +12,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from clients.dataset import SiteDataset
 from clients.encoders import TEXT_DIM
@@ -24,10 +25,11 @@ from clients.train import TrainingData, derived_seed, train_epochs, training_dat
 from clients.worth import Deployment, Results, baselines, deploy, judge_model
 from common.config import LeagueConfig
 from common.models import HansaModel, build_model
-from common.models.model import load_shared, shared_arrays
+from common.models.model import PrivateParts, load_shared, shared_arrays
 from common.wire import FloatVector, Layout, TrainResult
 
 FINE_TUNE_RATE = 0.3
+ENOUGH_EVENTS = 20
 
 
 def open_site(folder: Path, config: LeagueConfig) -> Site:
@@ -91,6 +93,7 @@ class Site:
         baselines(results, self.dataset, self.config, tuned)
         judge_model(results, "federated", model, self.dataset, self.config, self.tuned)
         fine = copy.deepcopy(model)
+        attach_residual(fine, self.dataset)
         self._fine_tune(fine, "fine_tune")
         judge_model(results, "fine_tuned", fine, self.dataset, self.config, self.tuned)
         deployment = deploy(results, Deployment(model, fine, tuned), self.dataset, self.config)
@@ -172,6 +175,13 @@ class Site:
         seed = derived_seed(self.config.seed, self.name, purpose)
         epochs = self.config.training.fine_tune_epochs
         train_epochs(model, self.before_test, self.config, seed, epochs, FINE_TUNE_RATE)
+
+
+def attach_residual(model: HansaModel, site: SiteDataset) -> None:
+    """Give the model the site's private item residual, open to items with enough events before the test window."""
+    events = site.item_log.before(site.split.test_from).item
+    enough = np.bincount(events, minlength=site.n_items) >= ENOUGH_EVENTS
+    model.private = PrivateParts(torch.from_numpy(enough), model.config.item_dim)
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float]:

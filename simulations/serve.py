@@ -21,7 +21,7 @@ from clients.judge import Calibration
 from clients.outputs import end_of_log, predict_now, recommend_rows, rows_now
 from clients.prepare import prepare_site
 from clients.scoring import Tuned
-from clients.site import Site
+from clients.site import Site, attach_residual
 from clients.worth import Deployed
 from common.config import LeagueConfig
 from common.errors import InputError, RunError
@@ -57,6 +57,7 @@ class Served:
         self.dataset = prepare_site(data, self.config)
         trainer = Site(self.dataset, self.config)
         self.model: HansaModel = trainer.model_of(trainer.initial())
+        attach_residual(self.model, self.dataset)
         self.model.load_state_dict(load_file(out / "private.safetensors"))
         self.deployed = _deployed(read_json(out / "private.json"))
 
@@ -123,10 +124,11 @@ def recommend(run_dir: Path, site: str, user: str | None, history: list[str], k:
     table = recommend_rows(dataset, served.model, served.deployed, rows, k, served.language)
     return [
         Recommendation(
-            row["rank"], row["item_id"], served.titles[row["item_id"]] or "", row["score"], row["why"]
+            row["rank"], row["item_id"], served.titles[row["item_id"]] or "", row["score"],
+            f"{served.titles[row['history_item_id']] or row['history_item_id']}: {row['why']}",
         )
         for row in table.iter_rows(named=True)
-    ]
+    ]  # fmt: skip
 
 
 def predict(run_dir: Path, site: str, user: str | None, history: list[str]) -> Prediction:
