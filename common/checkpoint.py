@@ -143,3 +143,7 @@ def _prune(folder: Path, newest: int, best_round: int | None) -> None:
             # The JSON goes first: without it the vectors no longer count as a checkpoint.
             (folder / f"{_stem(round_)}.json").unlink(missing_ok=True)
             (folder / f"{_stem(round_)}.safetensors").unlink(missing_ok=True)
+    # A run killed between the two deletions, or before the JSON was written, left vectors that belong to nothing.
+    for vectors in folder.glob("round-*.safetensors"):
+        if not vectors.with_suffix(".json").exists():
+            vectors.unlink()

@@ -39,6 +39,14 @@ def test_the_last_two_and_the_best_are_kept(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 6
 
 
+def test_vectors_that_a_killed_run_left_without_their_json_are_cleared(tmp_path: Path) -> None:
+    for round_ in (1, 2):
+        save(tmp_path, _checkpoint(round_))
+    (tmp_path / "round-0001.json").unlink()
+    save(tmp_path, _checkpoint(3))
+    assert sorted(path.stem for path in tmp_path.glob("*.safetensors")) == ["round-0002", "round-0003"]
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".json"])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, suffix: str) -> None:
     save(tmp_path, _checkpoint(1))
