@@ -13,7 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from clients.behaviour import BehaviourRows, behaviour_rows, horizon_s, instants_ahead, instants_back
 from clients.dataset import SiteDataset, as_user_inputs, gather_histories, rows_before
 from clients.evaluate import catalogue_vectors, chunks
-from clients.train import BEHAVIOUR_INSTANTS, held_for_category
+from clients.objective import held_for_category
+from clients.samples import BEHAVIOUR_INSTANTS
 from common.config import LeagueConfig
 from common.metrics import auc, group_auc, log_loss
 from common.models import HansaModel

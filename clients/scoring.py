@@ -24,7 +24,7 @@ from clients.evaluate import (
     returning_rows,
 )
 from clients.neighbours import HALF_LIVES_D, SHRINKAGES, ItemNeighbours, popularity
-from clients.train import derived_seed
+from clients.samples import derived_seed
 from common.config import LeagueConfig
 from common.models import HansaModel
 

@@ -20,8 +20,9 @@ from clients.ingest import read_site
 from clients.judge import behaviour_logits, behaviour_metrics, rows_of
 from clients.outputs import write_outputs
 from clients.prepare import prepare_site
+from clients.samples import TrainingData, derived_seed, training_data
 from clients.scoring import Tuned, Windows, deployed_scorer, rank, tune, windows
-from clients.train import TrainingData, derived_seed, train_epochs, training_data
+from clients.train import train_epochs
 from clients.worth import Deployment, Results, baselines, deploy, judge_model
 from common.config import LeagueConfig
 from common.models import HansaModel, build_model

@@ -26,8 +26,8 @@ from clients.judge import (
     reliability_bins,
     rows_of,
 )
+from clients.samples import derived_seed
 from clients.scoring import Tuned, Windows, deployed_scorer, fitted_blends, rank, tower_scorer
-from clients.train import derived_seed
 from common.config import LeagueConfig
 from common.models import HansaModel
 from common.run_folder import write_json

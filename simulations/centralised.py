@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from clients.samples import TrainingData, derived_seed
 from clients.site import FINE_TUNE_RATE, Site
-from clients.train import TrainingData, batches, derived_seed, passes, step
+from clients.train import batches, passes, step
 from clients.worth import Results, judge_model
 from common.config import LeagueConfig
 from common.models import HansaModel

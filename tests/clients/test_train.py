@@ -9,16 +9,9 @@ import pytest
 import torch
 
 from clients.dataset import DAY_S, PURCHASE, Log
-from clients.train import (
-    TARGET_WEIGHTS,
-    batches,
-    derived_seed,
-    joint_loss,
-    log_popularity,
-    passes,
-    train_epochs,
-    training_data,
-)
+from clients.objective import joint_loss
+from clients.samples import TARGET_WEIGHTS, derived_seed, log_popularity, training_data
+from clients.train import batches, passes, train_epochs
 from common.config import with_overrides
 from common.models import HansaModel, build_model
 from common.models.model import shared_arrays
