@@ -1,0 +1,232 @@
+"""An append-only log that can't be edited unnoticed: JSON lines, each with the hash of the one before and a signature.
+
+Invariants: `append` returns only after fsync, so who logs before acting fails closed; entry n names the SHA-256 of
+line n − 1; a line torn by a crash is moved aside (`NAME.torn`), and nothing else is ever rewritten. A log that was cut
+at a line's end is still a valid chain: keep a `Receipt` of its head elsewhere to notice that.
+
+Signed are the bytes ``b"hansa audit 1\\n"`` and then the entry as canonical JSON (sorted keys, no spaces, UTF-8)
+without its `signature`. Ed25519: RFC 8032.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from common.crypto.keys import signer_id
+from common.errors import HansaError
+from common.run_folder import sync_folder
+
+JSON = str | int | float | bool | None | list[Any] | dict[str, Any]
+_DOMAIN = b"hansa audit 1\n"
+_START = "0" * 64
+
+
+class AuditError(HansaError):
+    """The log was edited, cut or can't be written."""
+
+    exit_code = 9
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line: its number from 0, UTC time, kind, facts, who signed, and the hash of its bytes."""
+
+    n: int
+    at: str
+    kind: str
+    facts: dict[str, JSON]
+    by: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The head of a log at one moment, to be kept elsewhere: `verify` notices when the log no longer holds it."""
+
+    n: int
+    hash: str
+
+
+class AuditLog:
+    """One process's way to append; several processes may append to the same file in turn."""
+
+    def __init__(self, path: Path, signing_key: Ed25519PrivateKey) -> None:
+        self.path, self._key = path, signing_key
+        self._by = signer_id(signing_key.public_key())
+
+    @classmethod
+    def open(cls, path: Path, signing_key: Ed25519PrivateKey) -> AuditLog:
+        """Open or start a log; an incomplete last line, left by a crash, is moved aside.
+
+        Raises
+        ------
+        AuditError : the file can't be written, or its last line isn't an entry.
+        """
+        log = cls(path, signing_key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with log._locked() as handle:
+                log._head(handle)
+        except OSError as fault:
+            raise _unwritable(path, fault) from None
+        return log
+
+    def append(self, kind: str, facts: dict[str, JSON]) -> Entry:
+        """Sign and write one entry; it is on the disk when this returns.
+
+        Raises
+        ------
+        AuditError : it can't be written; the caller must not go on.
+        """
+        try:
+            with self._locked() as handle:
+                previous = self._head(handle)
+                record: dict[str, Any] = {
+                    "n": previous.n + 1,
+                    "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                    "kind": kind,
+                    "facts": facts,
+                    "by": self._by,
+                    "previous": previous.hash,
+                }
+                record["signature"] = self._key.sign(_DOMAIN + _canonical(record)).hex()
+                line = _canonical(record)
+                _write_line(handle, line + b"\n")
+        except (OSError, TypeError, ValueError) as fault:
+            raise _unwritable(self.path, fault) from None
+        return _entry(record, line)
+
+    def receipt(self) -> Receipt:
+        """The head as it is now; `n` is -1 for an empty log."""
+        try:
+            with self._locked() as handle:
+                return self._head(handle)
+        except OSError as fault:
+            raise _unwritable(self.path, fault) from None
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[int]:
+        fresh = not self.path.exists()
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if fresh:
+                sync_folder(self.path.parent)
+            yield handle
+        finally:
+            os.close(handle)
+
+    def _head(self, handle: int) -> Receipt:
+        size = os.fstat(handle).st_size
+        tail, start = b"", size
+        # Read back from the end until the last whole line stands in `tail`.
+        while start and tail[:-1].count(b"\n") < 2:
+            step = min(1 << 16, start)
+            start -= step
+            tail = os.pread(handle, step, start) + tail
+        whole, end, torn = tail.rpartition(b"\n")
+        if torn:
+            self._set_aside(handle, torn, size - len(torn))
+        if not whole and not end:
+            return Receipt(-1, _START)
+        line = whole.rpartition(b"\n")[2]
+        try:
+            return Receipt(int(json.loads(line)["n"]), hashlib.sha256(line).hexdigest())
+        except (ValueError, KeyError, TypeError):
+            raise AuditError("the log's last line isn't an entry", where=str(self.path)) from None
+
+    def _set_aside(self, handle: int, torn: bytes, whole_bytes: int) -> None:
+        with self.path.with_name(self.path.name + ".torn").open("ab") as aside:
+            aside.write(torn + b"\n")
+            aside.flush()
+            os.fsync(aside.fileno())
+        os.ftruncate(handle, whole_bytes)
+        os.fsync(handle)
+
+
+def verify(
+    path: Path, public_key: Ed25519PublicKey | Iterable[Ed25519PublicKey], receipt: Receipt | None = None
+) -> list[Entry]:
+    """All entries, if every number, hash and signature is right. A torn last line is passed over.
+
+    Parameters
+    ----------
+    public_key : the keys that may sign.
+    receipt : a head kept elsewhere; the log must still hold it.
+
+    Raises
+    ------
+    AuditError : the first thing that is wrong, with its line.
+    """
+    keys = [public_key] if isinstance(public_key, Ed25519PublicKey) else list(public_key)
+    signers = {signer_id(key): key for key in keys}
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except OSError as fault:
+        raise AuditError("the log can't be read", where=str(path), why=str(fault.strerror)) from None
+    entries, previous = [], _START
+    for number, line in enumerate(lines):
+        entry = _checked(line, number, previous, signers, f"{path}, line {number + 1}")
+        previous = entry.hash
+        entries.append(entry)
+    if receipt is not None and receipt.n >= 0:
+        held = entries[receipt.n].hash if receipt.n < len(entries) else ""
+        if held != receipt.hash:
+            raise AuditError(
+                "the log lacks entries that it once had", where=str(path), why="it was cut or replaced"
+            )
+    return entries
+
+
+def _checked(
+    line: bytes, number: int, previous: str, signers: dict[str, Ed25519PublicKey], where: str
+) -> Entry:
+    try:
+        record = json.loads(line)
+        entry = _entry(record, line)
+        signature = bytes.fromhex(record.pop("signature"))
+        if _canonical(record | {"signature": signature.hex()}) != line:
+            raise AuditError("an entry isn't in canonical form", where=where)
+        if record["n"] != number or record["previous"] != previous:
+            raise AuditError("the chain is broken", where=where, why="an entry was removed, added or moved")
+        signers[entry.by].verify(signature, _DOMAIN + _canonical(record))
+    except InvalidSignature:
+        raise AuditError("a signature is wrong", where=where, why="the entry was edited") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise AuditError("an entry can't be read, or its signer isn't known", where=where) from None
+    return entry
+
+
+def _entry(record: dict[str, Any], line: bytes) -> Entry:
+    digest = hashlib.sha256(line).hexdigest()
+    return Entry(record["n"], record["at"], record["kind"], record["facts"], record["by"], digest)
+
+
+def _canonical(record: dict[str, Any]) -> bytes:
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
+
+
+def _write_line(handle: int, line: bytes) -> None:
+    while line:
+        line = line[os.write(handle, line) :]
+    os.fsync(handle)
+
+
+def _unwritable(path: Path, fault: Exception) -> AuditError:
+    why = str(fault.strerror) if isinstance(fault, OSError) else type(fault).__name__
+    return AuditError(
+        "the log can't be written", where=str(path), why=why, next_step="nothing was opened or changed"
+    )

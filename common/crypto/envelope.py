@@ -1,0 +1,163 @@
+"""One sealed file: AES-256-GCM segments behind a header of RSA-OAEP slots, one per role that may read it.
+
+Invariants: a file is there whole or not at all (a temporary name, fsync, rename); only ciphertext is ever written;
+whatever is wrong with a file, opening it gives the one `EnvelopeError`; rotation rewrites the header alone.
+
+>>> seal(path, [b"five stars"], recipients={"owner": public}, context=b"reviews")   # doctest: +SKIP
+>>> with open_sealed(path, private, context=b"reviews") as sealed: sealed.read()     # doctest: +SKIP
+b'five stars'
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+
+from common.crypto.header import (
+    DATA_KEY_BYTES,
+    HEADER_BYTES,
+    OBJECT_ID_BYTES,
+    EnvelopeError,
+    Header,
+    fingerprint,
+    payload_key,
+    unwrap,
+    wrap,
+)
+from common.crypto.segments import Data, Segments, seal_segments
+from common.run_folder import sync_folder, write_whole
+
+__all__ = ["EnvelopeError", "Sealed", "open_sealed", "reslot", "seal", "slots_of"]
+_LARGE = 4 << 20
+
+
+class Sealed(Segments):
+    """An open object: `read`, `into`, `stream` and `range` give verified plaintext only."""
+
+    def read(self) -> bytes:
+        """The whole plaintext."""
+        return bytes(self.view())
+
+    def view(self) -> memoryview:
+        """The whole plaintext without a copy; large objects lie in pages of their own."""
+        if self.size < _LARGE:
+            target = memoryview(bytearray(self.size))
+        else:
+            pages = mmap.mmap(-1, self.size)
+            pages.madvise(mmap.MADV_HUGEPAGE)
+            target = memoryview(pages)
+        self.into(target)
+        return target
+
+
+def seal(
+    path: Path, chunks: Data | Iterable[Data], *, recipients: Mapping[str, RSAPublicKey], context: bytes,
+    durable: bool = True,
+) -> int:  # fmt: skip
+    """Seal bytes, or chunks of any size, into a new file; returns the bytes of plaintext.
+
+    Parameters
+    ----------
+    recipients : role → public key of at least 3072 bits; these alone can open the file.
+    context : associated data that isn't stored: who opens the file has to give the same.
+    durable : False leaves out the fsync, for content that can be made again.
+    """
+    object_id, data_key = secrets.token_bytes(OBJECT_ID_BYTES), secrets.token_bytes(DATA_KEY_BYTES)
+    header = Header(object_id, wrap(data_key, object_id, recipients)).sealed(data_key, context)
+    parts = [chunks] if isinstance(chunks, (bytes, bytearray, memoryview)) else chunks
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(handle, header)
+        size = seal_segments(handle, payload_key(data_key, object_id, context), parts)
+        if durable:
+            os.fsync(handle)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(handle)
+    if durable:
+        sync_folder(path.parent)
+    return size
+
+
+@contextmanager
+def open_sealed(path: Path, key: RSAPrivateKey, *, context: bytes) -> Iterator[Sealed]:
+    """Open a sealed file with a role's private key.
+
+    Raises
+    ------
+    EnvelopeError : the file is missing, damaged, edited or not for this key.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        raise EnvelopeError from None
+    try:
+        header, data_key = unwrap(_header(path, handle), key, fingerprint(key.public_key()), context)
+        yield Sealed(handle, payload_key(data_key, header.object_id, context))
+    finally:
+        os.close(handle)
+
+
+def reslot(path: Path, key: RSAPrivateKey, recipients: Mapping[str, RSAPublicKey], *, context: bytes) -> None:
+    """Wrap the same data key for other recipients: 4096 bytes change, no segment is touched.
+
+    The new header goes to a side file first, so that a crash amid the write in place loses nothing. A role that is
+    left out here and kept the data key could still read: to take access away, seal the content anew.
+
+    Raises
+    ------
+    EnvelopeError : the file can't be opened with `key`.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:
+        raise EnvelopeError from None
+    try:
+        header, data_key = unwrap(_header(path, handle), key, fingerprint(key.public_key()), context)
+        new = Header(header.object_id, wrap(data_key, header.object_id, recipients)).sealed(data_key, context)
+        write_whole(_side(path), new)
+        os.pwrite(handle, new, 0)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    _side(path).unlink()
+    sync_folder(path.parent)
+
+
+def slots_of(path: Path) -> dict[str, bytes]:
+    """Role → fingerprint of the slots that a file claims to have, not authenticated.
+
+    Raises
+    ------
+    EnvelopeError : the file isn't a sealed object.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        raise EnvelopeError from None
+    try:
+        return {slot.role: slot.fingerprint for slot in Header.parse(_header(path, handle)).slots}
+    finally:
+        os.close(handle)
+
+
+def _side(path: Path) -> Path:
+    return path.with_name(path.name + ".head")
+
+
+def _header(path: Path, handle: int) -> bytes:
+    try:
+        return _side(path).read_bytes()
+    except OSError:
+        return os.pread(handle, HEADER_BYTES, 0)

@@ -1,0 +1,246 @@
+"""Role keys: an RSA pair that opens objects and an Ed25519 pair that signs, in one passphrase-protected file.
+
+Invariant: a private key lies on disk only as PKCS#8 `EncryptedPrivateKeyInfo` (RFC 5958) with PBES2, scrypt
+(RFC 7914: N = 2^14, r = 8, p = 5) and AES-256-CBC, mode 0600; a passphrase comes from a prompt, a file or a file
+descriptor, never from an argument. Both blocks are plain PEM: `openssl pkey -in owner.key` reads the first.
+"""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import hashlib
+import os
+import secrets
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives import padding, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from common.crypto.header import MIN_RSA_BITS
+from common.errors import ConfigError, InputError
+
+_N, _R, _P = 1 << 14, 8, 5
+_LABEL = "ENCRYPTED PRIVATE KEY"
+_OID_PBES2 = bytes.fromhex("06092a864886f70d01050d")
+_OID_SCRYPT = bytes.fromhex("06092b06010401da47040b")
+_OID_AES256_CBC = bytes.fromhex("060960864801650304012a")
+_MAX_PASSPHRASE_BYTES = 1024
+MIN_PASSPHRASE_BYTES = 12
+
+
+@dataclass(frozen=True)
+class PublicRole:
+    """What others need of a role: whom to seal to, and whose signature to trust."""
+
+    role: str
+    encryption: RSAPublicKey
+    signing: Ed25519PublicKey
+
+    def as_dict(self) -> dict[str, str]:
+        """JSON form: PEM and hex."""
+        return {"encryption": _public_pem(self.encryption), "signing": self.signing.public_bytes_raw().hex()}
+
+    @classmethod
+    def from_dict(cls, role: str, data: dict[str, str]) -> PublicRole:
+        """Read `as_dict`'s form.
+
+        Raises
+        ------
+        InputError : the keys can't be read or are too short.
+        """
+        try:
+            encryption = serialization.load_pem_public_key(data["encryption"].encode())
+            signing = Ed25519PublicKey.from_public_bytes(bytes.fromhex(data["signing"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise InputError(f"the public keys of role '{role}' can't be read") from None
+        if not isinstance(encryption, RSAPublicKey) or encryption.key_size < MIN_RSA_BITS:
+            raise InputError(f"role '{role}' needs an RSA key of {MIN_RSA_BITS} bits or more")
+        return cls(role, encryption, signing)
+
+
+@dataclass(frozen=True, repr=False)
+class RoleKey:
+    """An unlocked role: whoever holds it can open what is sealed to the role and sign in its name."""
+
+    role: str
+    encryption: RSAPrivateKey
+    signing: Ed25519PrivateKey
+
+    @classmethod
+    def generate(cls, role: str, bits: int = MIN_RSA_BITS) -> RoleKey:
+        """Fresh keys from the system's randomness."""
+        return cls(role, rsa.generate_private_key(65537, bits), Ed25519PrivateKey.generate())
+
+    def public(self) -> PublicRole:
+        """The half that may be shown."""
+        return PublicRole(self.role, self.encryption.public_key(), self.signing.public_key())
+
+    def __repr__(self) -> str:
+        return f"RoleKey({self.role!r}, …)"
+
+
+@dataclass(frozen=True)
+class PassphraseSource:
+    """Where a passphrase comes from: `prompt`, `file:PATH` or `fd:NUMBER`."""
+
+    kind: str = "prompt"
+    value: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> PassphraseSource:
+        """Read the form that commands take.
+
+        Raises
+        ------
+        ConfigError : it isn't one of the three forms; what was given isn't repeated, it may be a passphrase.
+        """
+        kind, _, value = text.partition(":")
+        if (
+            (kind == "prompt" and not value)
+            or (kind == "file" and value)
+            or (kind == "fd" and value.isdecimal())
+        ):
+            return cls(kind, value)
+        raise ConfigError(
+            "the passphrase's source isn't known", where="--passphrase",
+            next_step="give prompt, file:PATH or fd:NUMBER, never the passphrase itself",
+        )  # fmt: skip
+
+    def read(self, prompt: str, *, confirm: bool = False) -> bytes:
+        """The passphrase as UTF-8, without its line end.
+
+        Raises
+        ------
+        InputError : it can't be read, is empty, or the repetition differs.
+        """
+        if self.kind == "prompt":
+            given = getpass.getpass(f"{prompt}: ")
+            if confirm and getpass.getpass(f"{prompt} (again): ") != given:
+                raise InputError("the two passphrases differ", next_step="try again")
+            found = given.encode()
+        else:
+            found = self._bytes().split(b"\n", 1)[0].rstrip(b"\r")
+        if not found or len(found) > _MAX_PASSPHRASE_BYTES:
+            raise InputError("the passphrase is empty or too long", where=self.kind)
+        return found
+
+    def _bytes(self) -> bytes:
+        try:
+            if self.kind == "fd":
+                with os.fdopen(os.dup(int(self.value)), "rb") as stream:
+                    return stream.read(_MAX_PASSPHRASE_BYTES + 2)
+            _refuse_open_file(Path(self.value))
+            with Path(self.value).open("rb") as stream:
+                return stream.read(_MAX_PASSPHRASE_BYTES + 2)
+        except (OSError, OverflowError):
+            raise InputError("the passphrase can't be read", where=self.kind) from None
+
+
+def lock(path: Path, key: RoleKey, passphrase: bytes) -> None:
+    """Write a role key to a new file of mode 0600.
+
+    Raises
+    ------
+    InputError : the passphrase is shorter than 12 bytes, or the file exists already.
+    """
+    if len(passphrase) < MIN_PASSPHRASE_BYTES:
+        raise InputError(f"the passphrase must have at least {MIN_PASSPHRASE_BYTES} bytes")
+    text = "".join(_pem(encrypt_pkcs8(_der(each), passphrase)) for each in (key.encryption, key.signing))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as fault:
+        raise InputError("the key file can't be written", where=str(path), why=str(fault.strerror)) from None
+    with os.fdopen(handle, "w", encoding="ascii") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def unlock(key_file: Path, passphrase_source: PassphraseSource, *, role: str = "") -> RoleKey:
+    """Read a role key; the role's name is the file's stem (`owner.key`) unless given.
+
+    Raises
+    ------
+    InputError : the file is missing, open to others, damaged, or the passphrase is wrong.
+    """
+    name = role or key_file.stem
+    try:
+        _refuse_open_file(key_file)
+        text = key_file.read_bytes()
+    except OSError as fault:
+        raise InputError("the key file can't be read", where=str(key_file), why=str(fault.strerror)) from None
+    passphrase = passphrase_source.read(f"Passphrase of role {name}")
+    try:
+        end = f"-----END {_LABEL}-----\n".encode()
+        first, second = (part + end for part in text.split(end)[:2])
+        encryption = serialization.load_pem_private_key(first, passphrase)
+        signing = serialization.load_pem_private_key(second, passphrase)
+    except (ValueError, TypeError):
+        raise InputError(
+            "the key file can't be unlocked",
+            where=str(key_file),
+            why="it is damaged or the passphrase is wrong",
+        ) from None
+    if not isinstance(encryption, RSAPrivateKey) or not isinstance(signing, Ed25519PrivateKey):
+        raise InputError("the key file holds other keys than a role's", where=str(key_file))
+    return RoleKey(name, encryption, signing)
+
+
+def encrypt_pkcs8(der: bytes, passphrase: bytes) -> bytes:
+    """`PrivateKeyInfo` → `EncryptedPrivateKeyInfo`, by hand because the library writes PBKDF2 only."""
+    salt, iv = secrets.token_bytes(16), secrets.token_bytes(16)
+    key = Scrypt(salt=salt, length=32, n=_N, r=_R, p=_P).derive(passphrase)
+    padder = padding.PKCS7(128).padder()
+    cipher = Cipher(algorithms.AES256(key), modes.CBC(iv)).encryptor()
+    sealed = cipher.update(padder.update(der) + padder.finalize()) + cipher.finalize()
+    numbers = b"".join(_integer(each) for each in (_N, _R, _P))
+    kdf = _tlv(0x30, _OID_SCRYPT + _tlv(0x30, _tlv(0x04, salt) + numbers))
+    scheme = _tlv(0x30, _OID_AES256_CBC + _tlv(0x04, iv))
+    algorithm = _tlv(0x30, _OID_PBES2 + _tlv(0x30, kdf + scheme))
+    return _tlv(0x30, algorithm + _tlv(0x04, sealed))
+
+
+def signer_id(key: Ed25519PublicKey) -> str:
+    """A short name of a signing key: 16 hex digits of its SHA-256."""
+    return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
+
+
+def _refuse_open_file(path: Path) -> None:
+    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise InputError("the file is open to other users", where=str(path), next_step="chmod 600 it")
+
+
+def _der(key: RSAPrivateKey | Ed25519PrivateKey) -> bytes:
+    none = serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, none)
+
+
+def _public_pem(key: RSAPublicKey) -> str:
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_bytes(serialization.Encoding.PEM, form).decode()
+
+
+def _pem(der: bytes) -> str:
+    text = base64.b64encode(der).decode()
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+    return "\n".join([f"-----BEGIN {_LABEL}-----", *lines, f"-----END {_LABEL}-----", ""])
+
+
+def _tlv(tag: int, content: bytes) -> bytes:
+    size = len(content)
+    if size < 128:
+        return bytes([tag, size]) + content
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(length)]) + length + content
+
+
+def _integer(value: int) -> bytes:
+    return _tlv(0x02, value.to_bytes(value.bit_length() // 8 + 1, "big"))
