@@ -1,0 +1,71 @@
+"""Event logs made whole: without repeats, with sessions, in an order that can have happened, aligned with reviews.
+
+Invariant: no event is invented, and one that is left keeps its user, item and kind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import polars as pl
+
+GAP = timedelta(minutes=30)
+SKEW = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class LogFaults:
+    """How many events were repeats, had a session found for them, or a clock mended."""
+
+    repeats: int
+    sessions_found: int
+    clocks_mended: int
+
+
+def clean_events(events: pl.DataFrame, gap: timedelta = GAP) -> tuple[pl.DataFrame, LogFaults]:
+    """Clean a canonical table of events.
+
+    Repeats are alike in user, item, event, instant and query. An event without a session joins the one before it by
+    the same user if that is less than `gap` ago. A cart or purchase at most `SKEW` before the first look at the item
+    in its own session had a clock that went wrong: it moves to that look.
+    """
+    once = events.unique(["user_id", "item_id", "event", "at", "query"], keep="first", maintain_order=True)
+    lacking = once["session_id"].null_count()
+    looked = (
+        pl.col("at")
+        .filter(pl.col("event").is_in(["view", "click"]))
+        .min()
+        .over("user_id", "session_id", "item_id")
+    )
+    wrong = (
+        pl.col("event").is_in(["cart", "purchase"])
+        & pl.col("session_id").is_not_null()
+        & (looked > pl.col("at"))
+        & (looked - pl.col("at") <= SKEW)
+    ).fill_null(False)
+    mended = once.with_columns(wrong.alias("wrong"), pl.when(wrong).then(looked).otherwise("at").alias("at"))
+    clocks = int(mended["wrong"].sum())
+    ordered = mended.drop("wrong").sort("user_id", "at", "item_id", nulls_last=True, maintain_order=True)
+    return _with_sessions(ordered, gap), LogFaults(events.height - once.height, lacking, clocks)
+
+
+def _with_sessions(events: pl.DataFrame, gap: timedelta) -> pl.DataFrame:
+    begins = (pl.col("at") - pl.col("at").shift(1) > gap).fill_null(True).over("user_id")
+    number = begins.cast(pl.Int64).cum_sum().over("user_id")
+    drawn = pl.format("{}~{}", "user_id", number)
+    return events.with_columns(pl.coalesce("session_id", drawn).alias("session_id"))
+
+
+def align_by_time(events: pl.DataFrame, reviews: pl.DataFrame) -> pl.DataFrame:
+    """Each dated review with the last thing its writer did with the item before writing.
+
+    Returns
+    -------
+    review_id, event, at, image, and `after`: the time between event and review; null where there was no event.
+    """
+    left = reviews.drop_nulls("created_at").sort("created_at")
+    right = events.drop_nulls("item_id").select("user_id", "item_id", "event", "at").sort("at")
+    return left.join_asof(
+        right, left_on="created_at", right_on="at", by=["user_id", "item_id"], check_sortedness=False
+    ).select("review_id", "event", "at", "image", (pl.col("created_at") - pl.col("at")).alias("after"))
