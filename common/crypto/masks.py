@@ -1,0 +1,118 @@
+"""Masks that cancel in a cohort's sum (Bonawitz et al. 2017), over words modulo t.
+
+Each pair of sites derives a seed for one attempt at one round from its X25519 secret; the one of lower name adds the
+pair's mask, the other subtracts it. Each site adds a self-mask from a seed of its own, whose Shamir shares the others
+hold. Invariant: a masked word is uniform modulo t for whoever lacks one of its seeds, and the sum of all masked
+vectors, less the survivors' self-masks and the pair masks of survivors with the dropped, is the sum of the words.
+
+Words are uniform exactly: 44 bits of AES-128-CTR each, and the 2⁻³⁰ of them that aren't below t are drawn again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES128
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from common.crypto.fields import MODULUS, Words
+from common.errors import QuorumError, WireError
+
+SEED_BYTES = 16
+_LOW_BITS = np.uint64((1 << 44) - 1)
+_T = np.uint64(MODULUS)
+
+
+def attempt_label(run: str, round_: int, nonce: str, cohort: Sequence[str]) -> str:
+    """What one attempt at a round is known by: other cohorts, rounds and nonces give other seeds."""
+    text = "\x1f".join(["hansa attempt 1", run, str(round_), nonce, *cohort])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def pair_key(own: X25519PrivateKey, peer: bytes, label: str, purpose: str) -> bytes:
+    """Sixteen bytes that only the two sites of a pair can derive, for one attempt and purpose.
+
+    Raises
+    ------
+    WireError : the peer's public key is no point of full order.
+    """
+    try:
+        secret = own.exchange(X25519PublicKey.from_public_bytes(peer))
+    except ValueError:
+        raise WireError("a peer's key can't be used", where="masks") from None
+    info = f"hansa {purpose} 1".encode()
+    return HKDF(hashes.SHA256(), SEED_BYTES, salt=bytes.fromhex(label), info=info).derive(secret)
+
+
+def expand(seed: bytes, count: int) -> Words:
+    """`count` words, uniform modulo t, from a seed."""
+    stream = Cipher(AES128(seed), CTR(bytes(16))).encryptor()
+    words = np.frombuffer(stream.update(bytes(8 * count)), dtype="<u8") & _LOW_BITS
+    while (odd := np.flatnonzero(words >= _T)).size:
+        words[odd] = np.frombuffer(stream.update(bytes(8 * odd.size)), dtype="<u8") & _LOW_BITS
+    return words
+
+
+def mask(words: Words, own: str, seeds: Mapping[str, bytes], self_seed: bytes) -> Words:
+    """Words with the self-mask and the masks of all pairs; `seeds` are by the peers' names."""
+    plus = [self_seed, *(seed for peer, seed in seeds.items() if own < peer)]
+    return _shift(words, plus, [seed for peer, seed in seeds.items() if own > peer])
+
+
+def unmask(total: Words, self_seeds: Iterable[bytes], left_over: Mapping[tuple[str, str], bytes]) -> Words:
+    """The sum without the masks that didn't cancel; see `leftover_mask`."""
+    return (total + (_T - leftover_mask(len(total), self_seeds, left_over))) % _T
+
+
+def leftover_mask(
+    count: int, self_seeds: Iterable[bytes], left_over: Mapping[tuple[str, str], bytes]
+) -> Words:
+    """Survivors' self-masks plus their pair masks with the dropped.
+
+    Parameters
+    ----------
+    left_over : seeds by (survivor, dropped).
+    """
+    plus = [*self_seeds, *(seed for (alive, gone), seed in left_over.items() if alive < gone)]
+    minus = [seed for (alive, gone), seed in left_over.items() if alive > gone]
+    return _shift(np.zeros(count, dtype=np.uint64), plus, minus)
+
+
+def threshold_of(sites: int, colluding: int) -> int:
+    """Survivors whose signatures, and shares, open a sum: so many that no two survivor sets can both have them.
+
+    Each honest site signs one set an attempt; two sets need 2·threshold ≤ sites + colluding signatures.
+    """
+    return min(sites, max(2, (sites + colluding) // 2 + 1))
+
+
+def require_survivors(survivors: int, sites: int, colluding: int, where: str) -> None:
+    """Refuse a sum of so few that it would tell of one.
+
+    Raises
+    ------
+    QuorumError : fewer than the threshold, or fewer than two honest ones.
+    """
+    need = max(threshold_of(sites, colluding), min(sites, colluding + 2))
+    if survivors < need or survivors < 2:
+        raise QuorumError(
+            f"{survivors} of {sites} sites sent an update, but masks open from {max(2, need)} on", where=where,
+            why="a sum of fewer could tell one site's update", next_step="resume when more sites are there",
+        )  # fmt: skip
+
+
+def _shift(words: Words, plus: Sequence[bytes], minus: Sequence[bytes]) -> Words:
+    # 2^20 terms of 44 bits fit 64 bits, so one reduction at the end is enough.
+    total = words.copy()
+    for seed in plus:
+        total += expand(seed, len(words))
+    for seed in minus:
+        total += _T - expand(seed, len(words))
+    total %= _T
+    return total
