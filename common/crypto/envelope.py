@@ -15,6 +15,7 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
@@ -26,6 +27,7 @@ from common.crypto.header import (
     EnvelopeError,
     Header,
     fingerprint,
+    key_check,
     payload_key,
     unwrap,
     wrap,
@@ -33,12 +35,24 @@ from common.crypto.header import (
 from common.crypto.segments import Data, Segments, seal_segments
 from common.run_folder import sync_folder, write_whole
 
-__all__ = ["EnvelopeError", "Sealed", "open_sealed", "reslot", "seal", "slots_of"]
+__all__ = ["EnvelopeError", "Sealed", "Written", "open_sealed", "reslot", "seal", "slots_of"]
 _LARGE = 4 << 20
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was sealed: its bytes of plaintext and the check of its key (hex), for who keeps an index."""
+
+    size: int
+    check: str
 
 
 class Sealed(Segments):
     """An open object: `read`, `into`, `stream` and `range` give verified plaintext only."""
+
+    def __init__(self, handle: int, data_key: bytes, object_id: bytes, context: bytes) -> None:
+        super().__init__(handle, payload_key(data_key, object_id, context))
+        self.written = Written(self.size, key_check(data_key, object_id, context).hex())
 
     def read(self) -> bytes:
         """The whole plaintext."""
@@ -59,8 +73,8 @@ class Sealed(Segments):
 def seal(
     path: Path, chunks: Data | Iterable[Data], *, recipients: Mapping[str, RSAPublicKey], context: bytes,
     durable: bool = True,
-) -> int:  # fmt: skip
-    """Seal bytes, or chunks of any size, into a new file; returns the bytes of plaintext.
+) -> Written:  # fmt: skip
+    """Seal bytes, or chunks of any size, into a new file.
 
     Parameters
     ----------
@@ -87,7 +101,7 @@ def seal(
         os.close(handle)
     if durable:
         sync_folder(path.parent)
-    return size
+    return Written(size, key_check(data_key, object_id, context).hex())
 
 
 @contextmanager
@@ -104,7 +118,7 @@ def open_sealed(path: Path, key: RSAPrivateKey, *, context: bytes) -> Iterator[S
         raise EnvelopeError from None
     try:
         header, data_key = unwrap(_header(path, handle), key, fingerprint(key.public_key()), context)
-        yield Sealed(handle, payload_key(data_key, header.object_id, context))
+        yield Sealed(handle, data_key, header.object_id, context)
     finally:
         os.close(handle)
 

@@ -158,6 +158,11 @@ def mac_key(data_key: bytes, object_id: bytes, context: bytes) -> bytes:
     return _derive(data_key, object_id, b"hansa envelope 1 header\0" + context)
 
 
+def key_check(data_key: bytes, object_id: bytes, context: bytes) -> bytes:
+    """32 bytes that only a holder of the data key can make: an index keeps them to recognise its own object."""
+    return _derive(data_key, object_id, b"hansa envelope 1 check\0" + context)
+
+
 def _derive(data_key: bytes, object_id: bytes, info: bytes) -> bytes:
     return HKDF(hashes.SHA256(), length=32, salt=object_id, info=info).derive(data_key)
 

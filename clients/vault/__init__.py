@@ -1,0 +1,7 @@
+"""A site's encrypted store; see README.md for the format byte by byte."""
+
+from clients.vault.roles import DEFAULT_RIGHTS, KINDS, ROLES, rights_of
+from clients.vault.store import Vault
+from common.crypto.keys import PassphraseSource, RoleKey, unlock
+
+__all__ = ["DEFAULT_RIGHTS", "KINDS", "ROLES", "PassphraseSource", "RoleKey", "Vault", "rights_of", "unlock"]
