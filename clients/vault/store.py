@@ -39,7 +39,7 @@ class Vault:
 
     def __init__(self, folder: Path, facts: VaultFacts, key: RoleKey, log: AuditLog) -> None:
         self.folder, self.facts, self.log = folder, facts, log
-        self._key = key
+        self.key = key
         self._indexes: dict[str, Index] = {}
         self._open: dict[tuple[str, str], Sealed] = {}
         self._files = ExitStack()
@@ -91,11 +91,11 @@ class Vault:
     @property
     def role(self) -> str:
         """The role that holds the vault open."""
-        return self._key.role
+        return self.key.role
 
     def names(self, kind: str) -> list[str]:
         """Names of a kind, sorted."""
-        return sorted(self._index(kind).names)
+        return sorted(self.index(kind).names)
 
     def size(self, kind: str, name: str) -> int:
         """Bytes of plaintext of one object."""
@@ -126,7 +126,7 @@ class Vault:
         as `read`.
         """
         place = self._place(kind, name)
-        sealed = self._sealed(kind, place.object)
+        sealed = self.sealed(kind, place.object)
         if place.length == sealed.size:
             yield from (bytes(part) for part in sealed.stream())
         else:
@@ -140,7 +140,7 @@ class Vault:
         EnvelopeError : the role may not write the kind.
         """
         with self.changing(kind) as index:
-            file = self._seal(kind, index, data)
+            file = self.seal_object(kind, index, data)
             _put(index, name, Place(file, 0, index.objects[file].size))
 
     def write_many(self, kind: str, items: Iterable[tuple[str, bytes]]) -> int:
@@ -155,7 +155,7 @@ class Vault:
         with self.changing(kind) as index:
             while True:
                 places: list[tuple[str, int, int]] = []
-                file = self._seal(kind, index, _packed(source, places))
+                file = self.seal_object(kind, index, _packed(source, places))
                 if not places:
                     index.objects.pop(file)
                     return count
@@ -192,7 +192,7 @@ class Vault:
         (self.folder / kind).mkdir(exist_ok=True, mode=0o700)
         with self._locked():
             self._forget(kind)
-            before = self._index(kind)
+            before = self.index(kind)
             index = Index(before.sequence + 1, dict(before.objects), dict(before.names))
             try:
                 yield index
@@ -201,7 +201,7 @@ class Vault:
                     "write",
                     {"kind": kind, "role": self.role, "sequence": index.sequence, "names": len(index.names)},
                 )
-                write_index(self.folder, self.facts, kind, self._key, index)
+                write_index(self.folder, self.facts, kind, self.key, index)
             finally:
                 self._forget(kind)
                 self._sweep(kind)
@@ -225,34 +225,36 @@ class Vault:
 
     def _content(self, kind: str, name: str) -> bytes:
         place = self._place(kind, name)
-        sealed = self._sealed(kind, place.object)
+        sealed = self.sealed(kind, place.object)
         return sealed.read() if place.length == sealed.size else sealed.range(place.start, place.length)
 
     def _stale(self, kind: str) -> bool:
         held = self._indexes.get(kind)
-        fresh = read_index(self.folder, self.facts, kind, self._key)
+        fresh = read_index(self.folder, self.facts, kind, self.key)
         if held is None or held.sequence == fresh.sequence:
             return False
         self._forget(kind)
         return True
 
     def _place(self, kind: str, name: str) -> Place:
-        place = self._index(kind).names.get(name)
+        place = self.index(kind).names.get(name)
         if place is None:
             raise _nothing(kind)
         return place
 
-    def _index(self, kind: str) -> Index:
+    def index(self, kind: str) -> Index:
+        """The kind's verified index; its first opening by this vault object goes into the log."""
         if known_kind(kind) not in self._indexes:
             self.log.append("open", {"kind": kind, "role": self.role})
             try:
-                self._indexes[kind] = read_index(self.folder, self.facts, kind, self._key)
+                self._indexes[kind] = read_index(self.folder, self.facts, kind, self.key)
             except EnvelopeError:
                 self.log.append("refused", {"kind": kind, "role": self.role, "wish": "read"})
                 raise
         return self._indexes[kind]
 
-    def _sealed(self, kind: str, file: str) -> Sealed:
+    def sealed(self, kind: str, file: str) -> Sealed:
+        """One object of the index, kept open."""
         found = self._open.get((kind, file))
         if found is None:
             if len(self._open) >= _OPEN_PACKS:
@@ -261,7 +263,7 @@ class Vault:
                 found = self._files.enter_context(
                     open_sealed(
                         self.path_of(kind, file),
-                        self._key.encryption,
+                        self.key.encryption,
                         context=context(self.facts.id, kind, file),
                     )
                 )
@@ -273,7 +275,8 @@ class Vault:
             self._open[kind, file] = found
         return found
 
-    def _seal(self, kind: str, index: Index, data: Data | Iterable[Data]) -> str:
+    def seal_object(self, kind: str, index: Index, data: Data | Iterable[Data]) -> str:
+        """Seal content into a new object of the kind; it counts once a name of the index points into it."""
         file = secrets.token_hex(16) + ".hve"
         index.objects[file] = seal(
             self.path_of(kind, file), data, recipients=self.facts.recipients(kind),
@@ -292,13 +295,13 @@ class Vault:
 
     def reseal(self, kind: str, index: Index, file: str, names: list[str]) -> None:
         """Move some names of an object to a new one with a new data key."""
-        old = self._sealed(kind, file)
+        old = self.sealed(kind, file)
         places = [(name, index.names[name]) for name in names]
         whole = len(places) == 1 and places[0][1].length == old.size
         parts: Iterable[Data] = (
             old.stream() if whole else (old.range(at.start, at.length) for _, at in places)
         )
-        new, start = self._seal(kind, index, parts), 0
+        new, start = self.seal_object(kind, index, parts), 0
         for name, place in places:
             index.names[name] = Place(new, start, place.length)
             start += place.length
@@ -307,7 +310,7 @@ class Vault:
     def _sweep(self, kind: str) -> None:
         """Shred what no index names: replaced objects, and what a killed process left."""
         try:
-            kept = read_index(self.folder, self.facts, kind, self._key).objects
+            kept = read_index(self.folder, self.facts, kind, self.key).objects
         except EnvelopeError:
             return
         for path in (self.folder / kind).iterdir():

@@ -1,0 +1,200 @@
+"""What the owner does to a vault as a whole: grant, revoke, rotate, verify, export.
+
+Invariants: rights are written first and slots follow, so a command that was killed is finished by running it again;
+a grant or a rotation rewrites headers only; a revocation seals everything of the kind anew under fresh data keys, since
+who could read may have kept the old ones.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from clients.vault.facts import VaultFacts
+from clients.vault.index import INDEX_FILE, context
+from clients.vault.roles import KINDS, known_kind, known_role
+from clients.vault.store import FACTS_FILE, LOG_FILE, Vault
+from common.audit import Receipt, verify
+from common.crypto.envelope import EnvelopeError, reslot, slots_of
+from common.crypto.header import fingerprint
+from common.crypto.keys import PublicRole, RoleKey
+from common.errors import ConfigError, InputError
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `verify_vault` found; `damaged` lists kind and file, never a name."""
+
+    objects: int
+    plain_bytes: int
+    entries: int
+    damaged: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is whole."""
+        return not self.damaged
+
+
+def grant(vault: Vault, role: str, kind: str, *, write: bool = False) -> int:
+    """Let a role read (and write) a kind; returns how many headers were rewritten.
+
+    Raises
+    ------
+    ConfigError : the role or kind isn't known, or the vault isn't in its owner's hands.
+    """
+    return _change_rights(vault, role, kind, "rw" if write else "r")
+
+
+def revoke(vault: Vault, role: str, kind: str) -> int:
+    """Take a kind from a role and seal its content anew; returns how many files were sealed.
+
+    Raises
+    ------
+    ConfigError : as `grant`.
+    """
+    return _change_rights(vault, role, kind, None)
+
+
+def rotate(vault: Vault, new: RoleKey | PublicRole) -> int:
+    """Replace a role's keys, or add a role that had none; returns how many headers were rewritten.
+
+    Raises
+    ------
+    ConfigError : the keys are the owner's: those are replaced by exporting into a new vault.
+    """
+    _need_owner(vault)
+    public = new.public() if isinstance(new, RoleKey) else new
+    if known_role(public.role) == "owner":
+        raise ConfigError(
+            "the owner's keys can't be rotated in place", next_step="make a new vault and copy the content"
+        )
+    vault.log.append("rotate", {"role": public.role})
+    # Indexes that the old key signed have to be signed by the owner before that key is forgotten.
+    for kind in KINDS:
+        if (vault.folder / kind).exists():
+            with vault.changing(kind):
+                pass
+    _write_facts(vault, vault.facts.with_role(public))
+    return sum(settle(vault, kind) for kind in KINDS)
+
+
+def settle(vault: Vault, kind: str) -> int:
+    """Make every slot of a kind what the rights say; returns how many files were changed.
+
+    A slot too many means sealing anew; a missing or outdated slot means a new header only.
+    """
+    wanted = {role: fingerprint(key) for role, key in vault.facts.recipients(kind).items()}
+    folder, changed = vault.folder / kind, 0
+    if not (folder / INDEX_FILE).exists():
+        return 0
+    with vault.changing(kind) as index:
+        for file, names in index.residents().items():
+            found = slots_of(folder / file)
+            if set(found) - set(wanted):
+                vault.reseal(kind, index, file, names)
+            elif found != wanted:
+                _reslot(vault, kind, file)
+            changed += found != wanted
+    return changed
+
+
+def verify_vault(vault: Vault, receipt: Receipt | None = None) -> Verdict:
+    """Open every object that this role may read, to the last segment, and the log to its first entry.
+
+    Raises
+    ------
+    AuditError : the log was edited or cut.
+    """
+    entries = verify(vault.folder / LOG_FILE, vault.facts.log_signers(), receipt)
+    sequences = {entry.facts["kind"]: entry.facts["sequence"] for entry in entries if entry.kind == "write"}
+    damaged, count, size = [], 0, 0
+    for kind in _readable(vault):
+        try:
+            index = vault.index(kind)
+        except EnvelopeError:
+            damaged.append(f"{kind}/{INDEX_FILE}")
+            continue
+        # A write that was killed between its entry and its index leaves the log one ahead; a rollback leaves it more.
+        if int(str(sequences.get(kind, 0))) > index.sequence + 1:
+            damaged.append(f"{kind}/{INDEX_FILE} is older than the log says")
+        for file in index.objects:
+            try:
+                size += sum(len(part) for part in vault.sealed(kind, file).stream())
+                count += 1
+            except EnvelopeError:
+                damaged.append(f"{kind}/{file}")
+    return Verdict(count, size, len(entries), tuple(damaged))
+
+
+def export(vault: Vault, kind: str, name: str, target: Path) -> int:
+    """Write one object in clear to a file of mode 0600, whole or not at all; returns its bytes.
+
+    Raises
+    ------
+    InputError : the file exists, or there is no such object.
+    EnvelopeError : the object can't be opened.
+    """
+    if target.exists():
+        raise InputError("the file exists already", where=str(target))
+    vault.size(kind, name)
+    vault.log.append("export", {"kind": kind, "role": vault.role})
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            count = sum(stream.write(part) for part in vault.open_stream(kind, name))
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return count
+
+
+def _change_rights(vault: Vault, role: str, kind: str, right: str | None) -> int:
+    _need_owner(vault)
+    if known_role(role) == "owner":
+        raise ConfigError("the owner's rights can't be changed")
+    known_kind(kind)
+    vault.log.append("grant" if right else "revoke", {"role": role, "kind": kind, "right": right})
+    # Should the role have signed the kind's index, the owner's signature takes its place while it is still believed.
+    if (vault.folder / kind).exists():
+        with vault.changing(kind):
+            pass
+    rights = {each: dict(kinds) for each, kinds in vault.facts.rights.items()}
+    mine = rights.setdefault(role, {})
+    if right is None:
+        mine.pop(kind, None)
+    else:
+        mine[kind] = right
+    _write_facts(vault, VaultFacts(vault.facts.id, vault.facts.roles, rights, vault.facts.past_signers))
+    return settle(vault, kind)
+
+
+def _write_facts(vault: Vault, facts: VaultFacts) -> None:
+    facts.write(vault.folder / FACTS_FILE, vault.key.signing)
+    vault.facts = facts
+
+
+def _reslot(vault: Vault, kind: str, file: str) -> None:
+    reslot(
+        vault.path_of(kind, file), vault.key.encryption, vault.facts.recipients(kind),
+        context=context(vault.facts.id, kind, file),
+    )  # fmt: skip
+
+
+def _need_owner(vault: Vault) -> None:
+    if vault.role != "owner":
+        raise ConfigError(
+            "only the owner can do this", where=f"role {vault.role}", next_step="use the owner's key"
+        )
+
+
+def _readable(vault: Vault) -> list[str]:
+    mine: Mapping[str, str] = (
+        dict.fromkeys(KINDS, "r") if vault.role == "owner" else vault.facts.rights.get(vault.role, {})
+    )
+    return [kind for kind in KINDS if kind in mine]
