@@ -228,6 +228,12 @@ class PolicySection(_Section):
     on_bad_rows: Literal["skip", "fail"] = "skip"
 
 
+class VaultSection(_Section):
+    """Who may read and write what in the vault; `clients.vault.roles` checks the names."""
+
+    roles: dict[str, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
+
+
 class SiteInfo(_Section):
     """`site.toml`: who the site is and what it permits."""
 
@@ -240,6 +246,7 @@ class SiteInfo(_Section):
     split: SplitSection = SplitSection()
     modalities: ModalitiesSection = ModalitiesSection()
     policy: PolicySection = PolicySection()
+    vault: VaultSection = VaultSection()
 
     @model_validator(mode="before")
     @classmethod

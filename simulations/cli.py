@@ -12,7 +12,7 @@ from contextlib import nullcontext
 
 import typer
 
-from simulations.commands import answer, bench, doctor, init, inspect, simulate
+from simulations.commands import answer, bench, doctor, init, inspect, simulate, vault
 from simulations.commands.failures import explain, tell
 from simulations.commands.output import Output, only_document, wants_json
 
@@ -41,6 +41,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
 )
 for _panel, _name, _function, _short in _COMMANDS:
     app.command(_name, rich_help_panel=_panel, short_help=_short)(_function)
+app.add_typer(vault.app, name="vault", rich_help_panel="Set up", short_help="A site's encrypted store.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

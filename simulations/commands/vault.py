@@ -1,0 +1,233 @@
+"""`hansa vault …`: make a site's vault, look into it, change who may read what, and erase a person.
+
+Invariant: no secret is ever an argument: passphrases come from a prompt, a file or a file descriptor, and the person to
+erase from a file or the standard input, since command lines are visible to others and stay in shell histories.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clients.vault import ROLES, PassphraseSource, RoleKey, Vault, rights_of, unlock
+from clients.vault.admin import export as export_object
+from clients.vault.admin import grant as grant_kind
+from clients.vault.admin import revoke as revoke_kind
+from clients.vault.admin import rotate as rotate_role
+from clients.vault.admin import verify_vault
+from clients.vault.erase import erase_user as erase_person
+from clients.vault.roles import KINDS, known_role
+from common.crypto.keys import lock
+from common.errors import ConfigError, InputError
+from common.schema import parse_site_info
+from simulations.commands.output import Format, FormatOption, output_of, table
+
+DAMAGED = 8
+PROMPT = "prompt"
+app = typer.Typer(
+    help="Example: `hansa vault init shop/vault`\n\nA site's encrypted store.", no_args_is_help=True
+)
+
+FolderArgument = Annotated[Path, typer.Argument(help="The vault's folder.")]
+KeyOption = Annotated[
+    Path | None, typer.Option("--key", help="A role's key file; keys/owner.key unless given.")
+]
+PassphraseOption = Annotated[str, typer.Option("--passphrase", help="prompt, file:PATH or fd:NUMBER.")]
+RoleArgument = Annotated[str, typer.Argument(help="trainer, analyst or auditor.")]
+KindArgument = Annotated[str, typer.Argument(help=", ".join(KINDS))]
+
+
+@app.command()
+def init(
+    context: typer.Context, folder: FolderArgument,
+    site: Annotated[Path | None, typer.Option(help="site.toml, whose [vault.roles] says who may what.")] = None,
+    keys: Annotated[Path | None, typer.Option(help="Where key files go; FOLDER/keys unless given.")] = None,
+    passphrase: PassphraseOption = PROMPT, form: FormatOption = Format.text,
+) -> None:  # fmt: skip
+    """Example: `hansa vault init shop/vault --site shop/site.toml`
+
+    Makes a vault and a key file for each role. Give each role its file, and keep the owner's elsewhere.
+    """
+    rights = rights_of(_roles_table(site))
+    target, source = keys or folder / "keys", PassphraseSource.parse(passphrase)
+    if any((target / f"{role}.key").exists() for role in ROLES):
+        raise InputError(
+            "there are keys already", where=str(target), next_step="choose another folder with --keys"
+        )
+    secrets = {role: source.read(f"New passphrase of role {role}", confirm=True) for role in ROLES} \
+        if source.kind == PROMPT else dict.fromkeys(ROLES, source.read(""))  # fmt: skip
+    made = {role: RoleKey.generate(role) for role in ROLES}
+    for role, key in made.items():
+        lock(target / f"{role}.key", key, secrets[role])
+    with Vault.create(
+        folder, made["owner"], {role: key.public() for role, key in made.items()}, rights
+    ) as vault:
+        document = {"vault": folder, "id": vault.facts.id, "keys": [target / f"{role}.key" for role in ROLES]}
+    _tell(context, form, document)
+
+
+@app.command()
+def ls(
+    context: typer.Context, folder: FolderArgument,
+    kind: Annotated[str, typer.Argument(help="One kind; all that the role may read unless given.")] = "",
+    key: KeyOption = None, passphrase: PassphraseOption = PROMPT, form: FormatOption = Format.text,
+) -> None:  # fmt: skip
+    """Example: `hansa vault ls shop/vault images`
+
+    Lists names and sizes.
+    """
+    with _open(folder, key, passphrase) as vault:
+        mine = KINDS if vault.role == "owner" else tuple(vault.facts.rights.get(vault.role, {}))
+        rows = [
+            {"kind": each, "name": name, "bytes": vault.size(each, name)}
+            for each in ([kind] if kind else mine)
+            for name in vault.names(each)
+        ]
+    output_of(context).result(
+        form, rows,
+        lambda screen: screen.print(table(("kind", "name", "bytes"), [tuple(row.values()) for row in rows])),
+    )  # fmt: skip
+
+
+@app.command()
+def grant(
+    context: typer.Context, folder: FolderArgument, role: RoleArgument, kind: KindArgument,
+    write: Annotated[bool, typer.Option("--write", help="Let it write too.")] = False,
+    key: KeyOption = None, passphrase: PassphraseOption = PROMPT, form: FormatOption = Format.text,
+) -> None:  # fmt: skip
+    """Example: `hansa vault grant shop/vault analyst reviews`
+
+    Lets a role read a kind. Headers are rewritten, content isn't.
+    """
+    with _open(folder, key, passphrase) as vault:
+        changed = grant_kind(vault, role, kind, write=write)
+    _tell(context, form, {"role": role, "kind": kind, "right": "rw" if write else "r", "headers": changed})
+
+
+@app.command()
+def revoke(
+    context: typer.Context, folder: FolderArgument, role: RoleArgument, kind: KindArgument,
+    key: KeyOption = None, passphrase: PassphraseOption = PROMPT, form: FormatOption = Format.text,
+) -> None:  # fmt: skip
+    """Example: `hansa vault revoke shop/vault analyst reviews`
+
+    Takes a kind from a role and seals its content anew.
+    """
+    with _open(folder, key, passphrase) as vault:
+        changed = revoke_kind(vault, role, kind)
+    _tell(context, form, {"role": role, "kind": kind, "right": None, "sealed_anew": changed})
+
+
+@app.command()
+def rotate(
+    context: typer.Context, folder: FolderArgument, role: RoleArgument,
+    new_key: Annotated[Path, typer.Option(help="Where the new key file goes; if it exists, it is used.")],
+    new_passphrase: Annotated[str, typer.Option(help="prompt, file:PATH or fd:NUMBER.")] = PROMPT,
+    key: KeyOption = None, passphrase: PassphraseOption = PROMPT, form: FormatOption = Format.text,
+) -> None:  # fmt: skip
+    """Example: `hansa vault rotate shop/vault trainer --new-key trainer-2.key`
+
+    Gives a role new keys. Headers are rewritten, content isn't. Delete the old key file afterwards.
+    """
+    known_role(role)
+    with _open(folder, key, passphrase) as vault:
+        source = PassphraseSource.parse(new_passphrase)
+        if new_key.exists():
+            fresh = unlock(new_key, source, role=role)
+        else:
+            fresh = RoleKey.generate(role)
+            lock(new_key, fresh, source.read(f"New passphrase of role {role}", confirm=True))
+        changed = rotate_role(vault, fresh)
+    _tell(context, form, {"role": role, "key": new_key, "headers": changed})
+
+
+@app.command()
+def verify(
+    context: typer.Context, folder: FolderArgument,
+    key: KeyOption = None, passphrase: PassphraseOption = PROMPT, form: FormatOption = Format.text,
+) -> None:  # fmt: skip
+    """Example: `hansa vault verify shop/vault`
+
+    Opens every object and checks the log. Exit code 8 where something is damaged.
+    """
+    with _open(folder, key, passphrase) as vault:
+        verdict = verify_vault(vault)
+    _tell(context, form, dataclasses.asdict(verdict) | {"ok": verdict.ok})
+    if not verdict.ok:
+        raise typer.Exit(DAMAGED)
+
+
+@app.command()
+def export(
+    context: typer.Context, folder: FolderArgument, kind: KindArgument,
+    name: Annotated[str, typer.Argument(help="The object's name, as ls shows it.")],
+    to: Annotated[Path, typer.Option(help="The file to write, in clear.")],
+    key: KeyOption = None, passphrase: PassphraseOption = PROMPT, form: FormatOption = Format.text,
+) -> None:  # fmt: skip
+    """Example: `hansa vault export shop/vault products products.parquet --to products.parquet`
+
+    Writes one object in clear, for its owner's own use.
+    """
+    with _open(folder, key, passphrase) as vault:
+        count = export_object(vault, kind, name, to)
+    _tell(context, form, {"file": to, "bytes": count})
+
+
+@app.command("erase-user")
+def erase_user(
+    context: typer.Context, folder: FolderArgument,
+    who: Annotated[Path, typer.Option(help="A file with the person's pseudonym; - reads standard input.")] = Path("-"),
+    key: KeyOption = None, passphrase: PassphraseOption = PROMPT, form: FormatOption = Format.text,
+) -> None:  # fmt: skip
+    """Example: `hansa vault erase-user shop/vault --who pseudonym.txt`
+
+    Removes one person and writes a signed receipt, which also says what can't be undone.
+    """
+    pseudonym = _first_line(who)
+    with _open(folder, key, passphrase) as vault:
+        receipt = erase_person(vault, pseudonym)
+    _tell(context, form, {"receipt": receipt})
+
+
+def _open(folder: Path, key: Path | None, passphrase: str) -> Vault:
+    return Vault.open(
+        folder, unlock(key or folder / "keys" / "owner.key", PassphraseSource.parse(passphrase))
+    )
+
+
+def _tell(context: typer.Context, form: Format, document: dict[str, Any]) -> None:
+    rows: Sequence[tuple[str, object]] = [(name, _cell(value)) for name, value in document.items()]
+    output_of(context).result(form, document, lambda screen: screen.print(table(("", ""), rows)))
+
+
+def _cell(value: object) -> str:
+    return "\n".join(map(str, value)) or "none" if isinstance(value, (list, tuple)) else str(value)
+
+
+def _roles_table(site: Path | None) -> dict[str, Any]:
+    if site is None:
+        return {}
+    try:
+        data = tomllib.loads(site.read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise ConfigError("site.toml can't be read", where=str(site), why=str(fault.strerror)) from None
+    except ValueError as fault:
+        raise ConfigError("site.toml can't be parsed", where=str(site), why=str(fault)) from None
+    return dict(parse_site_info(data, where=str(site)).vault.roles)
+
+
+def _first_line(source: Path) -> str:
+    try:
+        text = sys.stdin.readline() if os.fspath(source) == "-" else source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise InputError("the pseudonym can't be read", where=str(source)) from None
+    if not (found := text.split("\n", 1)[0].strip()):
+        raise InputError("the pseudonym is empty", where=str(source))
+    return found
