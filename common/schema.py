@@ -228,6 +228,21 @@ class PolicySection(_Section):
     on_bad_rows: Literal["skip", "fail"] = "skip"
 
 
+class QualitySection(_Section):
+    """How much of each fault `hansa quality` lets pass: shares of the rows, pictures, users or days it speaks of."""
+
+    max_missing: float = Field(0.5, ge=0, le=1)
+    max_duplicates: float = Field(0.05, ge=0, le=1)
+    max_fakes: float = Field(0.1, ge=0, le=1)
+    max_mismatches: float = Field(0.05, ge=0, le=1)
+    max_bad_pictures: float = Field(0.05, ge=0, le=1)
+    max_log_faults: float = Field(0.05, ge=0, le=1)
+    burst_reviews: int = Field(5, ge=2)
+    burst_hours: int = Field(24, ge=1)
+    template_users: int = Field(3, ge=2)
+    max_blur: float = Field(0.33, ge=0, le=1)
+
+
 class VaultSection(_Section):
     """Who may read and write what in the vault; `clients.vault.roles` checks the names."""
 
@@ -247,6 +262,7 @@ class SiteInfo(_Section):
     modalities: ModalitiesSection = ModalitiesSection()
     policy: PolicySection = PolicySection()
     vault: VaultSection = VaultSection()
+    quality: QualitySection = QualitySection()
 
     @model_validator(mode="before")
     @classmethod

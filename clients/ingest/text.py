@@ -32,8 +32,8 @@ _TOKEN = re.compile(r"[\u3400-\u9fff]+|[^\W\d_]+(?:['’][^\W\d_]+)?|\d+")
 _HAN = re.compile(r"[\u3400-\u9fff]")
 _STEMMERS = {"en": "english", "de": "german", "fr": "french", "es": "spanish", "it": "italian", "nl": "dutch"}
 _STOP_LIST = """
-a an and are as at be been but by for from had has have he her his i in is it its me my of on or our she so that the their
-them they this to was we were will with you your
+a an and are as at be been but by for from had has have he her his i in is it its me my of on or our she so that the
+their them they this to was we were will with you your
 的 了 是 我 也 在 就 都 和 很 有 这 那 你 他 她 它 们 我们 一个 还 吧 吗 呢 啊 着 被 把 与 及 又 给 让 到 上 个
 """
 _STOP = frozenset(_STOP_LIST.split())

@@ -1,0 +1,6 @@
+"""How good a site's data is: faults found per modality, limits from `site.toml`, a report for people and one for CI."""
+
+from clients.quality.assess import Check, Quality, assess
+from clients.quality.page import write_quality
+
+__all__ = ["Check", "Quality", "assess", "write_quality"]

@@ -1,0 +1,160 @@
+"""A site's data judged check by check.
+
+Invariant: a check passes or fails by a share and a limit that are both in the result, and lists what it suspects by id,
+so that every verdict can be looked up. The schema itself (types, ranges, keys between tables) is judged while reading,
+by `clients.ingest` with polars and by pydantic for `site.toml`: a second validation library would read the rows twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from clients.ingest import SiteData
+from clients.ingest.text import words
+from clients.quality import logs, pictures, reviews
+from common.schema import QualitySection
+
+
+@dataclass(frozen=True)
+class Check:
+    """One verdict. `found` holds ids, row numbers or days; `share` of `of` rows; it fails above `limit`."""
+
+    name: str
+    modality: str
+    found: tuple[str, ...]
+    of: int
+    limit: float
+
+    @property
+    def share(self) -> float:
+        """The suspected part."""
+        return len(self.found) / self.of if self.of else 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether the share is within the limit."""
+        return self.share <= self.limit
+
+
+@dataclass(frozen=True)
+class Quality:
+    """All checks of a site, how full its columns are, and figures that have no limit."""
+
+    site: str
+    title: str
+    checks: tuple[Check, ...]
+    completeness: dict[str, dict[str, float]]
+    figures: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+
+def assess(
+    data: SiteData, settings: QualitySection, say: Callable[[int, int], None] = lambda done, total: None
+) -> Quality:
+    """Judge a site as it was read; `say` hears of pictures looked at."""
+    written, events, products = data.reviews, data.events, data.products
+    groups = _groups(products)
+    seen = pictures.look(data.images, settings, groups, say)
+    users, days = events["user_id"].n_unique(), _days(events)
+    dup, fake, bad, log = (
+        settings.max_duplicates,
+        settings.max_fakes,
+        settings.max_bad_pictures,
+        settings.max_log_faults,
+    )
+    checks = (
+        Check(
+            "rows_refused",
+            "all",
+            _refused(data),
+            max(1, products.height + written.height + events.height),
+            log,
+        ),
+        Check(
+            "empty_columns",
+            "all",
+            tuple(_empty(data)),
+            max(1, len(_completeness(data))),
+            settings.max_missing,
+        ),
+        Check("duplicate_reviews", "text", tuple(reviews.duplicates(written)), written.height, dup),
+        Check("templated_reviews", "text", tuple(reviews.templated(written, settings)), written.height, fake),
+        Check("burst_reviews", "text", tuple(reviews.bursts(written, settings)), written.height, fake),
+        Check(
+            "rating_text_mismatch",
+            "text",
+            tuple(reviews.mismatches(written)),
+            written.height,
+            settings.max_mismatches,
+        ),
+        Check(
+            "suspicious_accounts",
+            "text",
+            tuple(reviews.accounts(written, events)),
+            written["user_id"].n_unique(),
+            fake,
+        ),
+        Check("unreadable_pictures", "image", tuple(seen.unreadable), seen.count, bad),
+        Check("blurred_pictures", "image", tuple(seen.blurred), seen.count, bad),
+        Check("bad_exposure", "image", tuple(seen.exposure), seen.count, bad),
+        Check("alike_pictures", "image", tuple(seen.alike), seen.count, dup),
+        Check("repeated_events", "events", tuple(logs.repeats(events)), events.height, log),
+        Check("bots", "events", tuple(logs.bots(events)), users, log),
+        Check("impossible_order", "events", tuple(logs.impossible(events, products)), events.height, log),
+        Check("days_without_events", "events", tuple(logs.gaps(events)), days, log),
+    )
+    figures = {"psnr_db": seen.psnr_db, "picture_spread": seen.spread, "word_entropy_bits": word_entropy(data),
+               "category_entropy_bits": entropy(products["category"])}  # fmt: skip
+    return Quality(data.name, data.title, checks, _completeness(data), figures)
+
+
+def entropy(values: pl.Series) -> float:
+    """Shannon entropy in bits."""
+    counts = values.drop_nulls().value_counts()["count"].to_list()
+    total = sum(counts)
+    return -sum(count / total * math.log2(count / total) for count in counts) if total else 0.0
+
+
+def word_entropy(data: SiteData, sample: int = 2000) -> float:
+    """Entropy of the words of the first reviews, in bits."""
+    texts = data.reviews["text"].drop_nulls().head(sample)
+    return entropy(
+        pl.Series([word for text in texts for word in words(text, data.language)], dtype=pl.String)
+    )
+
+
+def _groups(products: pl.DataFrame) -> dict[str, str]:
+    shown = products.drop_nulls("image")
+    return dict(zip(shown["image"], shown["product_code"].fill_null(shown["item_id"]), strict=True))
+
+
+def _refused(data: SiteData) -> tuple[str, ...]:
+    bad = [c for c in data.complaints if c.action != "column ignored"]
+    return tuple(f"{complaint.file}:{complaint.row}" for complaint in bad)
+
+
+def _completeness(data: SiteData) -> dict[str, dict[str, float]]:
+    tables = {"products": data.products, "reviews": data.reviews, "events": data.events}
+    return {
+        name: {column: 1 - frame[column].null_count() / frame.height for column in frame.columns}
+        for name, frame in tables.items()
+        if frame.height
+    }
+
+
+def _empty(data: SiteData) -> list[str]:
+    key = {"products": "title", "reviews": "text", "events": "item_id"}
+    return [f"{name}.{key[name]}" for name, columns in _completeness(data).items() if columns[key[name]] == 0]
+
+
+def _days(events: pl.DataFrame) -> int:
+    first, last = events["at"].dt.date().min(), events["at"].dt.date().max()
+    return 0 if first is None or last is None else (last - first).days + 1  # type: ignore[operator, union-attr]

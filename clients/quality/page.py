@@ -1,0 +1,79 @@
+# ruff: noqa: E501
+"""The quality report: `quality.html` for people, in English and Chinese, and `quality.json` for programs.
+
+It shows worst pictures and row ids, so it stays at the site. Invariant: everything from the shop is escaped; the page
+loads nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import common.reports
+from clients.ingest import ImageStore, decode_image
+from clients.quality.assess import Check, Quality
+from common.errors import InputError
+from common.reports.html import both, figure
+from common.run_folder import write_whole
+
+SHOWN = 6
+LISTED = 100
+_NAMES = {
+    "rows_refused": ("Rows with faults", "有错误的行"), "empty_columns": ("Empty key columns", "关键列为空"),
+    "duplicate_reviews": ("Reviews written twice", "重复评论"), "templated_reviews": ("One text, many users", "模板化评论"),
+    "burst_reviews": ("Reviews in bursts", "集中刷评"), "rating_text_mismatch": ("Stars at odds with the text", "评分与文字不符"),
+    "suspicious_accounts": ("Suspicious accounts", "可疑账号"), "unreadable_pictures": ("Unreadable pictures", "无法解码的图片"),
+    "blurred_pictures": ("Blurred pictures", "模糊图片"), "bad_exposure": ("Too dark, too bright, blank", "曝光不当或空白"),
+    "alike_pictures": ("Same picture, other product", "不同商品图片雷同"), "repeated_events": ("Events logged twice", "重复日志"),
+    "bots": ("Users who are machines", "机器人用户"), "impossible_order": ("Impossible order of events", "不可能的事件顺序"),
+    "days_without_events": ("Days without events", "日志缺失的日期"),
+}  # fmt: skip
+
+
+def write_quality(quality: Quality, images: ImageStore, out: Path) -> tuple[Path, Path]:
+    """Write both reports into a folder and return their paths."""
+    loader = FileSystemLoader(
+        [Path(__file__).parent / "templates", Path(common.reports.__file__).parent / "templates"]
+    )
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals.update(t=both)
+    environment.filters.update(figure=figure)
+    rows = [(check, _NAMES[check.name], _worst(check, images)) for check in quality.checks]
+    page = environment.get_template("quality.html").render(quality=quality, rows=rows, shown=12)
+    html, twin = out / "quality.html", out / "quality.json"
+    write_whole(html, page.encode())
+    write_whole(twin, json.dumps(as_document(quality), ensure_ascii=False, indent=1).encode())
+    return html, twin
+
+
+def as_document(quality: Quality) -> dict[str, object]:
+    """The JSON twin."""
+    checks = [{"name": c.name, "modality": c.modality, "found": len(c.found), "of": c.of, "share": c.share,
+               "limit": c.limit, "passed": c.passed, "first": list(c.found[:LISTED])} for c in quality.checks]  # fmt: skip
+    figures = {name: value if math.isfinite(value) else None for name, value in quality.figures.items()}
+    return {"site": quality.site, "passed": quality.passed, "checks": checks,
+            "completeness": quality.completeness, "figures": figures}  # fmt: skip
+
+
+def _worst(check: Check, images: ImageStore) -> list[str]:
+    if check.modality != "image":
+        return []
+    made = []
+    for name in check.found[:SHOWN]:
+        try:
+            picture = decode_image(images.read(name))
+        except InputError:
+            continue
+        picture.thumbnail((160, 160))
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=80)
+        made.append("data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode())
+    return made

@@ -1,0 +1,48 @@
+"""`hansa quality`: judge a site's data, for people and for CI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.progress import RoundProgress
+from simulations.commands.output import Format, FormatOption, note, output_of, table
+
+FAILED = 1
+
+
+def quality(
+    context: typer.Context,
+    site_folder: Annotated[Path, typer.Argument(help="The folder that holds site.toml.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for quality.html and quality.json; it shows the shop's data.")
+    ],
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress display.")] = False,
+    form: FormatOption = Format.text,
+) -> None:
+    """Example: `hansa quality my-shop --out reports/my-shop`
+
+    Looks for faults in reviews, pictures and logs. Limits stand under [quality] in site.toml; ends with 1 where one is
+    passed.
+    """
+    from clients.ingest import read_site, read_site_info
+    from clients.quality import assess, write_quality
+    from clients.quality.page import as_document
+
+    settings = read_site_info(site_folder).quality
+    data = read_site(site_folder)
+    with RoundProgress("silent" if quiet else "auto") as progress:
+        progress.start("pictures", len(data.images.names()))
+        found = assess(data, settings, lambda done, total: progress.step(done) if done % 500 == 0 else None)
+    html, _ = write_quality(found, data.images, out)
+    rows = [
+        (c.name, len(c.found), c.of, c.share, c.limit, "passed" if c.passed else "FAILED")
+        for c in found.checks
+    ]
+    headings = ("check", "found", "of", "share", "limit", "verdict")
+    output_of(context).result(form, as_document(found), lambda screen: screen.print(table(headings, rows)))
+    note(f"Report: {html}")
+    if not found.passed:
+        raise typer.Exit(FAILED)

@@ -1,0 +1,214 @@
+"""Faults of each kind planted into bazaar merchants are found, and little else is suspected."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from clients.ingest import SiteData, read_site
+from clients.quality import assess, write_quality
+from common.schema import QualitySection
+from simulations.bazaar import BazaarConfig, write_league
+from simulations.cli import main
+
+SETTINGS = QualitySection()
+
+
+@pytest.fixture(scope="module")
+def league(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    out = tmp_path_factory.mktemp("league")
+    write_league(
+        out,
+        BazaarConfig(n_sites=2, held_out=0, users_per_site=60, items_per_site=60, days=40, fake_reviews=0.0),
+    )
+    return sorted(path.parent for path in out.rglob("site.toml"))
+
+
+@pytest.fixture(scope="module", params=[0, 1])
+def site(request: pytest.FixtureRequest, league: list[Path]) -> SiteData:
+    return read_site(league[request.param])
+
+
+def found(data: SiteData, name: str) -> set[str]:
+    return {found for check in assess(data, SETTINGS).checks if check.name == name for found in check.found}
+
+
+def _add(data: SiteData, rows: list[dict[str, object]]) -> SiteData:
+    more = pl.DataFrame(rows, schema=data.reviews.schema)
+    return dataclasses.replace(data, reviews=pl.concat([data.reviews, more]))
+
+
+def _row(data: SiteData, number: int, **kept: object) -> dict[str, object]:
+    base = data.reviews.row(number % data.reviews.height, named=True)
+    return base | {"review_id": f"planted{number}"} | kept
+
+
+def _judge(data: SiteData, planted: SiteData, name: str, wanted: set[str], of: int) -> None:
+    seen, before = found(planted, name), found(data, name)
+    assert len(seen & wanted) >= 0.95 * len(wanted), (name, len(seen & wanted), len(wanted))
+    assert len(before) <= 0.02 * of, (name, len(before), of)
+    assert len(seen - wanted - before) <= 0.02 * of, (name, len(seen - wanted - before), of)
+
+
+def test_reviews_written_twice(site: SiteData) -> None:
+    long = site.reviews.with_row_index("n").filter(pl.col("text").str.len_chars() > 24)["n"].to_list()[:20]
+    rows = [_row(site, n, created_at=site.reviews["created_at"][n] + timedelta(days=1)) for n in long]
+    wanted = {str(row["review_id"]) for row in rows}
+    _judge(site, _add(site, rows), "duplicate_reviews", wanted, site.reviews.height)
+
+
+def test_one_text_under_many_names(site: SiteData) -> None:
+    text = "This item number {} is simply the very thing that everybody on earth should own today 必须人手一件的宝贝"
+    rows = [_row(site, n, user_id=f"stranger{n}", text=text.format(n)) for n in range(20)]
+    _judge(
+        site, _add(site, rows), "templated_reviews", {str(r["review_id"]) for r in rows}, site.reviews.height
+    )
+
+
+def test_a_burst_of_praise(site: SiteData) -> None:
+    day = site.reviews["created_at"].drop_nulls()[0]
+    rows = [
+        _row(
+            site,
+            n,
+            item_id=site.products["item_id"][0],
+            rating=5.0,
+            created_at=day + timedelta(minutes=n),
+            text=f"t{n}",
+        )
+        for n in range(12)
+    ]
+    _judge(site, _add(site, rows), "burst_reviews", {str(r["review_id"]) for r in rows}, site.reviews.height)
+
+
+def test_stars_at_odds_with_the_words(site: SiteData) -> None:
+    bad = (
+        "Terrible, it broke on day one. Complete waste, I want a refund."
+        if site.language == "en"
+        else "质量差，用一天就坏了，太差了，退货！"
+    )
+    good = "Excellent, I love it and recommend it." if site.language == "en" else "非常好，很喜欢，推荐！"
+    rows = [_row(site, n, rating=5.0, text=f"{bad} {n}") for n in range(10)] + [
+        _row(site, n, rating=1.0, text=f"{good} {n}") for n in range(10, 20)
+    ]
+    _judge(
+        site,
+        _add(site, rows),
+        "rating_text_mismatch",
+        {str(r["review_id"]) for r in rows},
+        site.reviews.height,
+    )
+
+
+def test_accounts_that_only_praise(site: SiteData) -> None:
+    rows = [_row(site, 8 * n + k, user_id=f"shill{n}", rating=5.0) for n in range(10) for k in range(8)]
+    _judge(
+        site,
+        _add(site, rows),
+        "suspicious_accounts",
+        {f"shill{n}" for n in range(10)},
+        site.reviews["user_id"].n_unique(),
+    )
+
+
+def _log(data: SiteData, extra: pl.DataFrame) -> SiteData:
+    return dataclasses.replace(data, events=pl.concat([data.events, extra.select(data.events.columns)]))
+
+
+def test_faults_in_logs(site: SiteData) -> None:
+    events, height = site.events, site.events.height
+    again = events.sample(30, seed=1)
+    _judge(site, _log(site, again), "repeated_events", {str(height + n) for n in range(30)}, height)
+    start = events["at"][0]
+    bot = events.head(200).with_columns(
+        pl.lit("bot").alias("user_id"),
+        pl.Series("at", [start + timedelta(milliseconds=300 * n) for n in range(200)]).dt.cast_time_unit(
+            "us"
+        ),
+    )
+    _judge(site, _log(site, bot), "bots", {"bot"}, events["user_id"].n_unique())
+    looked = events.filter(pl.col("event") == "view").drop_nulls("session_id").head(30)
+    early = looked.with_columns(
+        pl.lit("purchase").alias("event"),
+        (pl.col("at") - timedelta(days=2)).alias("at"),
+        pl.lit("odd").alias("session_id"),
+        ("odd" + pl.int_range(pl.len()).cast(pl.String)).alias("user_id"),
+    )
+    late = early.with_columns(
+        pl.lit("view").alias("event"), (pl.col("at") + timedelta(minutes=5)).alias("at")
+    )
+    _judge(
+        site,
+        _log(site, pl.concat([early, late])),
+        "impossible_order",
+        {str(height + n) for n in range(30)},
+        height,
+    )
+    days = sorted(set(events["at"].dt.date().to_list()))[10:13]
+    holed = dataclasses.replace(site, events=events.filter(~pl.col("at").dt.date().is_in(days)))
+    _judge(site, holed, "days_without_events", {str(day) for day in days}, 40)
+
+
+def test_faults_in_pictures(site: SiteData, tmp_path: Path) -> None:
+    names = sorted(site.images.names())
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(site.images.read(name))
+    planted: dict[str, set[str]] = {
+        "unreadable_pictures": set(),
+        "blurred_pictures": set(),
+        "bad_exposure": set(),
+        "alike_pictures": set(),
+    }
+    ramp = np.linspace(60, 180, 200, dtype=np.uint8)
+    for n in range(5):
+        (tmp_path / f"zbroken{n}.jpg").write_bytes((tmp_path / names[n]).read_bytes()[:60])
+        planted["unreadable_pictures"].add(f"zbroken{n}.jpg")
+        Image.fromarray(
+            np.roll(np.stack([np.tile(np.roll(ramp, 0), (200, 1))] * 3, -1), n, axis=2)[:, :, ::1]
+        ).rotate(18 * n).resize((40, 40)).crop((10, 10, 30, 30)).resize(
+            (200, 200), Image.Resampling.BICUBIC
+        ).save(tmp_path / f"zblur{n}.png")
+        planted["blurred_pictures"].add(f"zblur{n}.png")
+        Image.fromarray(np.full((90, 90, 3), 3 * n, np.uint8)).save(tmp_path / f"zdark{n}.png")
+        planted["bad_exposure"].add(f"zdark{n}.png")
+        Image.open(tmp_path / names[n]).convert("RGB").save(tmp_path / f"zcopy{n}.jpg", quality=80)
+        planted["alike_pictures"].add(f"zcopy{n}.jpg")
+    from clients.ingest import ImageStore
+
+    dirty = dataclasses.replace(site, images=ImageStore(tmp_path))
+    for name, wanted in planted.items():
+        seen, before = found(dirty, name), found(site, name)
+        assert seen >= wanted, (name, wanted - seen)
+        assert len(before) <= max(1, 0.02 * len(names)), (name, len(before), len(names))
+        assert len({s for s in seen if not s.startswith("z")}) <= max(1, 0.02 * len(names)), name
+
+
+def test_the_report_is_written_in_both_languages_and_escapes(site: SiteData, tmp_path: Path) -> None:
+    hostile = dataclasses.replace(site, title="<script>alert(1)</script>")
+    html, twin = write_quality(assess(hostile, SETTINGS), site.images, tmp_path)
+    page = html.read_text()
+    assert "<script>alert" not in page
+    assert "数据质量" in page
+    assert "Data quality" in page
+    assert json.loads(twin.read_text())["site"] == site.name
+
+
+def test_the_command_ends_with_one_when_a_limit_is_passed(
+    league: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = league[0]
+    assert main(["quality", str(folder), "--out", str(tmp_path), "--quiet", "--format", "json"]) == 0
+    text = (folder / "site.toml").read_text()
+    (folder / "site.toml").write_text(text + "\n[quality]\nsharpness = 1000000.0\n")
+    try:
+        assert main(["quality", str(folder), "--out", str(tmp_path), "--quiet"]) == 1
+    finally:
+        (folder / "site.toml").write_text(text)
