@@ -21,6 +21,8 @@ from common.schema import QualitySection
 
 SIDE = 256
 ALIKE = 3.0
+APART = 6
+CROWD = 40
 
 
 @dataclass
@@ -46,7 +48,7 @@ def look(
     groups : picture → product; the same product may show itself twice.
     """
     faults, noise = PictureFaults(count=len(images.names())), []
-    seen: dict[tuple[bytes, int], list[tuple[str, NDArray[np.float32]]]] = {}
+    seen = Twins()
     smalls: list[NDArray[np.float32]] = []
     for number, name in enumerate(sorted(images.names())):
         say(number + 1, faults.count)
@@ -63,21 +65,40 @@ def look(
             faults.exposure.append(name)
         elif min(grey.shape) >= 8 and blur_of(shown) > settings.max_blur:
             faults.blurred.append(name)
-        hashed = difference_hash(picture)
-        near = seen.setdefault((hashed, 0), [])
-        if any(
-            np.abs(small - other).mean() <= ALIKE and groups.get(name, name) != groups.get(twin, twin)
-            for twin, other in near
-        ):
+        if seen.meet(groups.get(name, name), difference_hash(picture), small):
             faults.alike.append(name)
-        if len(near) < 50:
-            near.append((name, small))
         if number % max(1, faults.count // 200) == 0:
             noise.append(_psnr(picture))
             smalls.append(small.ravel())
     faults.psnr_db = float(np.mean(noise)) if noise else float("nan")
     faults.spread = float(np.std(np.stack(smalls), axis=0).mean()) if smalls else float("nan")
     return faults
+
+
+class Twins:
+    """Finds pictures of unlike products that look the same, comparing each with those that share a quarter of its hash."""
+
+    def __init__(self) -> None:
+        self._bands: dict[tuple[int, bytes], list[tuple[str, bytes, NDArray[np.float32]]]] = {}
+
+    def meet(self, group: str, hashed: bytes, small: NDArray[np.float32]) -> bool:
+        """Whether the picture looks like one met before of another group; it is remembered."""
+        alike = False
+        for band in range(4):
+            near = self._bands.setdefault((band, hashed[2 * band : 2 * band + 2]), [])
+            alike = alike or any(
+                other != group and _apart(hashed, twin) <= APART and np.abs(small - pixels).mean() <= ALIKE
+                for other, twin, pixels in near
+            )
+            # Plain pictures crowd one band; the latest ones will do, or time would grow with the square.
+            if len(near) >= CROWD:
+                near.pop(0)
+            near.append((group, hashed, small))
+        return alike
+
+
+def _apart(one: bytes, two: bytes) -> int:
+    return (int.from_bytes(one, "big") ^ int.from_bytes(two, "big")).bit_count()
 
 
 def difference_hash(picture: Image.Image) -> bytes:
