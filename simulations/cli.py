@@ -12,7 +12,7 @@ from contextlib import nullcontext
 
 import typer
 
-from simulations.commands import answer, bench, doctor, init, inspect, quality, simulate, vault
+from simulations.commands import answer, bench, doctor, ingest, init, inspect, quality, simulate, vault
 from simulations.commands.failures import explain, tell
 from simulations.commands.output import Output, only_document, wants_json
 
@@ -35,6 +35,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     ("Look", "report", inspect.report, "Write the HTML report anew."),
     ("Use", "recommend", answer.recommend, "Rank a site's catalogue for one user."),
     ("Use", "predict", answer.predict, "How probable a purchase is, and what comes next."),
+    ("Data", "ingest", ingest.ingest, "Seal a site in its vault, clean and under pseudonyms."),
     ("Data", "quality", quality.quality, "Judge a site's data."),
     ("Set up", "init", init.init, "Write a settings file to start from."),
     ("Set up", "doctor", doctor.doctor, "Look whether this machine has what is needed."),

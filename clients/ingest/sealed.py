@@ -1,7 +1,7 @@
 """A site sealed in its vault: clean, masked, under pseudonyms; and read from there again.
 
-What is written: `products`, `reviews` and `events` as Parquet parts, `images` as packs of JPEGs, `logs/ingest` (the
-manifest) and `ledger/pseudonym-key`. A part's name ends in a keyed digest of what it was made of, so a part that is
+What is written: `products`, `reviews` and `events` as Parquet parts, `images` as packs of JPEGs, `products/manifest`
+and `logs/pseudonym-key`. A part's name ends in a keyed digest of what it was made of, so a part that is
 there needn't be made again: that makes ingest incremental, idempotent, and restartable after a kill at any moment.
 
 Invariant: the manifest is written after all that it names, and nothing is deleted before it; so a reader finds the
@@ -39,8 +39,9 @@ from common.schema import TABLES, SplitSection
 FORM = 1
 PART_ROWS = 50_000
 PACK_PICTURES = 256
-MANIFEST = ("logs", "ingest")
-KEY = ("ledger", "pseudonym-key")
+# Whoever may train needs the manifest; of the roles but the owner only the auditor, who sees no user, may read the key.
+MANIFEST = ("products", "manifest")
+KEY = ("logs", "pseudonym-key")
 _TEXTS = {"products": ("title", "description", "attributes"), "reviews": ("text",), "events": ("query",)}
 # Masking would eat model numbers out of titles; sellers put contacts into descriptions.
 _MASKED = {"products": ("description",), "reviews": ("text",), "events": ("query",)}
@@ -111,7 +112,7 @@ def ingest_site(
                 "meta": meta, "split": split, "keep": keep, "report": asdict(made)}  # fmt: skip
     store.write(*MANIFEST, json.dumps(manifest).encode())
     for kind, kept in keep.items():
-        for name in set(store.names(kind)) - set(kept):
+        for name in sorted(set(store.names(kind)) - set(kept) - {MANIFEST[1]}):
             store.delete(kind, name)
     return made
 

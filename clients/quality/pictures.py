@@ -76,7 +76,7 @@ def look(
 
 
 class Twins:
-    """Finds pictures of unlike products that look the same, comparing each with those that share a quarter of its hash."""
+    """Finds pictures of unlike products that look the same, among those that share a quarter of their hashes."""
 
     def __init__(self) -> None:
         self._bands: dict[tuple[int, bytes], list[tuple[str, bytes, NDArray[np.float32]]]] = {}

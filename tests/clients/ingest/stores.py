@@ -36,5 +36,5 @@ class FolderStore:
         return {
             f"{path.parent.name}/{path.name}": path.read_bytes()
             for path in sorted(self.root.rglob("*"))
-            if path.is_file() and path.parent.name not in ("logs",) and path.parent != self.root
+            if path.is_file() and path.name != "manifest" and path.parent != self.root
         }

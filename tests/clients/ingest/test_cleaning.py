@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from clients.ingest.augment import AugmentSettings, augment, resize_crop
 from clients.ingest.logs import align_by_time, clean_events
-from clients.ingest.pictures import AugmentSettings, PictureSettings, augment, resize_crop, tidy_picture
+from clients.ingest.pictures import PictureSettings, tidy_picture
 from clients.ingest.text import clean_text, words
 from common.schema import EVENTS, REVIEWS
 

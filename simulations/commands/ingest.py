@@ -1,0 +1,56 @@
+"""`hansa ingest`: a site's folder goes clean, masked and under pseudonyms into its vault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.progress import RoundProgress
+from simulations.commands.output import Format, FormatOption, output_of, table
+from simulations.commands.vault import PROMPT, KeyOption, PassphraseOption
+
+
+def ingest(
+    context: typer.Context,
+    site_folder: Annotated[Path, typer.Argument(help="The folder that holds site.toml.")],
+    vault: Annotated[Path, typer.Option(help="The vault's folder; hansa vault init makes one.")],
+    key: KeyOption = None,
+    passphrase: PassphraseOption = PROMPT,
+    denoise: Annotated[
+        bool, typer.Option("--denoise", help="Smooth the noise of pictures by a median.")
+    ] = False,
+    side: Annotated[
+        int, typer.Option(min=32, max=2048, help="Shorter side of a stored picture, pixels.")
+    ] = 256,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress display.")] = False,
+    form: FormatOption = Format.text,
+) -> None:
+    """Example: `hansa ingest my-shop --vault my-shop-vault`
+
+    Run it again whenever the folder has changed: only what is new is sealed. A killed run goes on where it was.
+    """
+    from clients.ingest.pictures import PictureSettings
+    from clients.ingest.sealed import ingest_site
+    from clients.vault import PassphraseSource, Vault, unlock
+
+    role = unlock(key or vault / "keys" / "owner.key", PassphraseSource.parse(passphrase))
+    settings = PictureSettings(side, "median" if denoise else "none")
+    with Vault.open(vault, role) as store, RoundProgress("silent" if quiet else "auto") as progress:
+        phases: list[str] = []
+
+        def say(phase: str, done: int, total: int) -> None:
+            if phase not in phases:
+                phases.append(phase)
+                progress.start(phase, total)
+            progress.step(done)
+
+        made = ingest_site(site_folder, store, say, settings)
+    rows = [*((f"rows of {name}", count) for name, count in made.rows.items()), ("pictures", made.pictures),
+            ("pictures refused", made.pictures_refused), ("events repeated", made.repeats),
+            ("clocks mended", made.clocks_mended), ("rows or values refused", made.complaints),
+            *((f"masked: {kind}", count) for kind, count in sorted(made.masked.items())),
+            ("objects written", made.written), ("unchanged since last time", "yes" if made.unchanged else "no"),
+            ("content digest", made.digest[:16])]  # fmt: skip
+    output_of(context).result(form, made, lambda screen: screen.print(table(("ingest", ""), rows)))
