@@ -23,6 +23,7 @@ from common.errors import InputError
 from common.schema import SUFFIXES, Table, did_you_mean
 
 CHUNK_ROWS = 50_000
+MAX_LINE = 4_000_000
 Cell = str | None
 
 
@@ -105,6 +106,21 @@ def _open_text(path: Path, encoding: str) -> Iterator[IO[str]]:
         raise _wrong_encoding(path, encoding) from None
 
 
+def _lines(stream: IO[str], path: Path) -> Iterator[str]:
+    """The lines of a file, as iterating over it gives them, but never one that fills the memory."""
+    number = 0
+    while line := stream.readline(MAX_LINE):
+        number += 1
+        if len(line) >= MAX_LINE:
+            raise InputError(
+                f"a line has more than {MAX_LINE // 10**6} million letters",
+                where=f"{path}, line {number}",
+                why="a table has a row a line",
+                next_step="export it again",
+            )
+        yield line
+
+
 def _wrong_encoding(path: Path, encoding: str) -> InputError:
     data = path.read_bytes()
     line, byte = 1, 0
@@ -137,7 +153,7 @@ def _decodes(data: bytes, encoding: str) -> bool:
 
 
 def _read_csv(stream: IO[str], path: Path, table: Table, book: ComplaintBook) -> RawTable:
-    reader = csv.reader(stream, strict=True)
+    reader = csv.reader(_lines(stream, path), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
     except csv.Error as fault:
@@ -174,7 +190,7 @@ def _read_csv(stream: IO[str], path: Path, table: Table, book: ComplaintBook) ->
 def _read_jsonl(stream: IO[str], path: Path, table: Table, book: ComplaintBook) -> RawTable:
     columns = _Columns(list(table.names))
     seen: dict[str, None] = {}
-    for row, line in enumerate(stream, start=1):
+    for row, line in enumerate(_lines(stream, path), start=1):
         if not line.strip():
             continue
         try:
