@@ -27,7 +27,10 @@ def train_epochs(
     """Train in place with AdamW; returns the mean loss of the last epoch (NaN without users)."""
     training = config.training
     optimiser = torch.optim.AdamW(
-        model.parameters(), lr=training.learning_rate * rate_scale, weight_decay=training.weight_decay
+        model.parameters(),
+        lr=training.learning_rate * rate_scale,
+        weight_decay=training.weight_decay,
+        fused=True,
     )
     generator = np.random.default_rng(seed)
     mean = float("nan")

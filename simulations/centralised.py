@@ -65,7 +65,9 @@ def _epoch(
 ) -> float:
     seed = derived_seed(config.seed, purpose, epoch)
     generator = np.random.default_rng(seed)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=config.training.weight_decay)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=rate, weight_decay=config.training.weight_decay, fused=True
+    )
     work = [
         (part, users)
         for part in data

@@ -7,6 +7,7 @@ it stopped and ends with the same bytes.
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from flwr.app import UserConfig
@@ -17,6 +18,7 @@ from common.errors import RunError
 from common.progress import RoundProgress
 from common.reports import model_card, write_report
 from common.run_folder import RunFolder, read_json, read_lines, write_json, write_whole
+from simulations.alongside import centralised_alongside
 from simulations.centralised import centralised
 from simulations.engine import Engine, run_league
 from simulations.league import create_run, plan_config
@@ -69,10 +71,16 @@ def _carry_out(folder: RunFolder, config: LeagueConfig, started: float) -> RunSu
     at = time.monotonic()
     style = "silent" if chosen["quiet"] else "auto"
     settings: UserConfig = {"compare": bool(chosen["compare"]), "progress": style}
-    run_league(folder.root, engine, int(chosen["workers"]), settings)
-    timing["league_s"] = time.monotonic() - at
-    if chosen["compare"]:
+    # The in-process engine keeps to one core; on the pool the yardstick fills the cores that a phase's end leaves free.
+    wanted = chosen["compare"] and engine == "pool" and not _is_compared(folder)
+    beside = centralised_alongside(folder) if wanted else nullcontext()
+    with beside as process:
+        run_league(folder.root, engine, int(chosen["workers"]), settings)
+        timing["league_s"] = time.monotonic() - at
         at = time.monotonic()
+        if process is not None:
+            process.join()
+    if chosen["compare"]:
         _compare(folder, config, quiet=bool(chosen["quiet"]))
         timing["centralised_s"] = time.monotonic() - at
     ablation = None
@@ -105,10 +113,14 @@ def _recorded_timing(folder: RunFolder) -> dict[str, float]:
 
 
 def _compare(folder: RunFolder, config: LeagueConfig, *, quiet: bool) -> None:
-    members = [site for site in folder.sites() if not site.held_out]
-    if all((folder.site_out(site.name) / "centralised.json").exists() for site in members):
+    if _is_compared(folder):
         return
-    sites = [open_site(Path(site.folder), config) for site in members]
+    sites = [open_site(Path(site.folder), config) for site in folder.sites() if not site.held_out]
     with RoundProgress("silent" if quiet else "auto") as progress:
         progress.start("centralised", total=config.rounds.count)
         centralised(sites, config, folder.site_out, lambda epoch, loss: progress.step(epoch, loss=loss))
+
+
+def _is_compared(folder: RunFolder) -> bool:
+    members = [site.name for site in folder.sites() if not site.held_out]
+    return all((folder.site_out(name) / "centralised.json").exists() for name in members)

@@ -1,0 +1,59 @@
+"""The centralised yardstick in a process of its own, while the league trains.
+
+It shares nothing with the league but the sites' cached features, so it waits until the first round has ended: by then
+all sites are encoded. Invariant: it only saves time. Where it fails or is stopped it leaves no results, and the caller
+trains the yardstick itself and hears why.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+
+from clients.site import open_site
+from common.errors import HansaError
+from common.run_folder import RunFolder
+from simulations.centralised import centralised
+
+_POLL_S = 0.2
+
+
+@contextmanager
+def centralised_alongside(folder: RunFolder) -> Iterator[BaseProcess]:
+    """A process that trains the yardstick; where the body fails, it's ended at once."""
+    process = multiprocessing.get_context("spawn").Process(
+        target=_work, args=(str(folder.root), os.getpid()), daemon=True
+    )
+    process.start()
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _work(root: str, parent: int) -> None:
+    torch.set_num_threads(1)
+    folder = RunFolder(Path(root))
+    while not folder.rounds_file.exists():
+        _leave_with(parent)
+        time.sleep(_POLL_S)
+    config = folder.config()
+    try:
+        sites = [open_site(Path(site.folder), config) for site in folder.sites() if not site.held_out]
+        centralised(sites, config, folder.site_out, lambda epoch, loss: _leave_with(parent))
+    except HansaError:
+        raise SystemExit(1) from None  # the caller tries again, and tells
+
+
+def _leave_with(parent: int) -> None:
+    """End where the run was killed: nobody waits for the figures any more."""
+    if os.getppid() != parent:
+        raise SystemExit(1)
