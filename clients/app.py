@@ -8,18 +8,23 @@ site's own log. Sites are stateless between messages, so a message sent again gi
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import math
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
 from clients.noop import NoopSite
 from clients.protect import protect_for
+from clients.sealed import SealedSite
 from common import wire
 from common.config import LeagueConfig
+from common.crypto.protocol import Attempt
 from common.errors import ConfigError, HansaError, MachineError, QuorumError, RunError, WireError
 from common.run_folder import RunFolder, SiteEntry, read_config, read_sites
 
@@ -28,6 +33,7 @@ _TELLABLE = (WireError, ConfigError, QuorumError, MachineError)
 _ERROR_CODE = 1000
 _MAX_BUCKET = 40
 _OPEN_SITES = 256
+_MOST_BYTES = 1 << 28
 _log = logging.getLogger("hansa.site")
 
 
@@ -76,6 +82,8 @@ def prepare(message: Message, context: Context) -> Message:
 def train(message: Message, context: Context) -> Message:
     """Train on the received model; reply the protected update and the received model's figures."""
     site, header = _enter(message, context)
+    if _config(context).rounds.protection != "plain":
+        return _train_sealed(message, context, site, header)
     layout, vector = _receive(message, header, site)
     result = site.train(vector, header.round)
     payload = protect_for(_config(context), header.protection).protect(result.update, result.weight)
@@ -84,11 +92,62 @@ def train(message: Message, context: Context) -> Message:
     )
 
 
+@app.query("secure")
+def secure(message: Message, context: Context) -> Message:
+    """One step of the protections' protocol: keys, survivors, shares, a sum to apply, the model to release."""
+    site, header = _enter(message, context)
+    sealed, layout, step = _sealed(context, site), site.layout(), str(header.plan.get("step", ""))
+    if step == "release":
+        return _reply(message, header, site, layout, {}, vector=sealed.vector(header.round))
+    data = wire.decode_blob(message.content, _MOST_BYTES, where=f"site '{site.name}'")
+    answer = sealed.apply_order(header.plan, data) if step == "apply" else sealed.answer(step, _table(data))
+    return _reply(message, header, site, layout, {}, vector=_blob(json.dumps(answer).encode()))
+
+
+def _train_sealed(message: Message, context: Context, site: wire.Trainer, header: wire.Header) -> Message:
+    """Train on the site's own copy of the model, or on the received one, and reply a container."""
+    sealed, layout = _sealed(context, site), site.layout()
+    if header.protection != _config(context).rounds.protection:
+        raise WireError("the coordinator asks for another protection than the contract's", where=site.name)
+    if "he" in header.protection:
+        vector = sealed.vector(header.round - 1)
+    else:
+        layout, vector = _receive(message, header, site)
+    attempt = Attempt.of(str(header.plan.get("attempt", "")))
+    if attempt.round != header.round or site.name not in attempt.weights:
+        raise WireError("the round's attempt is of another round or cohort", where=site.name)
+    result = site.train(vector, header.round)
+    payload = _blob(sealed.protect(result.update, attempt))
+    plan: dict[str, str | int | float | bool] = {"weight": result.weight}
+    return _reply(message, header, site, layout, plan, vector=payload, metrics=result.metrics)
+
+
+def _sealed(context: Context, site: wire.Trainer) -> SealedSite:
+    return SealedSite(_out(context, site.name) / "private", site.name, _config(context), site)
+
+
+def _blob(data: bytes) -> wire.Payload:
+    return np.frombuffer(data, dtype=np.uint8)
+
+
+def _table(data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise WireError("the coordinator's question is no table", where="protocol")
+    return found
+
+
 @app.evaluate("measure")
 def measure(message: Message, context: Context) -> Message:
     """Reply the received model's figures without training, where the site can."""
     site, header = _enter(message, context)
-    layout, vector = _receive(message, header, site)
+    if "he" in _config(context).rounds.protection:
+        layout, vector = site.layout(), _sealed(context, site).vector(header.round)
+    else:
+        layout, vector = _receive(message, header, site)
     metrics = site.measure(vector) if isinstance(site, wire.Measurer) else {}
     return _reply(message, header, site, layout, {}, metrics=metrics)
 

@@ -22,7 +22,7 @@ from common.errors import ConfigError
 
 EncoderKind = Literal["frozen", "scratch"]
 ServerOptimiser = Literal["average", "momentum", "adam"]
-Protection = Literal["plain"]
+Protection = Literal["plain", "masked", "he", "he+masked"]
 WeightRule = Literal["sqrt_users", "users", "equal"]
 
 
@@ -87,6 +87,15 @@ class RoundsConfig(Settings):
     weights: WeightRule = "sqrt_users"
     max_update_norm: float = Field(1e4, gt=0)
     protection: Protection = "plain"
+    quantise: bool = Field(
+        False, description="sum whole numbers under plain too, as the other protections do"
+    )
+    clip_range: float = Field(1.0, gt=0, description="each number of an update is clipped to ± this")
+    field_bits: int = Field(22, ge=8, le=40)
+    fields: int = Field(2, ge=1, le=5, description="numbers that share one word of 44 bits")
+    colluding_sites: int = Field(
+        1, ge=0, description="sites that may help the coordinator; decides who must survive"
+    )
 
 
 class SplitConfig(Settings):

@@ -34,6 +34,7 @@ Payload = NDArray[np.float32] | NDArray[np.uint8]
 
 HELLO = "query.hello"
 PREPARE = "query.prepare"
+SECURE = "query.secure"
 TRAIN = "train"
 MEASURE = "evaluate.measure"
 EVALUATE_LOCAL = "evaluate.local"
@@ -267,6 +268,20 @@ def decode_bytes(content: RecordDict, size: int, *, where: str) -> NDArray[np.ui
     WireError : as `decode_floats`.
     """
     return np.frombuffer(_body(content, "uint8", size, where), dtype=np.uint8)
+
+
+def decode_blob(content: RecordDict, most: int, *, where: str) -> bytes:
+    """The message's uint8 vector of at most `most` bytes, for containers whose own facts fix the length.
+
+    Raises
+    ------
+    WireError : as `decode_floats`.
+    """
+    record = content.array_records.get(VECTOR)
+    size = len(record[VECTOR].data) if record is not None and VECTOR in record else 0
+    if size > most:
+        raise WireError(f"the message has {size} bytes, above {most}", where=where)
+    return _body(content, "uint8", size, where)
 
 
 def read_metrics(content: RecordDict) -> dict[str, float]:

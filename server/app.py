@@ -18,6 +18,7 @@ from server.phases import evaluate, measure_last
 from server.prepare import prepare
 from server.release import write_release
 from server.rounds import run_rounds
+from server.sealed import release_vector
 from server.state import best_vector, restore, save
 
 app = ServerApp()
@@ -48,7 +49,11 @@ def run_league(grid: Grid, league: League, progress: RoundProgress) -> None:
 
     run_rounds(grid, league, roster, state, progress)
     measure_last(grid, league, roster, state, progress)
-    round_, vector = best_vector(league, state)
+    if "he" in league.config.rounds.protection:
+        round_ = state.round if state.best_round is None else state.best_round
+        vector = release_vector(grid, league, roster, state.layout, sorted(state.weights), round_)
+    else:
+        round_, vector = best_vector(league, state)
     write_release(league, state, round_, vector)
 
     if league.compare:

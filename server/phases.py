@@ -34,7 +34,8 @@ def measure_last(
         return
     header = wire.Header(run=league.run, round=state.round, layout=state.layout.digest)
     names = roster.present(sorted(state.weights))
-    content = wire.pack(header, vector=state.vector)
+    hidden = "he" in league.config.rounds.protection  # then each site holds the model itself
+    content = wire.pack(header, vector=None if hidden else state.vector)
     requests = {name: (roster.nodes[name], content) for name in names}
     found: dict[str, dict[str, float]] = {}
     deadline_s = league.config.rounds.deadline_s

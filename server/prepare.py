@@ -14,11 +14,11 @@ from flwr.serverapp import Grid
 
 from common import wire
 from common.errors import QuorumError, WireError
+from common.optimisers import optimiser_for
 from common.progress import RoundProgress
 from common.wire import FloatVector, Layout
 from server.exchange import exchange
 from server.league import League, Roster, require_quorum
-from server.optimisers import optimiser_for
 from server.screen import Expected, contract_weight, screen
 from server.state import RunState
 

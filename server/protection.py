@@ -2,8 +2,7 @@
 
 A protection is chosen by name in the league's settings. Its site half, `clients.protect`, turns an update
 into one vector for the wire; this half checks such a payload, folds it into one running sum, and opens the
-sum. `plain` shows every update to the coordinator; `masked`, `he`, `he+masked` and `ckks` are further
-subclasses, for which `open` gives the sum only, or an unreadable one.
+sum. `plain` shows every update to the coordinator; for the others see `server.sealed`.
 
 Invariant: a payload is checked whole before any of it enters the sum; each place of the cohort is folded or
 skipped exactly once.
@@ -12,12 +11,15 @@ skipped exactly once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 import numpy as np
 from flwr.app import RecordDict
 
 from common.config import RoundsConfig
+from common.crypto.fields import dequantise, quantise
+from common.crypto.protocol import Attempt, bounded
 from common.errors import ConfigError, WireError
 from common.wire import FloatVector, check_finite, decode_floats
 from server.aggregate import RunningSum
@@ -31,7 +33,7 @@ class Protection(ABC, Generic[P]):
     name: str
 
     @abstractmethod
-    def check(self, content: RecordDict, *, where: str) -> P:
+    def check(self, content: RecordDict, *, site: str, where: str) -> P:
         """The payload of a reply, or WireError that says why it can't enter the sum."""
 
     @abstractmethod
@@ -56,7 +58,7 @@ class Plain(Protection[FloatVector]):
         self._size, self._max_norm = size, max_update_norm
         self._sum = RunningSum(size, places)
 
-    def check(self, content: RecordDict, *, where: str) -> FloatVector:
+    def check(self, content: RecordDict, *, site: str, where: str) -> FloatVector:
         update = decode_floats(content, self._size, where=where)
         norm = float(np.sqrt(np.vdot(update, update)))
         # A NaN or an infinity anywhere makes the norm one too, so the slow search runs for bad replies only.
@@ -76,8 +78,28 @@ class Plain(Protection[FloatVector]):
         return self._sum.mean()
 
 
-def protection_for(rounds: RoundsConfig, size: int, places: int) -> Protection[FloatVector]:
-    """A fresh sum for one round of `places` sites under the league's protection.
+class Quantised(Plain):
+    """Updates in clear, summed as the whole numbers that the other protections sum, so that results can be compared."""
+
+    def __init__(self, rounds: RoundsConfig, size: int, weights: Mapping[str, float]) -> None:
+        super().__init__(size, len(weights), rounds.max_update_norm)
+        self._attempt, self._rounds = Attempt(0, "", weights), rounds
+        self._total = np.zeros(size, dtype=np.int64)
+        self._folded: list[str] = []
+
+    def fold(self, place: int, payload: FloatVector, weight: float) -> None:
+        name, scale = self._attempt.names[place], self._attempt.scale(self._rounds)
+        self._total += quantise(
+            bounded(payload, self._rounds), self._attempt.share([name]), self._rounds.clip_range, scale
+        )
+        self._folded.append(name)
+
+    def open(self) -> FloatVector:
+        return dequantise(self._total, self._attempt.share(self._folded), self._attempt.scale(self._rounds))
+
+
+def protection_for(rounds: RoundsConfig, size: int, weights: Mapping[str, float]) -> Protection[FloatVector]:
+    """A fresh sum in clear for one round of the sites in `weights`, which are in site order.
 
     Raises
     ------
@@ -85,6 +107,8 @@ def protection_for(rounds: RoundsConfig, size: int, places: int) -> Protection[F
     """
     if rounds.protection != "plain":
         raise ConfigError(
-            f"protection '{rounds.protection}' isn't known to this coordinator", where="rounds.protection"
+            f"protection '{rounds.protection}' isn't summed in clear", where="rounds.protection"
         )
-    return Plain(size, places, rounds.max_update_norm)
+    if rounds.quantise:
+        return Quantised(rounds, size, weights)
+    return Plain(size, len(weights), rounds.max_update_norm)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from flwr.app import RecordDict
@@ -19,10 +20,12 @@ from common import wire
 from common.errors import WireError
 from common.progress import RoundProgress
 from common.run_folder import append_line
+from common.wire import FloatVector
 from server.exchange import exchange
 from server.league import League, Roster, require_quorum
 from server.protection import Protection, protection_for
 from server.screen import Expected, claimed_weight, finite_metrics, screen
+from server.sealed import Bundles, SealedSum, exchange_keys, hand_out, keep_sum, kept_sum, new_attempt, settle
 from server.state import METRIC, RunState, macro, save
 
 _LOSSES = ("train/loss", "loss", "valid/loss")
@@ -35,6 +38,7 @@ class Outcome:
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     quarantined: dict[str, str] = field(default_factory=dict)
     bytes_up: int = 0
+    bytes_down: int | None = None
 
 
 def run_rounds(grid: Grid, league: League, roster: Roster, state: RunState, progress: RoundProgress) -> None:
@@ -46,17 +50,25 @@ def run_rounds(grid: Grid, league: League, roster: Roster, state: RunState, prog
     """
     count = league.config.rounds.count
     progress.start("round", total=count, done=state.round)
+    sealed = league.config.rounds.protection != "plain" and state.round < count
+    bundles = exchange_keys(grid, league, roster, sorted(state.weights)) if sealed else {}
     while state.round < count:
         began = time.monotonic()
         round_ = state.round + 1
         cohort = choose_cohort(league, state, round_)
-        total = protection_for(league.config.rounds, state.layout.size, len(cohort))
-        outcome = train_cohort(grid, league, roster, state, cohort, total)
-        require_quorum(league, cohort, list(outcome.metrics), f"round {round_}", outcome.quarantined)
+        if league.config.rounds.protection == "plain":
+            weights = {name: state.weights[name] for name in cohort}
+            total = protection_for(league.config.rounds, state.layout.size, weights)
+            outcome = train_cohort(grid, league, roster, state, cohort, total)
+            require_quorum(league, cohort, list(outcome.metrics), f"round {round_}", outcome.quarantined)
+            mean: FloatVector | None = total.open()
+        else:
+            outcome, mean = sealed_round(grid, league, roster, state, cohort, bundles)
 
         metrics = macro(outcome.metrics)
         state.judge(state.round, metrics)  # the figures are of the model that the sites received
-        state.vector = state.optimiser.step(state.vector, total.open())
+        if mean is not None:
+            state.vector = state.optimiser.step(state.vector, mean)
         state.round = round_
         state.history.append({"round": round_, "metrics": metrics})
         _log_round(league, state, cohort, outcome, metrics, time.monotonic() - began)
@@ -64,6 +76,35 @@ def run_rounds(grid: Grid, league: League, roster: Roster, state: RunState, prog
         for name, reason in outcome.quarantined.items():
             progress.note(f"Quarantined: {reason} ({wire.place(name, round_)})")
         progress.step(round_, loss=_loss(metrics), metric=metrics.get(METRIC))
+
+
+def sealed_round(
+    grid: Grid, league: League, roster: Roster, state: RunState, cohort: list[str], bundles: Bundles
+) -> tuple[Outcome, FloatVector | None]:
+    """A round whose updates the coordinator can't read: what came of it, and the mean where it may be known.
+
+    Under `he` the sum goes back to the sites; one that lies on the disk already is only handed out.
+    """
+    round_, hidden = state.round + 1, "he" in league.config.rounds.protection
+    kept = kept_sum(league, round_) if hidden else None
+    if kept is not None:
+        outcome = Outcome(kept["metrics"], kept["quarantined"], int(kept["bytes_up"]))
+        bytes_down = 0
+    else:
+        attempt = new_attempt(round_, cohort, state.weights)
+        total = SealedSum(league.config.rounds, state.layout, attempt, league.run, bundles)
+        outcome = train_cohort(grid, league, roster, state, cohort, total, attempt=attempt.to_json())
+        require_quorum(league, cohort, list(outcome.metrics), f"round {round_}", outcome.quarantined)
+        settle(grid, league, roster, total)
+        if not hidden:
+            return outcome, total.open()
+        facts = {"metrics": outcome.metrics, "quarantined": outcome.quarantined, "bytes_up": outcome.bytes_up}
+        keep_sum(league, total, facts)
+    best = state.best_round
+    apart, bytes_down = hand_out(grid, league, roster, sorted(state.weights), round_, best)
+    outcome.bytes_down = bytes_down
+    outcome.quarantined.update(apart)
+    return outcome, None
 
 
 def choose_cohort(league: League, state: RunState, round_: int) -> list[str]:
@@ -78,7 +119,7 @@ def choose_cohort(league: League, state: RunState, round_: int) -> list[str]:
 
 def train_cohort(
     grid: Grid, league: League, roster: Roster, state: RunState, cohort: list[str],
-    total: Protection[wire.FloatVector],
+    total: Protection[Any], *, attempt: str = "",
 ) -> Outcome:  # fmt: skip
     """Send the model to the cohort and fold each good update into `total` as it comes."""
     round_ = state.round + 1
@@ -88,7 +129,9 @@ def train_cohort(
         if name not in roster.nodes:
             total.skip(places[name])
             outcome.quarantined[name] = "not connected"
-    order = _order(league, state, round_)  # one for all: a vector per site would grow with the cohort
+    order = _order(
+        league, state, round_, attempt
+    )  # one for all: a vector per site would grow with the cohort
     requests = {name: (roster.nodes[name], order) for name in roster.present(cohort)}
     for name, reply in exchange(
         grid, requests, wire.TRAIN, group=str(round_), deadline_s=league.config.rounds.deadline_s
@@ -103,7 +146,7 @@ def train_cohort(
             header, content = screen(reply, expected)
             claimed_weight(header, where=where)
             metrics = finite_metrics(content, where=where)
-            payload = total.check(content, where=where)
+            payload = total.check(content, site=name, where=where)
         except WireError as fault:
             total.skip(places[name])
             outcome.quarantined[name] = fault.what
@@ -116,11 +159,11 @@ def train_cohort(
     return outcome
 
 
-def _order(league: League, state: RunState, round_: int) -> RecordDict:
-    header = wire.Header(
-        run=league.run, round=round_, layout=state.layout.digest, protection=league.config.rounds.protection
-    )
-    return wire.pack(header, vector=state.vector)
+def _order(league: League, state: RunState, round_: int, attempt: str) -> RecordDict:
+    protection = league.config.rounds.protection
+    plan: dict[str, str | int | float | bool] = {"attempt": attempt} if attempt else {}
+    header = wire.Header(league.run, round_, layout=state.layout.digest, protection=protection, plan=plan)
+    return wire.pack(header, vector=None if "he" in protection else state.vector)
 
 
 def _log_round(
@@ -141,7 +184,12 @@ def _log_round(
             "cohort": cohort,
             "weights": {name: state.weights[name] for name in outcome.metrics},
             "quarantined": [{"site": name, "reason": reason} for name, reason in outcome.quarantined.items()],
-            "bytes": {"down": state.vector.nbytes * len(cohort), "up": outcome.bytes_up},
+            "bytes": {
+                "down": state.vector.nbytes * len(cohort)
+                if outcome.bytes_down is None
+                else outcome.bytes_down,
+                "up": outcome.bytes_up,
+            },
             "seconds": round(seconds, 4),
         },
     )

@@ -13,11 +13,11 @@ from typing import Any
 
 from common import checkpoint
 from common.errors import RunError
+from common.optimisers import ServerOptimiser, optimiser_for
 from common.progress import RoundProgress
 from common.run_folder import read_lines, write_whole
 from common.wire import FloatVector, Layout
 from server.league import League
-from server.optimisers import ServerOptimiser, optimiser_for
 
 METRIC = "valid/ndcg@20"
 

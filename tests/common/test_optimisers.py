@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from common.config import RoundsConfig, load_config
 from common.errors import RunError
-from server.optimisers import optimiser_for
+from common.optimisers import optimiser_for
 
 KINDS: list[Literal["average", "momentum", "adam"]] = ["average", "momentum", "adam"]
 SEEDS = st.integers(0, 2**32 - 1)

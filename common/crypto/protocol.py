@@ -1,0 +1,144 @@
+"""What the messages of a protected round state and sign, the same at the sites and at the coordinator.
+
+Invariant: an `Attempt` names everything that the masks of one try at a round depend on; its label enters every pair
+seed, every survivor signature and every upload, so nothing of one attempt is of use in another.
+
+>>> Attempt(1, "00", {"amber": 1.0, "birch": 3.0}).share(["birch"])
+0.75
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from common.config import RoundsConfig
+from common.crypto import he
+from common.crypto.container import canonical
+from common.crypto.fields import Packing
+from common.crypto.masks import attempt_label
+from common.errors import WireError
+from common.wire import FloatVector, Layout
+
+EPOCH = 1
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at one round.
+
+    Parameters
+    ----------
+    nonce : drawn by the coordinator, so that a round can be tried again under fresh masks.
+    weights : contract weights of the whole cohort by site.
+    """
+
+    round: int
+    nonce: str
+    weights: Mapping[str, float]
+
+    @property
+    def names(self) -> list[str]:
+        """The cohort, in site order."""
+        return sorted(self.weights)
+
+    def label(self, run: str) -> str:
+        """64 hex digits that stand for all of it."""
+        named = [f"{name}={self.weights[name]!r}" for name in self.names]
+        return attempt_label(run, self.round, self.nonce, named)
+
+    def share(self, names: Iterable[str]) -> float:
+        """The named sites' part of the cohort's weight, in (0, 1]."""
+        chosen = set(names)
+        return math.fsum(self.weights[n] for n in self.names if n in chosen) / math.fsum(
+            self.weights.values()
+        )
+
+    def packing(self, rounds: RoundsConfig) -> Packing:
+        """How integers share words."""
+        return Packing(rounds.field_bits, rounds.fields)
+
+    def scale(self, rounds: RoundsConfig) -> float:
+        """Units per 1.0 of the mean, with headroom for this cohort."""
+        return self.packing(rounds).scale(rounds.clip_range, len(self.weights))
+
+    def to_json(self) -> str:
+        """Canonical JSON."""
+        return canonical({"round": self.round, "nonce": self.nonce, "weights": dict(self.weights)}).decode()
+
+    @classmethod
+    def of(cls, text: str) -> Attempt:
+        """The inverse of `to_json`.
+
+        Raises
+        ------
+        WireError : it isn't a round, a nonce and positive weights.
+        """
+        try:
+            data = json.loads(text)
+            weights = {str(name): float(weight) for name, weight in data["weights"].items()}
+            found = cls(int(data["round"]), str(data["nonce"]), weights)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise WireError("the round's attempt can't be read", where="attempt") from None
+        if not weights or not all(math.isfinite(w) and w > 0 for w in weights.values()):
+            raise WireError("a weight of the cohort is out of range", where="attempt")
+        return found
+
+
+def norm_bound(rounds: RoundsConfig, size: int) -> float:
+    """The largest norm of an update, and so of a mean of updates: a quarter of the clip range in the mean square.
+
+    Uniform noise, which a masked upload handed out as the sum would be, has 0.58 of the range and is refused.
+    """
+    return min(rounds.max_update_norm, 0.25 * rounds.clip_range * math.sqrt(size))
+
+
+def bounded(update: FloatVector, rounds: RoundsConfig) -> FloatVector:
+    """The update, scaled down to the bound where its norm is above it."""
+    norm, bound = float(np.sqrt(np.vdot(update, update))), norm_bound(rounds, update.size)
+    return update * np.float32(bound / norm) if norm > bound else update
+
+
+def upload_facts(
+    run: str, rounds: RoundsConfig, layout: Layout, attempt: Attempt, site: str
+) -> dict[str, str | int]:
+    """What a site's container states."""
+    fields = [rounds.clip_range, rounds.max_update_norm, rounds.field_bits, rounds.fields]
+    contract = [rounds.protection, he.PARAMETERS, layout.digest, layout.size, fields]
+    return {
+        "version": 1, "run": run, "round": attempt.round, "site": site, "epoch": EPOCH,
+        "attempt": attempt.label(run),
+        "contract": hashlib.sha256(canonical(contract)).hexdigest(),
+    }  # fmt: skip
+
+
+def upload_parts(rounds: RoundsConfig, words: int) -> int:
+    """Parts of an upload that carry the update; shares follow."""
+    return he.ciphertexts(words) if "he" in rounds.protection else 1
+
+
+def most_bytes(rounds: RoundsConfig, words: int, sites: int) -> int:
+    """The longest upload that a contract allows."""
+    body = he.ciphertexts(words) * he.FRESH_BYTES[1] if "he" in rounds.protection else 8 * words
+    return body + sites * (16 * sites + 64) + (1 << 18)
+
+
+def bundle_message(run: str, bundle: Mapping[str, Any]) -> bytes:
+    """What a site signs of its own public keys."""
+    return b"hansa bundle 1\x00" + canonical([run, dict(bundle)])
+
+
+def wrap_message(run: str, body: Mapping[str, Any]) -> bytes:
+    """What the steward signs of the wrapped key."""
+    return b"hansa key 1\x00" + canonical([run, dict(body)])
+
+
+def survivor_message(label: str, survivors: Sequence[str]) -> bytes:
+    """What each survivor signs before anyone reveals a share."""
+    return b"hansa survivors 1\x00" + canonical([label, list(survivors)])
