@@ -1,7 +1,8 @@
 """`vault.json`: a vault's id, its roles' public keys and rights, signed by the owner.
 
 Invariant: nothing in it is secret, and nothing in it is believed before the owner's signature was verified. Whoever
-opens the vault compares its own public keys with those listed, so a foreign role list doesn't pass unnoticed.
+opens the vault compares its own public keys with those listed, so the owner notices a foreign list; README.md says what
+other roles can't notice.
 """
 
 from __future__ import annotations

@@ -63,7 +63,8 @@ class Sealed(Segments):
         if self.size < _LARGE:
             target = memoryview(bytearray(self.size))
         else:
-            pages = mmap.mmap(-1, self.size)
+            # Private pages can be huge ones, which spares most of the page faults.
+            pages = mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             pages.madvise(mmap.MADV_HUGEPAGE)
             target = memoryview(pages)
         self.into(target)

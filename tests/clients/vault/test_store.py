@@ -132,6 +132,12 @@ def test_the_matrix_comes_from_the_settings() -> None:
     rights = rights_of({"analyst": {"read": ["events"], "write": ["logs"]}})
     assert readers(rights, "events") == ("owner", "analyst", "trainer")
     assert writers(rights, "logs") == ("owner", "analyst")
-    for wrong in ({"boss": {}}, {"owner": {}}, {"analyst": {"own": []}}, {"analyst": {"read": ["revews"]}}):
+    wrongs: tuple[dict[str, dict[str, list[str]]], ...] = (
+        {"boss": {}},
+        {"owner": {}},
+        {"analyst": {"own": []}},
+        {"analyst": {"read": ["revews"]}},
+    )
+    for wrong in wrongs:
         with pytest.raises(ConfigError):
-            rights_of(wrong)  # type: ignore[arg-type]
+            rights_of(wrong)

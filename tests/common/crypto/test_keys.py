@@ -1,0 +1,89 @@
+"""Key files: standard, locked, private; passphrases from the three sources and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from common.crypto.keys import PassphraseSource, PublicRole, RoleKey, lock, unlock
+from common.errors import ConfigError, HansaError, InputError
+
+PHRASE = b"correct horse battery"
+
+
+@pytest.fixture(scope="module")
+def owner() -> RoleKey:
+    return RoleKey.generate("owner")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> PassphraseSource:
+    path = tmp_path / "phrase"
+    path.write_bytes(PHRASE + b"\n")
+    path.chmod(0o600)
+    return PassphraseSource.parse(f"file:{path}")
+
+
+def test_a_locked_key_comes_back(tmp_path: Path, owner: RoleKey, source: PassphraseSource) -> None:
+    path = tmp_path / "owner.key"
+    lock(path, owner, PHRASE)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert unlock(path, source).public().as_dict() == owner.public().as_dict()
+    assert "PRIVATE" not in repr(owner)
+    with pytest.raises(InputError):
+        lock(path, owner, PHRASE)
+    path.chmod(0o640)
+    with pytest.raises(InputError, match="other users"):
+        unlock(path, source)
+
+
+def test_a_wrong_passphrase_and_a_damaged_file_are_refused(
+    tmp_path: Path, owner: RoleKey, source: PassphraseSource
+) -> None:
+    path = tmp_path / "owner.key"
+    lock(path, owner, b"quite another phrase")
+    with pytest.raises(InputError, match="unlocked"):
+        unlock(path, source)
+    path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(InputError, match="unlocked"):
+        unlock(path, source)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl isn't installed")
+def test_openssl_reads_the_file(tmp_path: Path, owner: RoleKey, source: PassphraseSource) -> None:
+    lock(tmp_path / "owner.key", owner, PHRASE)
+    command = [
+        "openssl",
+        "pkey",
+        "-in",
+        str(tmp_path / "owner.key"),
+        "-passin",
+        f"file:{source.value}",
+        "-pubout",
+    ]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert shown == owner.public().as_dict()["encryption"]
+
+
+def test_a_passphrase_comes_from_a_descriptor_too() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, PHRASE + b"\r\nrest")
+    os.close(writing)
+    assert PassphraseSource.parse(f"fd:{reading}").read("") == PHRASE
+    os.close(reading)
+
+
+def test_a_passphrase_as_an_argument_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ConfigError) as fault:
+        PassphraseSource.parse("hunter2 hunter2")
+    assert "hunter2" not in str(fault.value)
+
+
+@pytest.mark.parametrize("data", [{}, {"encryption": "x", "signing": "y"}, {"encryption": 1, "signing": 2}])
+def test_damaged_public_keys_are_refused(data: dict[str, str]) -> None:
+    with pytest.raises(HansaError):
+        PublicRole.from_dict("owner", data)
