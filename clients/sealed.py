@@ -127,9 +127,7 @@ class SealedSite:
             self_seed, seeds = os.urandom(masks.SEED_BYTES), self._pair_seeds(attempt)
             words = masks.mask(words, self.name, seeds, self_seed)
             shares = self._shares(attempt, self_seed, seeds)
-        parts = (
-            self._he_key().encrypt(words) if "he" in rounds.protection else [words.astype("<u8").tobytes()]
-        )
+        parts = self.he_key().encrypt(words) if "he" in rounds.protection else [words.astype("<u8").tobytes()]
         size = self._trainer.layout()
         return seal_container(
             upload_facts(self._run, rounds, size, attempt, self.name), [*parts, *shares], self._sign
@@ -169,7 +167,7 @@ class SealedSite:
                 return {"round": done, "digest": ""}
             self._require_signed(attempt, survivors)
             packing, scale = attempt.packing(rounds), attempt.scale(rounds)
-            words = self._he_key().decrypt(parts, packing.words(layout.size), where=where)
+            words = self.he_key().decrypt(parts, packing.words(layout.size), where=where)
             mean = dequantise(packing.unpack(words, layout.size), attempt.share(survivors), scale)
             self._check(mean, layout, where)
             self._step(mean, attempt.round, best)
@@ -279,7 +277,8 @@ class SealedSite:
     def _secret(self) -> bytes:
         return (self._folder / "league.key").read_bytes()
 
-    def _he_key(self) -> he.Key:
+    def he_key(self) -> he.Key:
+        """The league's key of this epoch."""
         return he.Key(he.Scheme(), self._secret())
 
     # Masks

@@ -28,6 +28,7 @@ BENCHMARKS = MappingProxyType({
     "behaviour": "behaviour",
     "bazaar": "bazaar_span",
     "memory": "coordinator_memory",
+    "protections": "protections",
     "vault": "vault",
 })  # fmt: skip
 """Name on the command line → module in this room."""

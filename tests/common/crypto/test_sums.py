@@ -164,12 +164,13 @@ def test_a_container_opens_only_as_it_was_sealed() -> None:
         bad[place] ^= 1
         with pytest.raises(WireError):
             open_container(bytes(bad), facts, signer, where="t")
-    for other in (
+    others: list[dict[str, str | int]] = [
         {"run": "r", "round": 4},
         {"run": "r"},
         {"run": "r", "round": 3, "epoch": 1},
         {"run": "r", "round": True},
-    ):
+    ]
+    for other in others:
         with pytest.raises(WireError, match="another"):
             open_container(data, other, signer, where="t")
     with pytest.raises(WireError, match="signature"):
