@@ -25,9 +25,9 @@ MAX_CATEGORIES = 64
 BAZAAR_SETTINGS: dict[str, Setting] = {
     "model.frozen_image_size": 64,
     "training.batch_size": 64,
-    "training.min_steps_per_round": 12,
+    "training.min_steps_per_round": 10,
     "training.learning_rate": 0.005,
-    "rounds.count": 16,
+    "rounds.count": 12,
 }
 
 
