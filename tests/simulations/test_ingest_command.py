@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """`hansa ingest` with the real vault: sealed, read back, unchanged the second time, and no canary on the disk."""
 
 from __future__ import annotations
