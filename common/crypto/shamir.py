@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,7 @@ def _product(a: int, b: int) -> int:
     return total
 
 
+@cache
 def _inverse(a: int) -> int:
     power = 1
     for _ in range(254):  # a^254 = a^-1
@@ -81,4 +83,9 @@ def _inverse(a: int) -> int:
 
 
 def _times(values: Bytes, factor: int) -> Bytes:
-    return np.array([_product(value, factor) for value in range(256)], dtype=np.uint8)[values]
+    return _multiples(factor)[values]
+
+
+@cache  # 256 tables of 256 bytes at most
+def _multiples(factor: int) -> Bytes:
+    return np.array([_product(value, factor) for value in range(256)], dtype=np.uint8)

@@ -1,12 +1,14 @@
 """What `he+masked` costs beside NVFlare-style CKKS (TenSEAL, degree 8192, [60, 40, 40], symmetric, one flat vector).
 
 Both sides run the whole way of one update of 10 sites: encrypt at a site, parse and add at the coordinator, decrypt
-at a site; ours with masks, container and signature. Ratios are ours over the baseline's; memory isn't measured yet.
+at a site; ours with masks, container and signature. Ratios are ours over the baseline's. Each side runs in a fresh
+process, whose memory is what it grows by at its peak.
 Run it by `hansa bench protections`.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -37,10 +39,10 @@ def run(quick: bool) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     ratios: dict[str, float] = {}
     for size in [1_000_000] if quick else [1_000_000, 5_000_000]:
-        ours, theirs = _ours(size), _ckks(size)
+        ours, theirs = _apart(_ours, size), _apart(_ckks, size)
         rows += [{"protection": "he+masked", "parameters": size, **ours}]
         rows += [{"protection": "ckks flat", "parameters": size, **theirs}]
-        for name in ("upload", "download", "client_cpu", "coordinator_cpu"):
+        for name in ("upload", "download", "client_cpu", "coordinator_cpu", "memory"):
             ratios[name] = round(max(ratios.get(name, 0.0), ours[name] / theirs[name]), 4)
         ratios["upload_over_float32"] = round(ours["upload"] / (4 * size), 4)
     plain, sealed = _round_s("plain", quick), _round_s("he+masked", quick)
@@ -53,6 +55,24 @@ def _cpu_s(work: Callable[[], Any]) -> tuple[float, Any]:
     began = time.process_time()
     result = work()
     return round(time.process_time() - began, 4), result
+
+
+def _apart(work: Callable[[int], Costs], size: int) -> Costs:
+    """The costs of a piece of work, and the memory it took, from a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_measured, (work, size))
+
+
+def _measured(work: Callable[[int], Costs], size: int) -> Costs:
+    before = _memory_mb("VmRSS")
+    costs = work(size)
+    return {**costs, "memory": round(_memory_mb("VmHWM") - before, 1)}
+
+
+def _memory_mb(field: str) -> float:
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith(f"{field}:")) / 1024
 
 
 def _ours(size: int) -> Costs:
@@ -109,15 +129,17 @@ def _ckks(size: int) -> Costs:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """TenSEAL warns of long vectors on standard output, where only our own JSON may be."""
+    """TenSEAL warns of each long vector on the standard streams, where only our own output may be."""
     sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    kept, nowhere = [os.dup(1), os.dup(2)], os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+        for stream, copy in enumerate(kept, 1):
+            os.dup2(copy, stream)
+            os.close(copy)
         os.close(nowhere)
 
 
