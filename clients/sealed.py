@@ -51,18 +51,20 @@ class SealedSite:
 
     Parameters
     ----------
-    folder : the site's private folder; made with mode 0700.
+    folder : the site's private folder, of mode 0700.
     """
 
     def __init__(self, folder: Path, name: str, config: LeagueConfig, trainer: wire.Trainer) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for private in (folder, folder / "model"):  # what is written within is 0600 from its creation
+            private.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private.chmod(0o700)
         self._folder, self.name, self._config, self._trainer = folder, name, config, trainer
         self._run = config.digest()
         self._where = f"site '{name}'"
         keys = self._keys()
         self._sign = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(keys["ed25519"]))
         self._agree = X25519PrivateKey.from_private_bytes(bytes.fromhex(keys["x25519"]))
-        self._rsa = keys["rsa"]
+        self._rsa, self._rsa_public = keys["rsa"], keys["rsa_public"]
 
     def answer(self, step: str, asked: dict[str, Any]) -> dict[str, Any]:
         """One step of the protocol between rounds.
@@ -102,15 +104,11 @@ class SealedSite:
 
     def offer(self) -> dict[str, Any]:
         """The site's public keys, signed by itself."""
-        key = serialization.load_pem_private_key(self._rsa.encode(), None)
-        der = key.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
         bundle = {
             "site": self.name,
             "ed25519": self._sign.public_key().public_bytes_raw().hex(),
             "x25519": self._agree.public_key().public_bytes_raw().hex(),
-            "rsa": der.hex(),
+            "rsa": self._rsa_public,
         }
         return {**bundle, "signature": self._sign.sign(bundle_message(self._run, bundle)).hex()}
 
@@ -156,11 +154,8 @@ class SealedSite:
         self, attempt: Attempt, survivors: list[str], parts: list[bytes], best: int | None
     ) -> dict[str, Any]:
         """verify → decrypt → unpack → check → apply; a sum applied before changes nothing."""
-        rounds, layout, where = (
-            self._config.rounds,
-            self._trainer.layout(),
-            wire.place(self.name, attempt.round),
-        )
+        rounds, layout = self._config.rounds, self._trainer.layout()
+        where = wire.place(self.name, attempt.round)
         done = self.round()
         if done < attempt.round:
             if done != attempt.round - 1:
@@ -200,13 +195,18 @@ class SealedSite:
     def _keys(self) -> dict[str, str]:
         path = self._folder / "keys.json"
         if not path.exists():
-            pem = rsa.generate_private_key(65537, 3072).private_bytes(
+            private = rsa.generate_private_key(65537, 3072)
+            pem = private.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            der = private.public_key().public_bytes(
+                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
             )
             made = {
                 "ed25519": Ed25519PrivateKey.generate().private_bytes_raw().hex(),
                 "x25519": X25519PrivateKey.generate().private_bytes_raw().hex(),
                 "rsa": pem.decode(),
+                "rsa_public": der.hex(),
             }
             write_json(path, made)
         return {str(name): str(value) for name, value in read_json(path).items()}
@@ -226,9 +226,8 @@ class SealedSite:
             },
             "body": AESGCM(key).encrypt(_NONCE, secret, self._run.encode()).hex(),
         }
-        wrapped = {**body, "signature": self._sign.sign(wrap_message(self._run, body)).hex()}
-        write_json(path, wrapped)
-        return wrapped
+        write_json(path, {**body, "signature": self._sign.sign(wrap_message(self._run, body)).hex()})
+        return dict(read_json(path))
 
     def _install(self, bundles: dict[str, dict[str, str]], wrapped: dict[str, Any] | None) -> dict[str, Any]:
         self._pin(bundles)
@@ -347,12 +346,11 @@ class SealedSite:
         message, peers = survivor_message(label, survivors), self._peers()
         signed = {name for name in asked["signatures"] if name in survivors}
         for name in signed:
-            check_signature(
+            signer, signature = (
                 bytes.fromhex(peers[name]["ed25519"]),
-                message,
                 bytes.fromhex(asked["signatures"][name]),
-                where=self._where,
             )
+            check_signature(signer, message, signature, where=self._where)
         need = masks.threshold_of(len(attempt.names), self._config.rounds.colluding_sites)
         if len(signed) < need:
             raise WireError(f"{len(signed)} sites signed the survivor set, not {need}", where=self._where)
@@ -361,18 +359,16 @@ class SealedSite:
         for sender in survivors:
             share = self._share_of(attempt, sender, asked["shares"].get(sender, ""))
             if share is not None:
-                out[sender] = {
-                    name: _slice(share, attempt.names.index(name)).hex() for name in [sender, *gone]
-                }
+                places = {name: attempt.names.index(name) for name in [sender, *gone]}
+                out[sender] = {name: _slice(share, place).hex() for name, place in places.items()}
         return {"shares": out}
 
     def _share_of(self, attempt: Attempt, sender: str, sealed: str) -> bytes | None:
         if sender == self.name:
             return (self._folder / "own-share.bin").read_bytes()
         try:
-            share = AESGCM(self._share_key(attempt, sender, sender)).decrypt(
-                _NONCE, bytes.fromhex(sealed), b""
-            )
+            key = AESGCM(self._share_key(attempt, sender, sender))
+            share = key.decrypt(_NONCE, bytes.fromhex(sealed), b"")
         except (InvalidTag, ValueError):
             return None
         return share if len(share) == masks.SEED_BYTES * len(attempt.names) else None
@@ -381,11 +377,8 @@ class SealedSite:
         if "masked" not in self._config.rounds.protection:
             return
         label = attempt.label(self._run)
-        used = (
-            dict(read_json(self._folder / "attempts.json"))
-            if (self._folder / "attempts.json").exists()
-            else {}
-        )
+        path = self._folder / "attempts.json"
+        used = dict(read_json(path)) if path.exists() else {}
         signed = used.get(label, {}).get("signed")
         if signed is not None and signed != hashlib.sha256(survivor_message(label, survivors)).hexdigest():
             raise WireError("the survivor set differs from the one this site signed", where=self._where)

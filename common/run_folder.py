@@ -153,10 +153,14 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a crash at any moment leaves either the old or the new content, never a part."""
+    """Write a file so that a crash at any moment leaves either the old or the new content, never a part.
+
+    Nobody may read the file who may not read its folder, from the moment that it exists.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    mode = 0o666 & path.parent.stat().st_mode
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

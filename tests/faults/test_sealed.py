@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +31,25 @@ SITES = ["amber", "birch", "cedar", "delta", "ember"]
 SIZE = 9000
 PROTECTED = ["masked", "he", "he+masked"]
 Break = Callable[[str, Message], Message | None]
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of each site's keys: RSA keys take most of a test's time."""
+    folder, config = tmp_path_factory.mktemp("keys"), load_config({})
+    for name in SITES:
+        SealedSite(folder / name, name, config, NoopSite(name, 0, 1))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _sites_with_keys(keys: Path, tmp_path: Path) -> None:
+    """Every folder that a test of this file may use for a run or for sites has its keys."""
+    for root in [tmp_path, *(tmp_path / name for name in ("plain", "a", "b", *PROTECTED))]:
+        for name in SITES:
+            for private in (root / "sites" / name / "private", root / name):
+                private.mkdir(parents=True, mode=0o700)
+                shutil.copy(keys / name / "keys.json", private)
 
 
 def _run(folder: Path, protection: str, fault: Break | None = None, sites: int = 5, rounds: int = 2) -> None:
@@ -62,10 +84,20 @@ def _absent(*names: str, round_: int = 2, kind: str = wire.TRAIN, step: str = ""
     return fault
 
 
-@pytest.mark.parametrize("fault", [None, _absent("birch"), _absent("amber")], ids=["all", "one", "steward"])
-def test_every_protection_gives_the_model_of_plain_bit_for_bit(fault: Break | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("fault", "protections"),
+    [
+        pytest.param(None, PROTECTED, id="all", marks=pytest.mark.slow),
+        pytest.param(_absent("birch"), ["he+masked"], id="one"),
+        pytest.param(_absent("birch"), PROTECTED, id="one-slow", marks=pytest.mark.slow),
+        pytest.param(_absent("amber"), PROTECTED, id="steward", marks=pytest.mark.slow),
+    ],
+)
+def test_every_protection_gives_the_model_of_plain_bit_for_bit(
+    fault: Break | None, protections: list[str], tmp_path: Path
+) -> None:
     _run(tmp_path / "plain", "plain", fault)
-    for protection in PROTECTED:
+    for protection in protections:
         folder = tmp_path / protection
         _run(folder, protection, fault)
         assert _model(folder) != b""
@@ -79,6 +111,24 @@ def _tensors(folder: Path) -> dict[str, bytes]:
 
     found = load_file(folder / "release" / "model.safetensors")
     return {name: tensor.tobytes() for name, tensor in found.items()}
+
+
+def test_private_files_are_the_owners_alone(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        _run(tmp_path / "a", "he+masked", rounds=1)
+    finally:
+        os.umask(old)
+    private = tmp_path / "a" / "sites" / "birch" / "private"
+    copied = private / "keys.json"
+    found = {p: stat.S_IMODE(p.stat().st_mode) for p in [private, *private.rglob("*")] if p != copied}
+    assert {p.name for p in found} >= {
+        "league.key",
+        "attempts.json",
+        "own-share.bin",
+        "round-0001.safetensors",
+    }
+    assert {p: mode for p, mode in found.items() if mode != (0o700 if p.is_dir() else 0o600)} == {}
 
 
 def test_a_site_that_missed_a_sum_catches_up(tmp_path: Path) -> None:
@@ -202,7 +252,7 @@ def test_a_lying_coordinator_and_a_colluding_key_holder_learn_noise(tmp_path: Pa
 
 def test_keys_of_a_site_cannot_be_swapped_within_a_run(tmp_path: Path) -> None:
     sites = _sites(tmp_path / "a", "he", 3)
-    others = _sites(tmp_path / "b", "he", 3)
+    others = _sites(tmp_path / "other", "he", 3)
     bundles = {site.name: site.offer() for site in [sites[0], *others[1:]]}
     with pytest.raises(WireError, match="changed a site's keys"):
         sites[0].answer("install", {"bundles": bundles, "wrapped": None})
