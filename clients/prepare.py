@@ -6,6 +6,7 @@ always gives the same arrays. Pictures that can't be decoded are missing modalit
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from clients.dataset import DAY_S, KINDS, Ints, Log, Reviews, SiteDataset, Split
 from clients.encoders import FeatureCache, encode_images, encode_texts, hash_tokens, public_image_basis
-from clients.encoders.cache import Half, content_key, default_cache_folder
+from clients.encoders.cache import FolderShards, Half, content_key, default_cache_folder
 from clients.encoders.frozen import IMAGE_ENCODER, TEXT_ENCODER
 from clients.ingest import SiteData
 from clients.ingest.images import decode_array
@@ -25,11 +26,11 @@ from common.models import ItemInputs
 
 RAW_DIM = 64
 MAX_REVIEWS = 20_000
+Features = Callable[[str], FeatureCache]
+"""An encoder's name → the cache of its vectors."""
 
 
-def prepare_site(
-    data: SiteData, config: LeagueConfig, cache: FeatureCacheFolder | None = None
-) -> SiteDataset:
+def prepare_site(data: SiteData, config: LeagueConfig, features: Features | None = None) -> SiteDataset:
     """The arrays of one site.
 
     Raises
@@ -37,7 +38,7 @@ def prepare_site(
     ConfigError : the split's instants are unreadable or out of order.
     InputError : the site has no events to train on.
     """
-    cache = cache or FeatureCacheFolder()
+    features = features or _in_cache_folder
     item_ids = data.products["item_id"].to_list()
     users = (
         pl.concat([data.events["user_id"], data.reviews["user_id"]]).drop_nulls().unique().sort().to_list()
@@ -46,7 +47,7 @@ def prepare_site(
         raise InputError(
             "the site has no events", where=data.name, next_step="add an events file, or leave the site out"
         )
-    items = _items(data, config.model, cache)
+    items = _items(data, config.model, features)
     log = _log(data.events, users, item_ids)
     return SiteDataset(
         name=data.name,
@@ -54,22 +55,13 @@ def prepare_site(
         item_ids=tuple(item_ids),
         items=items,
         log=log,
-        reviews=_reviews(data.reviews, users, config.model, cache),
+        reviews=_reviews(data.reviews, users, config.model, features),
         split=_split(config.split, data, log),
     )
 
 
-class FeatureCacheFolder:
-    """Opens each encoder's cache once."""
-
-    def __init__(self) -> None:
-        self._folder = default_cache_folder()
-        self._open: dict[str, FeatureCache] = {}
-
-    def encoder(self, name: str) -> FeatureCache:
-        if name not in self._open:
-            self._open[name] = FeatureCache(self._folder, name)
-        return self._open[name]
+def _in_cache_folder(encoder: str) -> FeatureCache:
+    return FeatureCache(FolderShards(default_cache_folder() / encoder))
 
 
 def item_texts(products: pl.DataFrame) -> list[str]:
@@ -82,14 +74,14 @@ def item_texts(products: pl.DataFrame) -> list[str]:
     ].to_list()
 
 
-def _items(data: SiteData, model: ModelConfig, cache: FeatureCacheFolder) -> ItemInputs:
+def _items(data: SiteData, model: ModelConfig, features: Features) -> ItemInputs:
     texts = item_texts(data.products)
     has_text = np.array([bool(t) for t in texts]) & model.text
     side = model.frozen_image_size
     pixels = [_pixels(data, name, side) if model.image else None for name in data.products["image"].to_list()]
     has_image = np.array([p is not None for p in pixels])
-    text = text_features(texts, cache) * has_text[:, None]
-    image = _image_features(pixels, side, cache)
+    text = text_features(texts, features) * has_text[:, None]
+    image = _image_features(pixels, side, features)
     raw = _raw(text, has_text, image, has_image)
     number = {name: at for at, name in enumerate(model.categories)}
     category = np.array([number.get(c, -1) for c in data.products["category"].to_list()], np.int64)
@@ -112,15 +104,15 @@ def _items(data: SiteData, model: ModelConfig, cache: FeatureCacheFolder) -> Ite
     )
 
 
-def text_features(texts: list[str], cache: FeatureCacheFolder) -> NDArray[np.float32]:
+def text_features(texts: list[str], features: Features) -> NDArray[np.float32]:
     """Unit vectors (n, TEXT_DIM) of texts, through the cache."""
     keys = [content_key(t.encode()) for t in texts]
-    found = cache.encoder(TEXT_ENCODER).get(keys, lambda at: encode_texts([texts[i] for i in at]))
+    found = features(TEXT_ENCODER).get(keys, lambda at: encode_texts([texts[i] for i in at]))
     return found.astype(np.float32).reshape(len(texts), -1)
 
 
 def _image_features(
-    pixels: list[NDArray[np.uint8] | None], side: int, cache: FeatureCacheFolder
+    pixels: list[NDArray[np.uint8] | None], side: int, features: Features
 ) -> NDArray[np.float32]:
     """Pooled features (n, IMAGE_DIM); zeros where there is no picture."""
     blank = np.zeros((side, side, 3), np.uint8)
@@ -130,10 +122,10 @@ def _image_features(
     def encode(at: list[int]) -> Half:
         return encode_images(np.stack([shown[i] for i in at]))
 
-    found = cache.encoder(f"{IMAGE_ENCODER}-{side}").get(keys, encode)
+    found = features(f"{IMAGE_ENCODER}-{side}").get(keys, encode)
     present = np.array([p is not None for p in pixels])
-    features: NDArray[np.float32] = found.astype(np.float32) * present[:, None]
-    return features
+    vectors: NDArray[np.float32] = found.astype(np.float32) * present[:, None]
+    return vectors
 
 
 def _pixels(data: SiteData, name: str | None, side: int) -> NDArray[np.uint8] | None:
@@ -212,9 +204,7 @@ def _seconds(column: pl.Series) -> Ints:
     return (column.dt.epoch("s").fill_null(0)).to_numpy().astype(np.int64)
 
 
-def _reviews(
-    reviews: pl.DataFrame, users: list[str], model: ModelConfig, cache: FeatureCacheFolder
-) -> Reviews:
+def _reviews(reviews: pl.DataFrame, users: list[str], model: ModelConfig, features: Features) -> Reviews:
     """Reviews with text, the latest MAX_REVIEWS; rating ≥ 4 is satisfied, ≤ 2 is not."""
     kept = reviews.filter(pl.col("text").fill_null("").str.len_chars() > 0).tail(MAX_REVIEWS)
     texts = kept["text"].to_list()
@@ -224,7 +214,7 @@ def _reviews(
         encoded = torch.from_numpy(hash_tokens(texts, model.token_buckets, model.token_length))
     else:
         encoded = (
-            torch.from_numpy(_unit_scale(text_features(texts, cache))) if texts else torch.zeros((0, 512))
+            torch.from_numpy(_unit_scale(text_features(texts, features))) if texts else torch.zeros((0, 512))
         )
     return Reviews(_numbers(kept["user_id"], users), encoded, label, _seconds(kept["created_at"]))
 

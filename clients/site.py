@@ -16,7 +16,7 @@ import torch
 
 from clients.dataset import SiteDataset
 from clients.encoders import TEXT_DIM
-from clients.ingest import read_site
+from clients.house import open_house
 from clients.judge import behaviour_logits, behaviour_metrics, rows_of
 from clients.outputs import write_outputs
 from clients.prepare import prepare_site
@@ -40,8 +40,8 @@ def open_site(folder: Path, config: LeagueConfig) -> Site:
     ------
     HansaError : the folder can't be used; the message names file, row and column.
     """
-    data = read_site(folder)
-    return Site(prepare_site(data, config), config, data.language)
+    with open_house(folder) as house:
+        return Site(prepare_site(house.data, config, house.features), config, house.data.language)
 
 
 class Site:

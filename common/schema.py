@@ -244,8 +244,14 @@ class QualitySection(_Section):
 
 
 class VaultSection(_Section):
-    """Who may read and write what in the vault; `clients.vault.roles` checks the names."""
+    """Where the sealed site lies, and who may read and write what; `clients.vault.roles` checks the names.
 
+    `path` and `key` are relative to the site folder; without a `path` the site is read from its folder.
+    """
+
+    path: str = ""
+    key: str = ""
+    passphrase: str = "prompt"
     roles: dict[str, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
 
 

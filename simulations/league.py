@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clients.encoders.cache import default_cache_folder
-from clients.ingest import read_site
+from clients.house import open_house
 from common.config import LeagueConfig, load_config, with_overrides
 from common.errors import ConfigError, RunError
 from common.run_folder import RunFolder, SiteEntry
@@ -98,7 +98,8 @@ def shared_categories(sites: list[SiteEntry]) -> tuple[str, ...]:
     counts: dict[str, int] = {}
     for site in sites:
         if not site.held_out:
-            column = read_site(Path(site.folder)).products["category"].drop_nulls()
+            with open_house(Path(site.folder)) as house:
+                column = house.data.products["category"].drop_nulls()
             for name, count in column.value_counts().iter_rows():
                 counts[name] = counts.get(name, 0) + count
     most = sorted(counts, key=lambda name: (-counts[name], name))[:MAX_CATEGORIES]

@@ -10,7 +10,8 @@ from pathlib import Path
 import polars as pl
 from PIL import Image
 
-from clients.ingest import SiteData, decode_image, read_site
+from clients.house import open_house
+from clients.ingest import SiteData, decode_image
 from common.errors import InputError
 from common.run_folder import RunFolder
 
@@ -52,4 +53,4 @@ class SitePictures:
         return list(dict.fromkeys(reversed(events["item_id"].to_list())))
 
     def _read(self, site: str) -> SiteData:
-        return read_site(self._folders[site])
+        return open_house(self._folders[site]).data

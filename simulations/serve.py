@@ -16,12 +16,12 @@ import polars as pl
 from safetensors.torch import load_file
 
 from clients.dataset import KINDS, PURCHASE, Log, SiteDataset
-from clients.ingest import read_site
+from clients.house import open_house
 from clients.judge import Calibration
 from clients.outputs import end_of_log, predict_now, recommend_rows, rows_now
 from clients.prepare import prepare_site
 from clients.scoring import Tuned
-from clients.site import Site, attach_residual
+from clients.site import Site, attach_residual, open_site
 from clients.worth import Deployed
 from common.config import LeagueConfig
 from common.errors import InputError, RunError
@@ -51,10 +51,11 @@ class Served:
             raise RunError(
                 f"site '{site}' has no results yet", where=str(run_dir), next_step=f"hansa resume {run_dir}"
             )
-        data = read_site(Path(entries[site].folder))
-        self.language = data.language
-        self.titles = dict(zip(data.products["item_id"], data.products["title"], strict=True))
-        self.dataset = prepare_site(data, self.config)
+        with open_house(Path(entries[site].folder)) as house:
+            data = house.data
+            self.language = data.language
+            self.titles = dict(zip(data.products["item_id"], data.products["title"], strict=True))
+            self.dataset = prepare_site(data, self.config, house.features)
         trainer = Site(self.dataset, self.config)
         self.model: HansaModel = trainer.model_of(trainer.initial())
         attach_residual(self.model, self.dataset)
@@ -155,8 +156,7 @@ def evaluate(run_dir: Path) -> Metrics:
         raise RunError("the run has no release yet", where=str(run_dir), next_step=f"hansa resume {run_dir}")
     arrays = load_arrays(release)
     for entry in folder.sites():
-        data = read_site(Path(entry.folder))
-        site = Site(prepare_site(data, config), config, data.language)
+        site = open_site(Path(entry.folder), config)
         layout: Layout = site.layout()
         site.evaluate_final(layout.flatten(arrays), folder.site_out(entry.name))
     details = read_json(folder.root / "details.json") if (folder.root / "details.json").exists() else {}

@@ -1,6 +1,6 @@
 """From pictures and texts to arrays: frozen packaged encoders, their cache, and the inputs of scratch encoders."""
 
-from clients.encoders.cache import FeatureCache
+from clients.encoders.cache import FeatureCache, FolderShards
 from clients.encoders.frozen import IMAGE_DIM, TEXT_DIM, encode_images, encode_texts, public_image_basis
 from clients.encoders.tokens import hash_tokens
 
@@ -8,6 +8,7 @@ __all__ = [
     "IMAGE_DIM",
     "TEXT_DIM",
     "FeatureCache",
+    "FolderShards",
     "encode_images",
     "encode_texts",
     "hash_tokens",

@@ -1,8 +1,8 @@
 """Features by content hash, so that nothing is encoded twice — across runs, rounds and sites of one house.
 
-A cache is a folder of immutable shards per encoder (safetensors: ``keys`` (n, 16) uint8 and ``vectors`` (n, d)
-float16). Invariant: a shard appears whole or not at all; a damaged one is set aside and its content encoded again.
-Any number of processes may share a cache: each writes shards of its own.
+A cache is a set of immutable shards per encoder (safetensors: ``keys`` (n, 16) uint8 and ``vectors`` (n, d)
+float16), kept in a folder or in a site's vault. Invariant: a shard appears whole or not at all; a damaged one is set
+aside and its content encoded again. Any number of processes may share a cache: each writes shards of its own.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import os
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save
 
 Half = NDArray[np.float16]
 
@@ -31,14 +32,45 @@ def default_cache_folder() -> Path:
     return Path(os.environ.get("HANSA_CACHE") or Path.home() / ".cache" / "hansa")
 
 
+class Shards(Protocol):
+    """Where the shards of one encoder lie; `write` is atomic."""
+
+    def names(self) -> list[str]: ...
+    def read(self, name: str) -> bytes: ...
+    def write(self, name: str, data: bytes) -> None: ...
+    def set_aside(self, name: str) -> None: ...
+
+
+class FolderShards:
+    """Shards as files of a folder, for what needn't be secret: catalogues, and sites without a vault."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.folder.glob("*.safetensors"))
+
+    def read(self, name: str) -> bytes:
+        return (self.folder / name).read_bytes()
+
+    def write(self, name: str, data: bytes) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / f".{name}.tmp"
+        temporary.write_bytes(data)
+        temporary.rename(self.folder / name)
+
+    def set_aside(self, name: str) -> None:
+        (self.folder / name).rename((self.folder / name).with_suffix(".damaged"))
+
+
 class FeatureCache:
     """Vectors of one encoder by content key."""
 
-    def __init__(self, folder: Path, encoder: str) -> None:
-        self.folder = folder / encoder
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
         self._vectors: dict[bytes, Half] = {}
-        for shard in sorted(self.folder.glob("*.safetensors")):
-            self._read(shard)
+        for name in shards.names():
+            self._read(name)
 
     def get(self, keys: Sequence[bytes], encode: Callable[[list[int]], Half], block: int = 512) -> Half:
         """Vectors (n, d) of all keys; ``encode`` gets the positions whose vectors aren't known yet, block by block."""
@@ -53,20 +85,17 @@ class FeatureCache:
         return np.stack([self._vectors[key] for key in keys]) if keys else np.zeros((0, 0), np.float16)
 
     def _add(self, keys: list[bytes], vectors: Half) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         packed = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16)
-        name = secrets.token_hex(8)
-        temporary = self.folder / f".{name}.tmp"
-        save_file({"keys": packed, "vectors": np.ascontiguousarray(vectors)}, temporary)
-        temporary.rename(self.folder / f"{name}.safetensors")
+        shard = save({"keys": packed, "vectors": np.ascontiguousarray(vectors)})
+        self._shards.write(f"{secrets.token_hex(8)}.safetensors", shard)
         self._vectors.update(zip(keys, vectors, strict=True))
 
-    def _read(self, shard: Path) -> None:
+    def _read(self, name: str) -> None:
         try:
-            arrays = load_file(shard)
+            arrays = load(self._shards.read(name))
             keys, vectors = arrays["keys"], arrays["vectors"]
         except (SafetensorError, KeyError, OSError):
-            shard.rename(shard.with_suffix(".damaged"))
+            self._shards.set_aside(name)
             return
         for key, vector in zip(keys, vectors, strict=True):
             self._vectors[key.tobytes()] = vector

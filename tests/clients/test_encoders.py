@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from clients.encoders import (
     IMAGE_DIM,
     FeatureCache,
+    FolderShards,
     encode_images,
     encode_texts,
     hash_tokens,
@@ -114,14 +115,14 @@ def keys(n: int) -> list[bytes]:
 
 def test_nothing_is_encoded_twice(tmp_path: Path) -> None:
     encode = Counting()
-    cache = FeatureCache(tmp_path, "e")
+    cache = FeatureCache(FolderShards(tmp_path / "e"))
     first = cache.get([*keys(5), keys(5)[0]], encode, block=2)
     assert encode.asked == [0, 1, 2, 3, 4]
     assert np.array_equal(first[5], first[0])
     assert np.array_equal(cache.get(keys(5), encode), first[:5])
-    assert np.array_equal(FeatureCache(tmp_path, "e").get(keys(5), encode), first[:5])
+    assert np.array_equal(FeatureCache(FolderShards(tmp_path / "e")).get(keys(5), encode), first[:5])
     assert len(encode.asked) == 5
-    assert FeatureCache(tmp_path, "other").get(keys(1), encode).shape == (1, 2)
+    assert FeatureCache(FolderShards(tmp_path / "other")).get(keys(1), encode).shape == (1, 2)
     assert len(encode.asked) == 6
     assert cache.get([], encode).shape[0] == 0
 
@@ -129,7 +130,7 @@ def test_nothing_is_encoded_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["truncated", "empty", "noise", "foreign"])
 def test_a_damaged_shard_is_set_aside_and_encoded_again(tmp_path: Path, damage: str) -> None:
     encode = Counting()
-    first = FeatureCache(tmp_path, "e").get(keys(4), encode, block=2)
+    first = FeatureCache(FolderShards(tmp_path / "e")).get(keys(4), encode, block=2)
     shard = sorted((tmp_path / "e").glob("*.safetensors"))[0]
     whole = shard.read_bytes()
     content = {
@@ -140,7 +141,7 @@ def test_a_damaged_shard_is_set_aside_and_encoded_again(tmp_path: Path, damage: 
     }
     shard.write_bytes(content[damage])
     encode.asked.clear()
-    again = FeatureCache(tmp_path, "e").get(keys(4), encode)
+    again = FeatureCache(FolderShards(tmp_path / "e")).get(keys(4), encode)
     assert len(encode.asked) == 2
     assert np.array_equal(again, first)
     assert shard.with_suffix(".damaged").exists()
@@ -148,7 +149,7 @@ def test_a_damaged_shard_is_set_aside_and_encoded_again(tmp_path: Path, damage: 
 
 
 def test_a_shard_holds_keys_and_vectors(tmp_path: Path) -> None:
-    vectors = FeatureCache(tmp_path, "e").get(keys(3), Counting())
+    vectors = FeatureCache(FolderShards(tmp_path / "e")).get(keys(3), Counting())
     arrays = load_file(next((tmp_path / "e").glob("*.safetensors")))
     assert [row.tobytes() for row in arrays["keys"]] == keys(3)
     assert np.array_equal(arrays["vectors"], vectors)
