@@ -27,6 +27,7 @@ from server.protection import Protection, protection_for
 from server.screen import Expected, claimed_weight, finite_metrics, screen
 from server.sealed import Bundles, SealedSum, exchange_keys, hand_out, keep_sum, kept_sum, new_attempt, settle
 from server.state import METRIC, RunState, macro, save
+from server.sum_worker import SumWorker
 
 _LOSSES = ("train/loss", "loss", "valid/loss")
 
@@ -48,6 +49,13 @@ def run_rounds(grid: Grid, league: League, roster: Roster, state: RunState, prog
     ------
     QuorumError : a round had too few usable replies; everything up to the round before is kept.
     """
+    with SumWorker() as worker:
+        _run_rounds(grid, league, roster, state, progress, worker)
+
+
+def _run_rounds(
+    grid: Grid, league: League, roster: Roster, state: RunState, progress: RoundProgress, worker: SumWorker
+) -> None:
     count = league.config.rounds.count
     progress.start("round", total=count, done=state.round)
     sealed = league.config.rounds.protection != "plain" and state.round < count
@@ -63,7 +71,7 @@ def run_rounds(grid: Grid, league: League, roster: Roster, state: RunState, prog
             require_quorum(league, cohort, list(outcome.metrics), f"round {round_}", outcome.quarantined)
             mean: FloatVector | None = total.open()
         else:
-            outcome, mean = sealed_round(grid, league, roster, state, cohort, bundles)
+            outcome, mean = sealed_round(grid, league, roster, state, cohort, bundles, worker)
 
         metrics = macro(outcome.metrics)
         state.judge(state.round, metrics)  # the figures are of the model that the sites received
@@ -79,8 +87,9 @@ def run_rounds(grid: Grid, league: League, roster: Roster, state: RunState, prog
 
 
 def sealed_round(
-    grid: Grid, league: League, roster: Roster, state: RunState, cohort: list[str], bundles: Bundles
-) -> tuple[Outcome, FloatVector | None]:
+    grid: Grid, league: League, roster: Roster, state: RunState, cohort: list[str], bundles: Bundles,
+    worker: SumWorker,
+) -> tuple[Outcome, FloatVector | None]:  # fmt: skip
     """A round whose updates the coordinator can't read: what came of it, and the mean where it may be known.
 
     Under `he` the sum goes back to the sites; one that lies on the disk already is only handed out.
@@ -92,7 +101,7 @@ def sealed_round(
         bytes_down = 0
     else:
         attempt = new_attempt(round_, cohort, state.weights)
-        total = SealedSum(league.config.rounds, state.layout, attempt, league.run, bundles)
+        total = SealedSum(league.config.rounds, state.layout, attempt, league.run, bundles, worker)
         outcome = train_cohort(grid, league, roster, state, cohort, total, attempt=attempt.to_json())
         require_quorum(league, cohort, list(outcome.metrics), f"round {round_}", outcome.quarantined)
         settle(grid, league, roster, total)

@@ -1,7 +1,7 @@
 """The coordinator's side of `masked`, `he` and `he+masked`: pass keys on, verify and sum uploads, hand sums out.
 
-Invariants: an upload's signature, facts and lengths are checked before a ciphertext is parsed, and all of an upload
-before any of it enters the one running sum; leftover masks are learned only for a survivor set that enough sites
+Invariants: an upload's signature, facts and lengths are checked before a worker parses a ciphertext, and all of an
+upload before any of it enters the one running sum; leftover masks are learned only for a survivor set that enough sites
 signed; under `he` a round's encrypted sum lies on the disk before any site gets it, so a killed run hands out the same.
 """
 
@@ -20,7 +20,7 @@ from flwr.serverapp import Grid
 
 from common import wire
 from common.config import RoundsConfig
-from common.crypto import he, masks, shamir
+from common.crypto import masks, shamir
 from common.crypto.container import check_signature, open_container
 from common.crypto.fields import MODULUS, Words, dequantise
 from common.crypto.protocol import Attempt, most_bytes, survivor_message, upload_facts, upload_parts
@@ -30,6 +30,7 @@ from server.exchange import exchange
 from server.league import League, Roster, require_quorum
 from server.protection import Protection
 from server.screen import Expected, screen
+from server.sum_worker import SumWorker
 
 _MOST_ANSWER = 1 << 24
 Bundles = dict[str, dict[str, str]]
@@ -37,7 +38,7 @@ Bundles = dict[str, dict[str, str]]
 
 @dataclass(frozen=True)
 class Upload:
-    """A verified upload: parsed ciphertexts or words, and the sealed shares it brought."""
+    """A verified upload: masked words, or nothing where the worker holds its ciphertexts, and the shares it brought."""
 
     site: str
     body: Any
@@ -56,17 +57,15 @@ class SealedSum(Protection[Upload]):
     name = "sealed"
 
     def __init__(
-        self, rounds: RoundsConfig, layout: wire.Layout, attempt: Attempt, run: str, bundles: Bundles
-    ) -> None:
-        self._rounds, self._layout, self.attempt, self._run, self.bundles = (
-            rounds,
-            layout,
-            attempt,
-            run,
-            bundles,
-        )
+        self, rounds: RoundsConfig, layout: wire.Layout, attempt: Attempt, run: str, bundles: Bundles,
+        worker: SumWorker,
+    ) -> None:  # fmt: skip
+        self._rounds, self._layout, self.attempt = rounds, layout, attempt
+        self._run, self.bundles = run, bundles
         self.count = attempt.packing(rounds).words(layout.size)
-        self._encrypted = he.Sum(he.Scheme(), self.count) if "he" in rounds.protection else None
+        self._encrypted = worker if "he" in rounds.protection else None
+        if self._encrypted:
+            self._encrypted.start(self.count)
         self._words = np.zeros(0 if self._encrypted else self.count, dtype=np.uint64)
         self.shares: dict[str, list[bytes]] = {}
 
@@ -80,7 +79,8 @@ class SealedSum(Protection[Upload]):
         if len(parts) != main + sealed:
             raise WireError("the container has another number of parts", where=where)
         if self._encrypted:
-            return Upload(site, self._encrypted.parse(parts[:main], where=where), parts[main:], len(data))
+            self._encrypted.parse(parts[:main], where=where)
+            return Upload(site, None, parts[main:], len(data))
         if len(parts[0]) != 8 * self.count:
             raise WireError("the masked words have another length", where=where)
         words = np.frombuffer(parts[0], dtype="<u8")
@@ -90,7 +90,7 @@ class SealedSum(Protection[Upload]):
 
     def fold(self, place: int, payload: Upload, weight: float) -> None:
         if self._encrypted:
-            self._encrypted.add(payload.body)
+            self._encrypted.fold()
         else:
             self._words = (self._words + payload.body) % np.uint64(MODULUS)
         self.shares[payload.site] = payload.shares

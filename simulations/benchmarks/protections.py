@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import tenseal as ts
 
 from clients.noop import NoopSite
@@ -28,6 +29,7 @@ from common.config import load_config
 from common.crypto.protocol import Attempt
 from common.run_folder import RunFolder, SiteEntry, read_lines
 from server.sealed import SealedSum
+from server.sum_worker import SumWorker
 from simulations.engine import run_league
 
 _SITES = 10
@@ -67,11 +69,12 @@ def _apart(work: Callable[[int], Costs], size: int) -> Costs:
 def _measured(work: Callable[[int], Costs], size: int) -> Costs:
     before = _memory_mb("VmRSS")
     costs = work(size)
-    return {**costs, "memory": round(_memory_mb("VmHWM") - before, 1)}
+    grown = _memory_mb("VmHWM") - before + costs.pop("worker_memory", 0.0)
+    return {**costs, "memory": round(grown, 1)}
 
 
-def _memory_mb(field: str) -> float:
-    status = Path("/proc/self/status").read_text().splitlines()
+def _memory_mb(field: str, pid: int | None = None) -> float:
+    status = Path(f"/proc/{pid or 'self'}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith(f"{field}:")) / 1024
 
 
@@ -79,7 +82,7 @@ def _ours(size: int) -> Costs:
     config = load_config({"rounds": {"protection": "he+masked"}})
     names = [f"s{place:02d}" for place in range(_SITES)]
     update = np.random.default_rng(0).normal(0, 0.01, size).astype(np.float32)
-    with tempfile.TemporaryDirectory(prefix="hansa-protections-") as root:
+    with tempfile.TemporaryDirectory(prefix="hansa-protections-") as root, SumWorker() as worker:
         sites = [SealedSite(Path(root) / n, n, config, NoopSite(n, 0, size)) for n in names]
         bundles = {site.name: site.offer() for site in sites}
         wrapped = sites[0].answer("wrap", {"bundles": bundles})
@@ -87,19 +90,24 @@ def _ours(size: int) -> Costs:
             site.answer("install", {"bundles": bundles, "wrapped": wrapped})
         attempt = Attempt(1, os.urandom(16).hex(), dict.fromkeys(names, 1.0))
         layout = NoopSite("s00", 0, size).layout()
-        total = SealedSum(config.rounds, layout, attempt, config.digest(), bundles)
+        total = SealedSum(config.rounds, layout, attempt, config.digest(), bundles, worker)
+        process = psutil.Process(worker.pid)
+        before = process.memory_info().rss / 2**20
         client = coordinator = upload = 0.0
         for place, site in enumerate(sites[:3]):
             spent, blob = _cpu_s(lambda site=site: site.protect(update, attempt))  # type: ignore[misc]
             content = wire.pack(wire.Header("r"), vector=np.frombuffer(blob, np.uint8))
+            began = sum(process.cpu_times()[:2])
             folded, _ = _cpu_s(lambda: _fold(total, place, site.name, content))  # noqa: B023
+            folded += sum(process.cpu_times()[:2]) - began
             client, coordinator, upload = client + spent / 3, coordinator + folded / 3, float(len(blob))
         parts = total.saved()
+        peak = _memory_mb("VmHWM", worker.pid)
         key = sites[0].he_key()
         opened, _ = _cpu_s(lambda: key.decrypt(parts, total.count, where="bench"))
     return {
         "upload": upload, "download": float(sum(map(len, parts))), "client_cpu": round(client, 4),
-        "coordinator_cpu": round(coordinator, 4), "decrypt_cpu": opened,
+        "coordinator_cpu": round(coordinator, 4), "decrypt_cpu": opened, "worker_memory": max(0.0, peak - before),
     }  # fmt: skip
 
 
