@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from flwr.app import UserConfig
 
@@ -83,12 +84,13 @@ def _carry_out(folder: RunFolder, config: LeagueConfig, started: float) -> RunSu
     if chosen["compare"]:
         _compare(folder, config, quiet=bool(chosen["quiet"]))
         timing["centralised_s"] = time.monotonic() - at
-    ablation = None
-    if chosen["ablation"]:
+    recorded = _recorded(folder)
+    ablation = recorded.get("ablation")
+    if chosen["ablation"] and ablation is None:
         from simulations.ablation import ablate
 
         ablation = ablate(folder, config)
-    metrics = summarise(folder, _recorded_timing(folder) or timing, ablation)
+    metrics = summarise(folder, recorded.get("timing") or timing, ablation)
     write_whole(folder.release / "MODEL_CARD.md", model_card(folder.root).encode("utf-8"))
     report = write_report(folder.root, SitePictures(folder)) if chosen["report"] else None
     sites = folder.sites()
@@ -106,10 +108,10 @@ def _carry_out(folder: RunFolder, config: LeagueConfig, started: float) -> RunSu
     )
 
 
-def _recorded_timing(folder: RunFolder) -> dict[str, float]:
-    """The seconds that a run which once ended has on record: going on with it again measures nothing new."""
+def _recorded(folder: RunFolder) -> dict[str, Any]:
+    """What a run that once ended has on record: going on with it again measures and trains nothing new."""
     path = folder.root / "details.json"
-    return read_json(path)["timing"] if path.exists() else {}
+    return read_json(path) if path.exists() else {}
 
 
 def _compare(folder: RunFolder, config: LeagueConfig, *, quiet: bool) -> None:

@@ -32,6 +32,7 @@ from clients.ingest.packs import PackedImages, pack
 from clients.ingest.pictures import PictureSettings, tidy_picture
 from clients.ingest.site import SiteData, read_site
 from clients.ingest.text import clean_text
+from clients.vault.erase import ERASED
 from common.errors import InputError
 from common.schema import TABLES, SplitSection
 
@@ -99,11 +100,15 @@ def ingest_site(
     data = read_site(folder)
     made.complaints = len(data.complaints)
     names = Pseudonyms(key)
+    gone = {name.removeprefix(ERASED) for name in store.names(KEY[0]) if name.startswith(ERASED)}
     keep: dict[str, list[str]] = {
         "images": _seal_pictures(data.images, store, names, key, pictures, made, say)
     }
     for table in TABLES:
         frame = _clean(getattr(data, table.name), table.name, names, made)
+        if "user_id" in frame.columns:
+            frame = frame.filter(~pl.col("user_id").is_in(sorted(gone)) | pl.col("user_id").is_null())
+            made.rows[table.name] = frame.height
         keep[table.name] = _seal_table(frame, table.name, store, key, made, say)
     made.digest = content_digest(keep)
     meta = {"name": data.name, "title": data.title, "language": data.language, "region": data.region}

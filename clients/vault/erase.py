@@ -28,10 +28,12 @@ from common.run_folder import read_json, write_json
 
 Eraser = Callable[[str, bytes, str], tuple[bytes | None, int]]
 """(object name, content, pseudonym) → (new content or None to delete it, rows removed; 0 leaves the object)."""
+ERASED = "erased/"
 _DOMAIN = b"hansa erasure 1\n"
 REMAINS = (
-    "A model that was trained before this erasure may still carry a trace of this person. How much is bounded by the "
-    "epsilon of the runs in the site's privacy ledger; only training anew without the person removes it.",
+    "A model that was trained before this erasure may still carry a trace of this person. Where it was trained with "
+    "differential privacy, its epsilon bounds how much; otherwise nothing does. Training anew without the person is "
+    "the only way to remove it.",
     "Copies that were exported from the vault, and backups of its files together with a role's key, are out of reach.",
     "Statistics that were released before this erasure stay as they are.",
 )
@@ -71,8 +73,13 @@ def rows_eraser(column: str = "user_id") -> Eraser:
     return erase
 
 
+def drop_shards(name: str, content: bytes, pseudonym: str) -> tuple[bytes | None, int]:
+    """An eraser for cached features: they don't say whose text they come from, so all go and are made anew."""
+    return (None, 1) if name.endswith(".safetensors") else rows_eraser()(name, content, pseudonym)
+
+
 DEFAULT_ERASERS: Mapping[str, Eraser] = MappingProxyType({
-    kind: rows_eraser() for kind in ("reviews", "events", "features", "logs")
+    **{kind: rows_eraser() for kind in ("reviews", "events", "logs")}, "features": drop_shards,
 })  # fmt: skip
 
 
@@ -95,6 +102,8 @@ def erase_user(vault: Vault, pseudonym: str, erasers: Mapping[str, Eraser] = DEF
     for kind, eraser in sorted(erasers.items()):
         if (vault.folder / kind).exists():
             rows[kind], rewritten[kind], deleted[kind] = _erase_kind(vault, kind, pseudonym, eraser)
+    # Ingest asks for these names: a raw folder that still holds the person must not bring them back.
+    vault.write("logs", ERASED + pseudonym, b"")
     entry = vault.log.append("erased", {"subject": subject, "rows": dict(rows)})
     receipt = Erasure(
         vault.facts.id, subject, datetime.now(UTC).isoformat(timespec="seconds"), rows, rewritten, deleted,

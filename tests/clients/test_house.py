@@ -11,6 +11,7 @@ import pytest
 from clients.house import open_house
 from clients.site import open_site
 from clients.vault import PassphraseSource, Vault, unlock
+from clients.vault.erase import erase_user
 from common.config import load_config
 from common.errors import ConfigError, HansaError
 from simulations.bazaar import BazaarConfig, write_league
@@ -101,3 +102,23 @@ def test_an_opening_is_on_record(sealed: Path) -> None:
     assert log.read_text().count("\n") > before
     key = unlock(base / "vault" / "keys" / "owner.key", PassphraseSource.parse(f"file:{base / 'word'}"))
     Vault.open(base / "vault", key).close()
+
+
+def test_an_erased_person_leaves_the_features_and_does_not_come_back(sealed: Path, tmp_path: Path) -> None:
+    base = sealed.parent.parent
+    with open_house(sealed) as house:
+        person = str(house.data.events["user_id"][0])
+        house.features("probe").get([b"e" * 16], lambda at: np.ones((len(at), 2), np.float16))
+    key = unlock(base / "vault" / "keys" / "owner.key", PassphraseSource.parse(f"file:{base / 'word'}"))
+    with Vault.open(base / "vault", key) as vault:
+        receipt = erase_user(vault, person)
+        assert person not in receipt.read_text()
+        assert not vault.names("features")
+    raw = next((base / "raw").glob("*/site.toml")).parent
+    with (raw / "site.toml").open("a") as file:
+        file.write("\n# looked at again\n")
+    source = f"file:{base / 'word'}"
+    assert main(["ingest", str(raw), "--vault", str(base / "vault"), "--passphrase", source, "--quiet"]) == 0
+    with open_house(sealed) as house:
+        assert person not in set(house.data.events["user_id"]) | set(house.data.reviews["user_id"])
+        assert house.data.events.height
