@@ -7,13 +7,36 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from types import MappingProxyType
 
 from clients.encoders import TEXT_DIM
-from common.config import LeagueConfig
+from common.config import LeagueConfig, RoundsConfig
+from common.crypto import he
+from common.crypto.fields import Packing
 from common.models import build_model
 from simulations.league import derive_sites
 from simulations.options import SimulateOptions
 from simulations.results import RunSummary
+
+_SEES = MappingProxyType({
+    "plain": "the coordinator sees every update",
+    "masked": "the coordinator sees the sum of the updates and the model, no single update",
+    "he": "the coordinator sees neither updates nor their sum, unless it colludes with a site; it gets the last model",
+    "he+masked": "the coordinator sees neither updates nor their sum, and with a colluding site only the sum",
+})  # fmt: skip
+
+
+def what_is_seen(protection: str) -> str:
+    """What a protection shows to the coordinator."""
+    return _SEES[protection]
+
+
+def bytes_per_site(rounds: RoundsConfig, size: int) -> tuple[int, int]:
+    """A site's bytes up and down a round, without headers, keys and shares (a few kilobytes)."""
+    words = Packing(rounds.field_bits, rounds.fields).words(size)
+    if "he" in rounds.protection:
+        return he.ciphertexts(words) * he.FRESH_BYTES[1], he.ciphertexts(words) * he.SUM_BYTES[1]
+    return (8 * words if rounds.protection == "masked" else 4 * size), 4 * size
 
 
 def plan_of(options: SimulateOptions, config: LeagueConfig) -> RunSummary:
@@ -23,16 +46,16 @@ def plan_of(options: SimulateOptions, config: LeagueConfig) -> RunSummary:
     model = build_model(config.model, TEXT_DIM, config.model.projection_dim, config.seed)
     size = sum(p.numel() for p in model.shared_parameters().values())
     members = [site.name for site in sites if not site.held_out]
-    per_round = 4 * size * len(members)
+    up, down = (each * len(members) for each in bytes_per_site(config.rounds, size))
     plan = {
         "sites": ", ".join(members),
         "left out of training": ", ".join(site.name for site in sites if site.held_out) or "none",
         "rounds": config.rounds.count,
         "shared parameters": size,
-        "bytes up per round": per_round,
-        "bytes down per round": per_round,
-        "bytes in all": 2 * per_round * config.rounds.count,
-        "protection": f"{config.rounds.protection}: the coordinator sees every update",
+        "bytes up per round": up,
+        "bytes down per round": down,
+        "bytes in all": (up + down) * config.rounds.count,
+        "protection": f"{config.rounds.protection}: {what_is_seen(config.rounds.protection)}",
         "differential privacy": "off",
         "compares with local and centralised training": options.compare,
     }
