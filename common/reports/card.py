@@ -12,10 +12,10 @@ _PROTECTION = {
     "plain": "Protection `plain`: **the coordinator sees every site's update in clear.** An update can tell about the "
     "data that it was trained on. Use it only where the coordinator is trusted.",
     "masked": "Protection `masked`: the coordinator saw the sum of the updates of each round, and no single update "
-    "unless all other sites but one colluded with it or it forged keys when they were first exchanged.",
+    "unless all other sites colluded with it or it forged keys when they were first exchanged.",
     "he": "Protection `he`: the coordinator saw ciphertexts only. **Whoever holds the league's key, which each "
-    "site does, can read each update the coordinator passes on.** Use it only where sites and coordinator don't collude.",
-    "he+masked": "Protection `he+masked`: the coordinator saw ciphertexts only, and together with a site that holds "
+    "site does, can read each update that is passed on.** Use it only where sites and coordinator don't collude.",
+    "he+masked": "Protection `he+masked`: the coordinator saw ciphertexts only, and with a site that holds "
     "the league's key only the sum of each round, unless it forged keys when they were first exchanged.",
 }
 

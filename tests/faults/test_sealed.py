@@ -18,8 +18,8 @@ from clients.noop import NoopSite
 from clients.sealed import SealedSite
 from common import wire
 from common.config import load_config
-from common.crypto import he
-from common.crypto.fields import MODULUS, Packing
+from common.crypto import he, masks
+from common.crypto.fields import MODULUS, Packing, Words
 from common.crypto.protocol import Attempt
 from common.errors import QuorumError, WireError
 from common.run_folder import RunFolder, SiteEntry, read_lines
@@ -256,3 +256,31 @@ def test_keys_of_a_site_cannot_be_swapped_within_a_run(tmp_path: Path) -> None:
     bundles = {site.name: site.offer() for site in [sites[0], *others[1:]]}
     with pytest.raises(WireError, match="changed a site's keys"):
         sites[0].answer("install", {"bundles": bundles, "wrapped": None})
+
+
+def test_one_decrypted_upload_is_noise_and_the_key_of_another_epoch_opens_nothing() -> None:
+    size, names = 500_000, SITES[:4]
+    update = np.random.default_rng(0).normal(0, 0.1, size).astype(np.float32)
+    words = Packing().pack(np.rint(update * 2**18).astype(np.int64))
+    seeds = {name: os.urandom(masks.SEED_BYTES) for name in names if name != "birch"}
+    key = he.Key(he.Scheme())
+
+    def seen(content: Words, reader: he.Key) -> Words:
+        total = he.Sum(he.Scheme(), len(words))
+        total.add(total.parse(key.encrypt(content), where="attack"))
+        return reader.decrypt(total.saved(), len(words), where="attack")
+
+    def correlation(found: Words) -> float:
+        shown = found.astype(np.int64)
+        shown[shown > MODULUS // 2] -= MODULUS
+        low = ((shown + (1 << 21)) & ((1 << 22) - 1)) - (1 << 21)
+        return max(
+            abs(float(np.corrcoef(guess, update[start::2])[0, 1]))
+            for guess, start in ((low, 0), (shown >> 22, 1))
+        )
+
+    assert correlation(seen(words, key)) > 0.99  # `he` alone: a key-holder reads what it is handed
+    hidden = masks.mask(words, "birch", seeds, os.urandom(masks.SEED_BYTES))
+    assert correlation(seen(hidden, key)) < 0.01  # five standard deviations of chance at 250,000 words
+    with pytest.raises(WireError, match="can't be decrypted with this key"):
+        seen(words, he.Key(he.Scheme()))
