@@ -6,7 +6,9 @@
     ├── WireError        exit 4   a message breaks the contract of the league
     ├── QuorumError      exit 5   too few sites took part for a round to count
     ├── RunError         exit 6   a run folder is missing, damaged or of another league
-    └── MachineError     exit 7   this machine lacks something Hansa needs
+    ├── MachineError     exit 7   this machine lacks something Hansa needs
+    ├── EnvelopeError    exit 8   a sealed object can't be opened (`common.crypto.header`)
+    └── AuditError       exit 9   the audit log was edited, cut or can't be written (`common.audit.log`)
 
 Every error says what happened, where, why it matters and what to do next, so that the command line can
 show it without a traceback and a site's operator can act on it.

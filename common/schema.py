@@ -251,7 +251,7 @@ class VaultSection(_Section):
 
     path: str = ""
     key: str = ""
-    passphrase: str = "prompt"
+    passphrase: str = "prompt"  # noqa: S105 a way of asking, never a passphrase
     roles: dict[str, dict[str, tuple[str, ...]]] = Field(default_factory=dict)
 
 

@@ -1,6 +1,6 @@
 """How commands fail: what, where, why and the next step; an exit code; never a traceback.
 
-Exit codes: 0 well · 2–7 the kinds of `common.errors` (2 also for wrong usage) · 70 a bug in Hansa · 130 interrupted.
+Exit codes: 0 well · 2–9 the kinds of `common.errors` (2 also for wrong usage) · 70 a bug in Hansa · 130 interrupted.
 ``HANSA_DEBUG=1`` shows the traceback of a bug; otherwise it goes to a log file that is named.
 """
 

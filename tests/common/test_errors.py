@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+import common.audit.log
+import common.crypto.header  # noqa: F401 both define errors of their own
 from common import errors
 from common.errors import ConfigError, HansaError
 

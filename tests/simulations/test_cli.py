@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from common.config import LeagueConfig, load_config
+from common.crypto.header import EnvelopeError
 from common.errors import ConfigError, HansaError, RunError
 from simulations import cli
 from simulations.commands import failures, init, inspect
@@ -29,6 +30,9 @@ COMMANDS = (
     "init",
     "doctor",
     "bench",
+    "ingest",
+    "quality",
+    "vault",
 )
 
 
@@ -143,7 +147,8 @@ def test_a_bug_is_one_line_with_a_log_and_its_own_exit_code(
 
 def test_every_kind_of_failure_keeps_its_exit_code() -> None:
     for kind in (HansaError, *HansaError.__subclasses__()):
-        assert failures.explain(kind("x"))["exit_code"] == kind.exit_code
+        fault = kind() if kind is EnvelopeError else kind("x")
+        assert failures.explain(fault)["exit_code"] == kind.exit_code
     assert failures.explain(KeyboardInterrupt())["exit_code"] == 130
 
 
