@@ -217,7 +217,7 @@ class SealedSite:
         if path.exists():
             return dict(read_json(path))
         self._pin(bundles)
-        secret, key = he.Key(he.Scheme()).secret(), AESGCM.generate_key(256)
+        secret, key = he.Key(he.scheme()).secret(), AESGCM.generate_key(256)
         body = {
             "steward": self.name,
             "epoch": 1,
@@ -278,7 +278,7 @@ class SealedSite:
 
     def he_key(self) -> he.Key:
         """The league's key of this epoch."""
-        return he.Key(he.Scheme(), self._secret())
+        return he.Key(he.scheme(), self._secret())
 
     # Masks
 

@@ -42,7 +42,7 @@ class Upload:
 
     site: str
     body: Any
-    shares: list[bytes]
+    shares: list[memoryview]
     nbytes: int
 
 
@@ -67,7 +67,7 @@ class SealedSum(Protection[Upload]):
         if self._encrypted:
             self._encrypted.start(self.count)
         self._words = np.zeros(0 if self._encrypted else self.count, dtype=np.uint64)
-        self.shares: dict[str, list[bytes]] = {}
+        self.shares: dict[str, list[memoryview]] = {}
 
     def check(self, content: RecordDict, *, site: str, where: str) -> Upload:
         most = most_bytes(self._rounds, self.count, len(self.attempt.names))

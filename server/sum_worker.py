@@ -1,12 +1,14 @@
 """The running encrypted sum, in a process of its own with little memory: peers' ciphertexts are parsed nowhere else.
 
 Invariant: whatever an upload does to the process (crash, hang, swallow memory), the coordinator lives on, names the
-sender, and has the sum of the uploads folded before: they lie in an unlinked file and are added again in a new
-process. Frames both ways: one byte of meaning, u32 number of parts, u32 length of each, the parts.
+sender, and has the sum of the uploads folded before: they lie in an unlinked file, which the process reads, and are
+added again in a new one. Frames both ways: one byte of meaning, u32 number of parts, u32 length of each, the parts;
+an upload's ciphertexts don't travel so, but as their places in the file.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import select
@@ -28,7 +30,10 @@ from common.errors import MachineError, WireError
 _ROOM = 48 << 20
 _PATIENCE_S = 20.0
 _START, _PARSE, _FOLD, _SUBTRACT, _SAVE, _DONE, _REFUSED = b"sPfuvdr"
-_PROGRAM = "import sys; from server.sum_worker import serve; serve(sys.stdin.buffer, sys.stdout.buffer)"
+_PROGRAM = (
+    "import sys; from server.sum_worker import serve; "
+    "serve(sys.stdin.buffer, sys.stdout.buffer, uploads=int(sys.argv[1]))"
+)
 
 
 class SumWorker:
@@ -43,9 +48,10 @@ class SumWorker:
         self._patience_s = patience_s
         self._process: subprocess.Popen[bytes] | None = None
         self._count = 0
-        self._pending: list[bytes] = []
+        self._pending: list[int] = []
         self._spool = tempfile.TemporaryFile(prefix="hansa-sum-")  # noqa: SIM115 - `__exit__` closes it
         self._folded: list[list[int]] = []
+        self._end = 0
 
     def __enter__(self) -> SumWorker:
         return self
@@ -63,12 +69,10 @@ class SumWorker:
 
     def start(self, count: int) -> None:
         """Begin an empty sum of `count` words."""
-        self._count, self._folded = count, []
-        self._spool.seek(0)
-        self._spool.truncate()
+        self._count, self._folded, self._end = count, [], 0
         self._ask(_START, [str(count).encode()])
 
-    def parse(self, parts: Sequence[bytes], *, where: str) -> None:
+    def parse(self, parts: Sequence[he.Buffer], *, where: str) -> None:
         """Check an upload's ciphertexts, all of them; `fold` adds them then.
 
         Raises
@@ -78,22 +82,20 @@ class SumWorker:
         low, high = he.FRESH_BYTES
         if len(parts) != he.ciphertexts(self._count) or not all(low <= len(part) <= high for part in parts):
             raise WireError("the ciphertexts have an impossible number or length", where=where)
+        self._pending = _append(self._spool.fileno(), self._end, parts)
         try:
-            self._ask(_PARSE, parts)
+            self._ask(_PARSE, [_numbers(self._pending)])
         except MachineError:
             self._again()
             raise WireError("a ciphertext broke the process that reads it", where=where) from None
         except WireError as fault:
             raise WireError(fault.what, where=where) from None
-        self._pending = list(parts)
 
     def fold(self) -> None:
         """Add the upload that was parsed last."""
         self._ask(_FOLD, [])
-        self._spool.seek(0, os.SEEK_END)
-        self._spool.writelines(self._pending)
-        self._folded.append([len(part) for part in self._pending])
-        self._pending = []
+        self._folded.append(self._pending)
+        self._end = self._pending[-1]
 
     def subtract(self, words: Words) -> None:
         """Take known words out of the sum."""
@@ -106,9 +108,8 @@ class SumWorker:
     def _again(self) -> None:
         self._stop()
         self._ask(_START, [str(self._count).encode()])
-        self._spool.seek(0)
-        for lengths in self._folded:
-            self._ask(_PARSE, [self._spool.read(length) for length in lengths])
+        for places in self._folded:
+            self._ask(_PARSE, [_numbers(places)])
             self._ask(_FOLD, [])
 
     def _ask(self, meaning: int, parts: Sequence[bytes]) -> list[bytes]:
@@ -132,10 +133,12 @@ class SumWorker:
             paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
             environment["OPENBLAS_NUM_THREADS"] = "1"
+            uploads = os.open(f"/proc/self/fd/{self._spool.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and text
-                [sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL, env=environment,
+                [sys.executable, "-c", _PROGRAM, str(uploads)], pass_fds=[uploads], env=environment,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )  # fmt: skip
+            os.close(uploads)
         asked, answers = self._process.stdin, self._process.stdout
         if asked is None or answers is None:
             raise MachineError("the process that sums ciphertexts has no pipes", where="coordinator")
@@ -155,11 +158,16 @@ class SumWorker:
                     continue  # what was still to be written has no reader any more
 
 
-def serve(asked: IO[bytes], answers: IO[bytes]) -> None:
-    """The process: one frame in, one frame out, until the coordinator closes the pipe."""
+def serve(asked: IO[bytes], answers: IO[bytes], uploads: int) -> None:
+    """The process: one frame in, one frame out, until the coordinator closes the pipe.
+
+    Parameters
+    ----------
+    uploads : descriptor of the file that the coordinator writes uploads into.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    scheme = he.Scheme()
-    total, pending = he.Sum(scheme, 0), None
+    scheme = he.scheme()
+    total, pending, room = he.Sum(scheme, 0), None, bytearray()
     while True:
         try:
             meaning, parts = _read(asked)
@@ -171,8 +179,9 @@ def serve(asked: IO[bytes], answers: IO[bytes]) -> None:
                 count = int(parts[0])
                 total, pending = he.Sum(scheme, count), None
                 _limit(count)
+                room = bytearray(he.ciphertexts(count) * he.FRESH_BYTES[1])
             elif meaning == _PARSE:
-                pending = total.parse(parts, where="sum")
+                pending = total.parse(_cut(uploads, room, parts[0]), where="sum")
             elif meaning == _FOLD and pending is not None:
                 total.add(pending)
                 pending = None
@@ -190,6 +199,27 @@ def _limit(count: int) -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * os.sysconf("SC_PAGE_SIZE") + _ROOM + he.ciphertexts(count) * 8 * he.SUM_BYTES[1]
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def _cut(file: int, room: bytearray, places: bytes) -> list[he.Buffer]:
+    """An upload's ciphertexts as views of `room`, used again and again: fresh memory costs more than reading."""
+    ends: list[int] = np.frombuffer(places, dtype="<u8").tolist()
+    whole = memoryview(room)[: ends[-1] - ends[0]]
+    os.preadv(file, [whole], ends[0])
+    return [whole[start - ends[0] : stop - ends[0]] for start, stop in itertools.pairwise(ends)]
+
+
+def _append(file: int, start: int, parts: Sequence[he.Buffer]) -> list[int]:
+    """Write an upload's ciphertexts from `start` on; where each begins, and where the last one ends."""
+    places = [start]
+    for part in parts:
+        os.pwrite(file, part, places[-1])
+        places.append(places[-1] + len(part))
+    return places
+
+
+def _numbers(values: Sequence[int]) -> bytes:
+    return np.array(values, dtype="<u8").tobytes()
 
 
 def _write(pipe: IO[bytes], meaning: int, parts: Sequence[bytes]) -> None:

@@ -29,14 +29,14 @@ Facts = dict[str, str | int]
 def seal_container(facts: Mapping[str, str | int], parts: Sequence[bytes], key: Ed25519PrivateKey) -> bytes:
     """Facts and parts as signed bytes."""
     head = canonical({**facts, "lengths": [len(part) for part in parts]})
-    body = b"".join([MAGIC, len(head).to_bytes(_LENGTH, "big"), head, *parts])
-    return body + key.sign(_CONTEXT + hashlib.sha512(body).digest())
+    body = [MAGIC, len(head).to_bytes(_LENGTH, "big"), head, *parts]
+    return b"".join([*body, key.sign(_CONTEXT + _digest(body))])
 
 
 def open_container(
     data: bytes, expected: Mapping[str, str | int], signer: bytes, *, where: str
-) -> list[bytes]:
-    """The parts of a container that states exactly what is expected.
+) -> list[memoryview]:
+    """The parts, as views of `data`, of a container that states exactly what is expected.
 
     Parameters
     ----------
@@ -48,9 +48,8 @@ def open_container(
     """
     if len(data) < len(MAGIC) + _LENGTH + _SIGNATURE or data[: len(MAGIC)] != MAGIC:
         raise WireError("the message is no container", where=where)
-    check_signature(
-        signer, _CONTEXT + hashlib.sha512(data[:-_SIGNATURE]).digest(), data[-_SIGNATURE:], where=where
-    )
+    view = memoryview(data)
+    check_signature(signer, _CONTEXT + _digest([view[:-_SIGNATURE]]), data[-_SIGNATURE:], where=where)
     start = len(MAGIC) + _LENGTH
     stop = start + int.from_bytes(data[len(MAGIC) : start], "big")
     if stop - start > _MAX_FACTS or stop > len(data) - _SIGNATURE:
@@ -60,7 +59,7 @@ def open_container(
     for name in sorted(set(facts) | set(expected)):
         if facts.get(name) != expected.get(name) or type(facts.get(name)) is not type(expected.get(name)):
             raise WireError(f"the container states another {name}", where=where)
-    return _cut(data[stop:-_SIGNATURE], lengths, where)
+    return _cut(view[stop:-_SIGNATURE], lengths, where)
 
 
 def check_signature(signer: bytes, message: bytes, signature: bytes, *, where: str) -> None:
@@ -79,6 +78,13 @@ def canonical(data: Any) -> bytes:
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
+def _digest(parts: Sequence[bytes | memoryview]) -> bytes:
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part)
+    return found.digest()
+
+
 def _facts(head: bytes, where: str) -> dict[str, Any]:
     try:
         facts = json.loads(head)
@@ -89,7 +95,7 @@ def _facts(head: bytes, where: str) -> dict[str, Any]:
     return facts
 
 
-def _cut(body: bytes, lengths: Any, where: str) -> list[bytes]:
+def _cut(body: memoryview, lengths: Any, where: str) -> list[memoryview]:
     if not isinstance(lengths, list) or any(type(n) is not int or n < 0 for n in lengths):
         raise WireError("the container states no lengths", where=where)
     if sum(lengths) != len(body):

@@ -10,8 +10,11 @@ sees them, then size, degree, modulus and parameters are compared. SEAL reads an
 from __future__ import annotations
 
 import os
+import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 import tenseal.sealapi as seal
@@ -25,6 +28,7 @@ PARAMETERS = f"BFV/{DEGREE}/[{PRIME_BITS}]/{MODULUS}/symmetric-seeded"
 FRESH_BYTES = (30_000, 34_000)
 SUM_BYTES = (60_000, 68_000)
 _MAGIC = b"\x5e\xa1\x10"
+Buffer = bytes | memoryview
 
 
 class Scheme:
@@ -49,25 +53,25 @@ class Scheme:
             )
         self.encoder = seal.BatchEncoder(self.context)
         self._fd = os.memfd_create("hansa-he", os.MFD_CLOEXEC)
-
-    def __del__(self) -> None:
-        fd = getattr(self, "_fd", None)
-        if fd is not None:
-            os.close(fd)
+        weakref.finalize(self, os.close, self._fd)
+        self._held, self._lock = 0, threading.RLock()
 
     @contextmanager
-    def file(self, data: bytes = b"") -> Iterator[str]:
-        """A path in memory that holds `data`, which SEAL may read or write."""
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, data, 0)
-        yield f"/proc/self/fd/{self._fd}"
-        os.ftruncate(self._fd, 0)
+    def file(self, data: Buffer = b"") -> Iterator[str]:
+        """A path in memory that holds `data`, which SEAL may read."""
+        with self._lock:
+            os.pwrite(self._fd, data, 0)
+            if len(data) < self._held:  # pages are kept from one ciphertext to the next: new ones cost most
+                os.ftruncate(self._fd, len(data))
+            self._held = len(data)
+            yield f"/proc/self/fd/{self._fd}"
 
     def saved(self, thing: seal.Ciphertext) -> bytes:
         """SEAL's own serial form."""
         with self.file() as path:
             thing.save(path)
-            return os.pread(self._fd, os.fstat(self._fd).st_size, 0)
+            self._held = os.fstat(self._fd).st_size
+            return os.pread(self._fd, self._held, 0)
 
     def plaintext(self, words: Words) -> seal.Plaintext:
         """Up to 4,096 words as a plaintext."""
@@ -75,7 +79,7 @@ class Scheme:
         self.encoder.encode(words.tolist(), plain)
         return plain
 
-    def ciphertext(self, data: bytes, bounds: tuple[int, int], *, where: str) -> seal.Ciphertext:
+    def ciphertext(self, data: Buffer, bounds: tuple[int, int], *, where: str) -> seal.Ciphertext:
         """Parse a ciphertext and compare everything that its bytes could lie about.
 
         Raises
@@ -103,6 +107,12 @@ class Scheme:
         if not fits:
             raise WireError("a ciphertext has other parameters", where=where)
         return found
+
+
+@cache
+def scheme() -> Scheme:
+    """This process's parameters: making them costs as much as encrypting 10,000 numbers."""
+    return Scheme()
 
 
 class Key:
@@ -133,7 +143,7 @@ class Key:
             for chunk in chunks(words)
         ]
 
-    def decrypt(self, parts: Sequence[bytes], count: int, *, where: str) -> Words:
+    def decrypt(self, parts: Sequence[Buffer], count: int, *, where: str) -> Words:
         """The words of a sum.
 
         Raises
@@ -152,7 +162,7 @@ class Key:
             words[place * DEGREE : (place + 1) * DEGREE] = self._scheme.encoder.decode_uint64(plain)
         return words[:count]
 
-    def noise_budget_bits(self, part: bytes) -> int:
+    def noise_budget_bits(self, part: Buffer) -> int:
         """Bits of noise that a sum may still take."""
         return self._decryptor.invariant_noise_budget(self._scheme.ciphertext(part, SUM_BYTES, where="sum"))
 
@@ -165,7 +175,7 @@ class Sum:
         self._evaluator = seal.Evaluator(scheme.context)
         self._parts: list[seal.Ciphertext] = []
 
-    def parse(self, parts: Sequence[bytes], *, where: str) -> list[seal.Ciphertext]:
+    def parse(self, parts: Sequence[Buffer], *, where: str) -> list[seal.Ciphertext]:
         """An upload's ciphertexts, all checked before any is added.
 
         Raises
