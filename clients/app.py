@@ -21,7 +21,7 @@ from flwr.clientapp.typing import ClientAppCallable
 
 from clients.noop import NoopSite
 from clients.protect import protect_for
-from clients.sealed import SealedSite
+from clients.sealed.site import SealedSite
 from common import wire
 from common.config import LeagueConfig
 from common.crypto.protocol import Attempt

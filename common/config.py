@@ -23,6 +23,7 @@ from common.errors import ConfigError
 EncoderKind = Literal["frozen", "scratch"]
 ServerOptimiser = Literal["average", "momentum", "adam"]
 Protection = Literal["plain", "masked", "he", "he+masked"]
+Aggregator = Literal["mean", "median", "trimmed_mean", "krum", "norm_bound"]
 WeightRule = Literal["sqrt_users", "users", "equal"]
 
 
@@ -95,6 +96,22 @@ class RoundsConfig(Settings):
     fields: int = Field(2, ge=1, le=5, description="numbers that share one word of 44 bits")
     colluding_sites: int = Field(
         1, ge=0, description="sites that may help the coordinator; decides who must survive"
+    )
+    rotate_every: int = Field(0, ge=0, description="rounds that one key of the league serves; 0: all of them")
+    aggregator: Aggregator = "mean"
+    malicious_sites: int = Field(
+        1, ge=0, description="sites that trimmed_mean and krum are to stand, of a round's cohort"
+    )
+    groups: int = Field(
+        1,
+        ge=1,
+        description="under he+masked: random groups of 3 sites or more; the median of their sums counts",
+    )
+    worst_fall: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="a round is undone where sites' figures fall by more than this part; 0: never",
     )
 
 

@@ -18,7 +18,7 @@ from server.phases import evaluate, measure_last
 from server.prepare import prepare
 from server.release import write_release
 from server.rounds import run_rounds
-from server.sealed import release_vector
+from server.sealed.sums import release_vector
 from server.state import best_vector, restore, save
 
 app = ServerApp()

@@ -20,7 +20,7 @@ from flwr.app import RecordDict
 from common.config import RoundsConfig
 from common.crypto.fields import dequantise, quantise
 from common.crypto.protocol import Attempt, bounded
-from common.errors import ConfigError, WireError
+from common.errors import WireError
 from common.wire import FloatVector, check_finite, decode_floats
 from server.aggregate import RunningSum
 
@@ -96,19 +96,3 @@ class Quantised(Plain):
 
     def open(self) -> FloatVector:
         return dequantise(self._total, self._attempt.share(self._folded), self._attempt.scale(self._rounds))
-
-
-def protection_for(rounds: RoundsConfig, size: int, weights: Mapping[str, float]) -> Protection[FloatVector]:
-    """A fresh sum in clear for one round of the sites in `weights`, which are in site order.
-
-    Raises
-    ------
-    ConfigError : the protection isn't known to this coordinator.
-    """
-    if rounds.protection != "plain":
-        raise ConfigError(
-            f"protection '{rounds.protection}' isn't summed in clear", where="rounds.protection"
-        )
-    if rounds.quantise:
-        return Quantised(rounds, size, weights)
-    return Plain(size, len(weights), rounds.max_update_norm)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,24 +22,19 @@ from common.progress import RoundProgress
 from common.run_folder import append_line
 from common.wire import FloatVector
 from server.exchange import exchange
+from server.guard import fall, measure
 from server.league import League, Roster, require_quorum
-from server.protection import Protection, protection_for
+from server.outcome import Outcome
+from server.protection import Protection
+from server.robust import protection_for
 from server.screen import Expected, claimed_weight, finite_metrics, screen
-from server.sealed import Bundles, SealedSum, exchange_keys, hand_out, keep_sum, kept_sum, new_attempt, settle
+from server.sealed.keys import KeyRing
+from server.sealed.round import Rooms, sealed_round
+from server.sealed.sums import hand_out, undo
+from server.sealed.uploads import GroupedSum
 from server.state import METRIC, RunState, macro, save
-from server.sum_worker import SumWorker
 
 _LOSSES = ("train/loss", "loss", "valid/loss")
-
-
-@dataclass
-class Outcome:
-    """What came of asking a cohort: figures of the good sites, reasons for the others, bytes received."""
-
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-    quarantined: dict[str, str] = field(default_factory=dict)
-    bytes_up: int = 0
-    bytes_down: int | None = None
 
 
 def run_rounds(grid: Grid, league: League, roster: Roster, state: RunState, progress: RoundProgress) -> None:
@@ -49,71 +44,80 @@ def run_rounds(grid: Grid, league: League, roster: Roster, state: RunState, prog
     ------
     QuorumError : a round had too few usable replies; everything up to the round before is kept.
     """
-    with SumWorker() as worker:
-        _run_rounds(grid, league, roster, state, progress, worker)
-
-
-def _run_rounds(
-    grid: Grid, league: League, roster: Roster, state: RunState, progress: RoundProgress, worker: SumWorker
-) -> None:
     count = league.config.rounds.count
     progress.start("round", total=count, done=state.round)
-    sealed = league.config.rounds.protection != "plain" and state.round < count
-    bundles = exchange_keys(grid, league, roster, sorted(state.weights)) if sealed else {}
-    while state.round < count:
-        began = time.monotonic()
-        round_ = state.round + 1
-        cohort = choose_cohort(league, state, round_)
-        if league.config.rounds.protection == "plain":
-            weights = {name: state.weights[name] for name in cohort}
-            total = protection_for(league.config.rounds, state.layout.size, weights)
-            outcome = train_cohort(grid, league, roster, state, cohort, total)
-            require_quorum(league, cohort, list(outcome.metrics), f"round {round_}", outcome.quarantined)
-            mean: FloatVector | None = total.open()
-        else:
-            outcome, mean = sealed_round(grid, league, roster, state, cohort, bundles, worker)
+    with Rooms() as rooms:
+        sealed = league.config.rounds.protection != "plain" and state.round < count
+        keys = KeyRing(grid, league, roster, sorted(state.weights)) if sealed else None
+        while state.round < count:
+            began = time.monotonic()
+            round_ = state.round + 1
+            cohort = choose_cohort(league, state, round_)
+            mean: FloatVector | None
+            if keys is None:
+                outcome, mean = _plain_round(grid, league, roster, state, cohort)
+            else:
+                train = partial(train_cohort, grid, league, roster, state, cohort)
+                outcome, mean = sealed_round(grid, league, roster, state, cohort, keys, rooms, train)
 
-        metrics = macro(outcome.metrics)
-        state.judge(state.round, metrics)  # the figures are of the model that the sites received
-        if mean is not None:
-            state.vector = state.optimiser.step(state.vector, mean)
-        state.round = round_
-        state.history.append({"round": round_, "metrics": metrics})
-        _log_round(league, state, cohort, outcome, metrics, time.monotonic() - began)
-        save(league, state)
-        for name, reason in outcome.quarantined.items():
-            progress.note(f"Quarantined: {reason} ({wire.place(name, round_)})")
-        progress.step(round_, loss=_loss(metrics), metric=metrics.get(METRIC))
+            metrics = macro(outcome.metrics)
+            state.judge(state.round, metrics)  # the figures are of the model that the sites received
+            if mean is not None:
+                _step(grid, league, roster, state, outcome, mean)
+            elif keys is not None:
+                _guard_hidden(grid, league, roster, state, outcome, keys)
+            state.round = round_
+            state.history.append({"round": round_, "metrics": metrics})
+            _log_round(league, state, cohort, outcome, metrics, time.monotonic() - began)
+            save(league, state)
+            for name, reason in outcome.quarantined.items():
+                progress.note(f"Quarantined: {reason} ({wire.place(name, round_)})")
+            if outcome.undone:
+                progress.note(f"Undone: {outcome.undone} (round {round_})")
+            progress.step(round_, loss=_loss(metrics), metric=metrics.get(METRIC))
 
 
-def sealed_round(
-    grid: Grid, league: League, roster: Roster, state: RunState, cohort: list[str], bundles: Bundles,
-    worker: SumWorker,
-) -> tuple[Outcome, FloatVector | None]:  # fmt: skip
-    """A round whose updates the coordinator can't read: what came of it, and the mean where it may be known.
+def _plain_round(
+    grid: Grid, league: League, roster: Roster, state: RunState, cohort: list[str]
+) -> tuple[Outcome, FloatVector]:
+    weights = {name: state.weights[name] for name in cohort}
+    total = protection_for(league.config.rounds, state.layout.size, weights)
+    outcome = train_cohort(grid, league, roster, state, cohort, total)
+    require_quorum(league, cohort, list(outcome.metrics), f"round {state.round + 1}", outcome.quarantined)
+    return outcome, total.open()
 
-    Under `he` the sum goes back to the sites; one that lies on the disk already is only handed out.
-    """
-    round_, hidden = state.round + 1, "he" in league.config.rounds.protection
-    kept = kept_sum(league, round_) if hidden else None
-    if kept is not None:
-        outcome = Outcome(kept["metrics"], kept["quarantined"], int(kept["bytes_up"]))
-        bytes_down = 0
+
+def _step(
+    grid: Grid, league: League, roster: Roster, state: RunState, outcome: Outcome, mean: FloatVector
+) -> None:
+    """Move the model, unless that serves the sites much worse."""
+    before = state.optimiser.state()
+    moved = state.optimiser.step(state.vector, mean)
+    if _fell(grid, league, roster, state, outcome, moved):
+        state.optimiser.restore(before)
     else:
-        attempt = new_attempt(round_, cohort, state.weights)
-        total = SealedSum(league.config.rounds, state.layout, attempt, league.run, bundles, worker)
-        outcome = train_cohort(grid, league, roster, state, cohort, total, attempt=attempt.to_json())
-        require_quorum(league, cohort, list(outcome.metrics), f"round {round_}", outcome.quarantined)
-        settle(grid, league, roster, total)
-        if not hidden:
-            return outcome, total.open()
-        facts = {"metrics": outcome.metrics, "quarantined": outcome.quarantined, "bytes_up": outcome.bytes_up}
-        keep_sum(league, total, facts)
-    best = state.best_round
-    apart, bytes_down = hand_out(grid, league, roster, sorted(state.weights), round_, best)
-    outcome.bytes_down = bytes_down
-    outcome.quarantined.update(apart)
-    return outcome, None
+        state.vector = moved
+
+
+def _guard_hidden(
+    grid: Grid, league: League, roster: Roster, state: RunState, outcome: Outcome, keys: KeyRing
+) -> None:
+    """The same where the sites hold the model: they are told to take the round back."""
+    if not outcome.undone and _fell(grid, league, roster, state, outcome, None):
+        undo(league, state.round + 1, outcome.undone)
+        hand_out(grid, league, roster, keys, sorted(state.weights), state.round + 1, state.best_round)
+
+
+def _fell(
+    grid: Grid, league: League, roster: Roster, state: RunState, outcome: Outcome, vector: FloatVector | None
+) -> bool:
+    worst = league.config.rounds.worst_fall
+    if not worst:
+        return False
+    lost = fall(outcome.metrics, measure(grid, league, roster, state, state.round + 1, vector))
+    if lost > worst:
+        outcome.undone = f"the median site's {METRIC} fell by {100 * lost:.0f} %"
+    return lost > worst
 
 
 def choose_cohort(league: League, state: RunState, round_: int) -> list[str]:
@@ -128,7 +132,7 @@ def choose_cohort(league: League, state: RunState, round_: int) -> list[str]:
 
 def train_cohort(
     grid: Grid, league: League, roster: Roster, state: RunState, cohort: list[str],
-    total: Protection[Any], *, attempt: str = "",
+    total: Protection[Any],
 ) -> Outcome:  # fmt: skip
     """Send the model to the cohort and fold each good update into `total` as it comes."""
     round_ = state.round + 1
@@ -138,10 +142,10 @@ def train_cohort(
         if name not in roster.nodes:
             total.skip(places[name])
             outcome.quarantined[name] = "not connected"
-    order = _order(
-        league, state, round_, attempt
-    )  # one for all: a vector per site would grow with the cohort
-    requests = {name: (roster.nodes[name], order) for name in roster.present(cohort)}
+    told = total.attempts() if isinstance(total, GroupedSum) else {}
+    # One order for all of a group: a vector per site would grow with the cohort.
+    orders = {text: _order(league, state, round_, text) for text in set(told.values()) or {""}}
+    requests = {name: (roster.nodes[name], orders[told.get(name, "")]) for name in roster.present(cohort)}
     for name, reply in exchange(
         grid, requests, wire.TRAIN, group=str(round_), deadline_s=league.config.rounds.deadline_s
     ):
@@ -199,6 +203,8 @@ def _log_round(
                 else outcome.bytes_down,
                 "up": outcome.bytes_up,
             },
+            "undone": outcome.undone,
+            "groups_refused": outcome.groups_refused,
             "seconds": round(seconds, 4),
         },
     )

@@ -23,10 +23,11 @@ from common.crypto import he
 from common.crypto.container import canonical
 from common.crypto.fields import Packing
 from common.crypto.masks import attempt_label
-from common.errors import WireError
+from common.errors import ConfigError, WireError
 from common.wire import FloatVector, Layout
 
-EPOCH = 1
+LEAST_GROUP = 3
+REFUSED = "the sum is refused"
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,36 @@ class Attempt:
         return found
 
 
+@dataclass(frozen=True)
+class GroupSum:
+    """The encrypted sum of one attempt, as it is handed out."""
+
+    attempt: Attempt
+    survivors: list[str]
+    parts: Sequence[bytes | memoryview]
+
+
+def epoch_of(rounds: RoundsConfig, round_: int) -> int:
+    """Which of the league's keys serves a round."""
+    return 1 + (round_ - 1) // rounds.rotate_every if rounds.rotate_every else 1
+
+
+def groups_of(rounds: RoundsConfig, seed: int, round_: int, cohort: Sequence[str]) -> list[list[str]]:
+    """The cohort in random groups of three sites or more, drawn from the public seed; one group where it's small.
+
+    Raises
+    ------
+    ConfigError : the contract asks for groups under a protection that has none.
+    """
+    if rounds.groups == 1:
+        return [sorted(cohort)]
+    if rounds.protection != "he+masked":
+        raise ConfigError("groups are of he+masked only", where="rounds.groups")
+    count = max(1, min(rounds.groups, len(cohort) // LEAST_GROUP))
+    order = np.random.default_rng([seed, round_, 1]).permutation(sorted(cohort)).tolist()
+    return sorted(sorted(order[place::count]) for place in range(count))
+
+
 def norm_bound(rounds: RoundsConfig, size: int) -> float:
     """The largest norm of an update, and so of a mean of updates: a quarter of the clip range in the mean square.
 
@@ -112,7 +143,7 @@ def upload_facts(
     fields = [rounds.clip_range, rounds.max_update_norm, rounds.field_bits, rounds.fields]
     contract = [rounds.protection, he.PARAMETERS, layout.digest, layout.size, fields]
     return {
-        "version": 1, "run": run, "round": attempt.round, "site": site, "epoch": EPOCH,
+        "version": 1, "run": run, "round": attempt.round, "site": site, "epoch": epoch_of(rounds, attempt.round),
         "attempt": attempt.label(run),
         "contract": hashlib.sha256(canonical(contract)).hexdigest(),
     }  # fmt: skip

@@ -23,12 +23,12 @@ import numpy as np
 import tenseal as ts
 
 from clients.noop import NoopSite
-from clients.sealed import SealedSite
+from clients.sealed.site import SealedSite
 from common import wire
 from common.config import load_config
 from common.crypto.protocol import Attempt
 from common.run_folder import RunFolder, SiteEntry, read_lines
-from server.sealed import SealedSum
+from server.sealed.uploads import SealedSum
 from server.sum_worker import SumWorker
 from simulations.engine import run_league
 
@@ -90,7 +90,7 @@ def _ours(size: int) -> Costs:
     with tempfile.TemporaryDirectory(prefix="hansa-protections-") as root, SumWorker() as worker:
         sites = [SealedSite(Path(root) / n, n, config, NoopSite(n, 0, size)) for n in names]
         bundles = {site.name: site.offer() for site in sites}
-        wrapped = sites[0].answer("wrap", {"bundles": bundles})
+        wrapped = sites[0].answer("wrap", {"bundles": bundles, "epoch": 1})
         for site in sites:
             site.answer("install", {"bundles": bundles, "wrapped": wrapped})
         attempt = Attempt(1, os.urandom(16).hex(), dict.fromkeys(names, 1.0))
@@ -111,7 +111,7 @@ def _ours(size: int) -> Costs:
                 coordinator.append(spent + _worker_cpu_s(worker) - began)
         parts = total.saved()
         peak = _memory_mb("VmHWM", worker.pid)
-        key = sites[0].he_key()
+        key = sites[0].he_key(1)
         opened, _ = _cpu_s(lambda: key.decrypt(parts, total.count, where="bench"))
     return {
         "upload": float(len(blob)), "download": float(sum(map(len, parts))), "client_cpu": median(client),

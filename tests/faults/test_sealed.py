@@ -15,12 +15,12 @@ from flwr.app import Context, Error, Message, RecordDict, UserConfig
 
 from clients.app import app as honest
 from clients.noop import NoopSite
-from clients.sealed import SealedSite
+from clients.sealed.site import SealedSite
 from common import wire
 from common.config import load_config
 from common.crypto import he, masks
 from common.crypto.fields import MODULUS, Packing, Words
-from common.crypto.protocol import Attempt
+from common.crypto.protocol import Attempt, GroupSum
 from common.errors import QuorumError, WireError
 from common.run_folder import RunFolder, SiteEntry, read_lines
 from server.app import app as coordinator
@@ -123,7 +123,7 @@ def test_private_files_are_the_owners_alone(tmp_path: Path) -> None:
     copied = private / "keys.json"
     found = {p: stat.S_IMODE(p.stat().st_mode) for p in [private, *private.rglob("*")] if p != copied}
     assert {p.name for p in found} >= {
-        "league.key",
+        "league-0001.key",
         "attempts.json",
         "own-share.bin",
         "round-0001.safetensors",
@@ -206,7 +206,7 @@ def _sites(folder: Path, protection: str, count: int) -> list[SealedSite]:
     config = load_config({"rounds": {"protection": protection, "clip_range": 0.5}})
     sites = [SealedSite(folder / n, n, config, NoopSite(n, 0, SIZE)) for n in SITES[:count]]
     bundles = {site.name: site.offer() for site in sites}
-    wrapped = sites[0].answer("wrap", {"bundles": bundles})
+    wrapped = sites[0].answer("wrap", {"bundles": bundles, "epoch": 1})
     for site in sites:
         site.answer("install", {"bundles": bundles, "wrapped": wrapped})
     return sites
@@ -228,7 +228,7 @@ def test_a_lying_coordinator_and_a_colluding_key_holder_learn_noise(tmp_path: Pa
         start += length
     total = he.Sum(scheme, words_count)
     total.add(total.parse(parts, where="attack"))
-    key = he.Key(scheme, (tmp_path / "delta" / "league.key").read_bytes())
+    key = he.Key(scheme, (tmp_path / "delta" / "league-0001.key").read_bytes())
     words = key.decrypt(total.saved(), words_count, where="attack").astype(np.int64)
     words[words > MODULUS // 2] -= MODULUS
     low = ((words + (1 << 21)) & ((1 << 22) - 1)) - (1 << 21)
@@ -249,7 +249,7 @@ def test_a_lying_coordinator_and_a_colluding_key_holder_learn_noise(tmp_path: Pa
     with pytest.raises(WireError, match="earlier attempt"):
         sites[0].protect(update, attempt)
     with pytest.raises(WireError, match="norm is above"):
-        sites[0].apply(attempt, SITES[:4], total.saved(), None)
+        sites[0].apply(1, [GroupSum(attempt, SITES[:4], total.saved())], None)
 
 
 def test_keys_of_a_site_cannot_be_swapped_within_a_run(tmp_path: Path) -> None:

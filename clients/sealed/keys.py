@@ -1,0 +1,169 @@
+"""A site's own keys, those of its peers, and the league's key of each epoch.
+
+Invariant: what was once accepted within a run, be it a peer's public key or the league's key of an epoch, can't be
+swapped later. Private keys lie in files that only their owner may read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from common.crypto import he
+from common.crypto.container import check_signature
+from common.crypto.protocol import bundle_message, wrap_message
+from common.errors import RunError, WireError
+from common.run_folder import read_json, write_json, write_whole
+
+_OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+_NONCE = bytes(12)  # each data key encrypts one league key only
+Bundles = dict[str, dict[str, str]]
+
+
+class SiteKeys:
+    """Keys of one site under one run.
+
+    Parameters
+    ----------
+    folder : the site's private folder.
+    run : digest of the league's settings.
+    """
+
+    def __init__(self, folder: Path, name: str, run: str) -> None:
+        self._folder, self._name, self._run, self._where = folder, name, run, f"site '{name}'"
+        kept = self._own()
+        self.sign = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(kept["ed25519"]))
+        self.agree = X25519PrivateKey.from_private_bytes(bytes.fromhex(kept["x25519"]))
+        self._rsa, self._rsa_public = kept["rsa"], kept["rsa_public"]
+
+    def offer(self) -> dict[str, Any]:
+        """The site's public keys, signed by itself."""
+        bundle = {
+            "site": self._name,
+            "ed25519": self.sign.public_key().public_bytes_raw().hex(),
+            "x25519": self.agree.public_key().public_bytes_raw().hex(),
+            "rsa": self._rsa_public,
+        }
+        return {**bundle, "signature": self.sign.sign(bundle_message(self._run, bundle)).hex()}
+
+    def wrap(self, bundles: Bundles, epoch: int) -> dict[str, Any]:
+        """As steward: make the league's key of an epoch and wrap it to every site."""
+        path = self._folder / f"wrapped-{epoch:04d}.json"
+        if path.exists():
+            return dict(read_json(path))
+        self.pin(bundles)
+        secret, key = he.Key(he.scheme()).secret(), AESGCM.generate_key(256)
+        body = {
+            "steward": self._name,
+            "epoch": epoch,
+            "keys": {
+                name: _rsa_public(b["rsa"]).encrypt(key, _OAEP).hex() for name, b in sorted(bundles.items())
+            },
+            "body": AESGCM(key).encrypt(_NONCE, secret, self._label(epoch)).hex(),
+        }
+        write_json(path, {**body, "signature": self.sign.sign(wrap_message(self._run, body)).hex()})
+        return dict(read_json(path))
+
+    def install(self, bundles: Bundles, wrapped: dict[str, Any] | None) -> None:
+        """Take the peers' public keys and, where there is one, the league's key of an epoch.
+
+        Raises
+        ------
+        WireError : a key isn't its owner's, was swapped, or isn't wrapped to this site.
+        """
+        self.pin(bundles)
+        if wrapped is None:
+            return
+        body = {name: value for name, value in wrapped.items() if name != "signature"}
+        signer, epoch = bytes.fromhex(bundles[body["steward"]]["ed25519"]), int(body["epoch"])
+        signature = bytes.fromhex(wrapped["signature"])
+        check_signature(signer, wrap_message(self._run, body), signature, where=self._where)
+        # The file is the site's own: checking it for being a good RSA key takes a tenth of a second.
+        private = serialization.load_pem_private_key(
+            self._rsa.encode(), None, unsafe_skip_rsa_key_validation=True
+        )
+        if not isinstance(private, rsa.RSAPrivateKey):
+            raise RunError("the site's key file is damaged", where=str(self._folder))
+        try:
+            key = private.decrypt(bytes.fromhex(body["keys"][self._name]), _OAEP)
+            secret = AESGCM(key).decrypt(_NONCE, bytes.fromhex(body["body"]), self._label(epoch))
+        except (InvalidTag, ValueError):
+            raise WireError("the league's key isn't wrapped to this site", where=self._where) from None
+        path = self._path(epoch)
+        if path.exists() and path.read_bytes() != secret:
+            raise WireError("the coordinator brings another key for the same epoch", where=self._where)
+        write_whole(path, secret)
+
+    def pin(self, bundles: Bundles) -> None:
+        """Check each bundle's own signature; what was once accepted can't be swapped later in the run."""
+        for name, bundle in bundles.items():
+            body = {key: value for key, value in bundle.items() if key != "signature"}
+            if body["site"] != name:
+                raise WireError("a bundle of keys names another site", where=self._where)
+            message, signature = bundle_message(self._run, body), bytes.fromhex(bundle["signature"])
+            check_signature(bytes.fromhex(body["ed25519"]), message, signature, where=self._where)
+        if bundles.get(self._name) != self.offer():
+            raise WireError("the coordinator lists other keys for this site", where=self._where)
+        path = self._folder / "peers.json"
+        if path.exists() and read_json(path) != bundles:
+            raise WireError("the coordinator changed a site's keys within the run", where=self._where)
+        write_json(path, bundles)
+
+    def peers(self) -> Bundles:
+        """The public keys that the site accepted."""
+        return dict(read_json(self._folder / "peers.json"))
+
+    def secret(self, epoch: int) -> bytes:
+        """The league's secret key of an epoch.
+
+        Raises
+        ------
+        WireError : this site hasn't been given it.
+        """
+        path = self._path(epoch)
+        if not path.exists():
+            raise WireError(f"the site has no key of epoch {epoch}", where=self._where)
+        return path.read_bytes()
+
+    def he_key(self, epoch: int) -> he.Key:
+        """The same key, ready to encrypt and decrypt."""
+        return he.Key(he.scheme(), self.secret(epoch))
+
+    def _path(self, epoch: int) -> Path:
+        return self._folder / f"league-{epoch:04d}.key"
+
+    def _label(self, epoch: int) -> bytes:
+        return f"{self._run}/{epoch}".encode()
+
+    def _own(self) -> dict[str, str]:
+        path = self._folder / "keys.json"
+        if not path.exists():
+            private = rsa.generate_private_key(65537, 3072)
+            pem = private.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            der = private.public_key().public_bytes(
+                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+            made = {
+                "ed25519": Ed25519PrivateKey.generate().private_bytes_raw().hex(),
+                "x25519": X25519PrivateKey.generate().private_bytes_raw().hex(),
+                "rsa": pem.decode(),
+                "rsa_public": der.hex(),
+            }
+            write_json(path, made)
+        return {str(name): str(value) for name, value in read_json(path).items()}
+
+
+def _rsa_public(der: str) -> rsa.RSAPublicKey:
+    key = serialization.load_der_public_key(bytes.fromhex(der))
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < 3072:
+        raise WireError("a site's RSA key is too short", where="keys")
+    return key

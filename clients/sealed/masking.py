@@ -1,0 +1,164 @@
+"""The masks of a site's uploads: used once, agreed on once, opened by shares (Bonawitz et al. 2017).
+
+Invariants: an attempt's label is written down before its upload leaves, so its masks serve one upload only; a site
+signs one survivor set a round, whatever attempts the coordinator makes, since the sums of two sets differ by single
+updates; it reveals shares only for a set that enough sites signed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from clients.sealed.keys import SiteKeys
+from common.config import RoundsConfig
+from common.crypto import masks, shamir
+from common.crypto.container import canonical, check_signature
+from common.crypto.fields import Words
+from common.crypto.protocol import LEAST_GROUP, Attempt, survivor_message
+from common.errors import WireError
+from common.run_folder import read_json, write_json, write_whole
+
+_NONCE = bytes(12)  # a share key encrypts one share of one attempt only
+
+
+class Masking:
+    """What a site remembers of the attempts that it took part in."""
+
+    def __init__(self, folder: Path, name: str, run: str, rounds: RoundsConfig, keys: SiteKeys) -> None:
+        self._folder, self._name, self._run, self._rounds, self._keys = folder, name, run, rounds, keys
+        self._where = f"site '{name}'"
+
+    def use(self, attempt: Attempt) -> None:
+        """Write down that this attempt's masks are used up.
+
+        Raises
+        ------
+        WireError : they were used before, or the attempt's round is over.
+        """
+        used, label = self._used(), attempt.label(self._run)
+        if label in used or any(entry["round"] > attempt.round for entry in used.values()):
+            raise WireError(
+                "the coordinator asks for an update under masks of an earlier attempt", where=self._where
+            )
+        if self._rounds.groups > 1 and len(attempt.names) < LEAST_GROUP:
+            raise WireError(f"a group has fewer than {LEAST_GROUP} sites", where=self._where)
+        used[label] = {"number": len(used), "round": attempt.round, "signed": None, "sum": None}
+        write_json(self._folder / "attempts.json", used)
+
+    def mask(self, words: Words, attempt: Attempt) -> tuple[Words, list[bytes]]:
+        """Masked words, and for each site of the cohort its sealed share of this site's seeds, empty for itself."""
+        self_seed, seeds = os.urandom(masks.SEED_BYTES), self._pair_seeds(attempt)
+        hidden = masks.mask(words, self._name, seeds, self_seed)
+        secret = b"".join([self_seed if name == self._name else seeds[name] for name in attempt.names])
+        made = shamir.split(secret, self._need(attempt), len(attempt.names))
+        write_whole(self._folder / "own-share.bin", made[attempt.names.index(self._name) + 1])
+        return hidden, [
+            b""
+            if name == self._name
+            else AESGCM(self._share_key(attempt, name, self._name)).encrypt(_NONCE, made[place], b"")
+            for place, name in enumerate(attempt.names, 1)
+        ]
+
+    def agree(self, attempt: Attempt, survivors: list[str]) -> dict[str, Any]:
+        """Sign one survivor set for the newest attempt, and never a second in its round.
+
+        Raises
+        ------
+        WireError : the set is of another attempt or cohort, or differs from one that was signed.
+        QuorumError : it is so small that its sum could tell of one site.
+        """
+        used, label = self._used(), attempt.label(self._run)
+        if label not in used or label != _in_order(used)[-1]:
+            raise WireError("the survivor set is of an attempt that is over", where=self._where)
+        if self._name not in survivors or survivors != [n for n in attempt.names if n in survivors]:
+            raise WireError("the survivor set is not of this cohort", where=self._where)
+        masks.require_survivors(len(survivors), len(attempt.names), self._rounds.colluding_sites, self._where)
+        message, summed = survivor_message(label, survivors), _sum_digest(attempt, survivors)
+        before = {e["sum"] for e in used.values() if e["round"] == attempt.round} - {None, summed}
+        if before:
+            raise WireError("the site has signed another survivor set", where=self._where)
+        used[label] |= {"signed": hashlib.sha256(message).hexdigest(), "sum": summed}
+        write_json(self._folder / "attempts.json", used)
+        return {"signature": self._keys.sign.sign(message).hex()}
+
+    def reveal(self, attempt: Attempt, asked: dict[str, Any]) -> dict[str, Any]:
+        """Shares of survivors' self-masks and of their pair masks with the dropped, for a set enough sites signed."""
+        survivors, label = list(asked["survivors"]), attempt.label(self._run)
+        self.require_signed(attempt, survivors)
+        message, peers = survivor_message(label, survivors), self._keys.peers()
+        signed = {name for name in asked["signatures"] if name in survivors}
+        for name in signed:
+            signer, signature = bytes.fromhex(peers[name]["ed25519"]), asked["signatures"][name]
+            check_signature(signer, message, bytes.fromhex(signature), where=self._where)
+        if len(signed) < self._need(attempt):
+            raise WireError(
+                f"{len(signed)} sites signed the survivor set, not {self._need(attempt)}", where=self._where
+            )
+        gone = [name for name in attempt.names if name not in survivors]
+        out: dict[str, dict[str, str]] = {}
+        for sender in survivors:
+            share = self._share_of(attempt, sender, asked["shares"].get(sender, ""))
+            if share is not None:
+                places = {name: attempt.names.index(name) for name in [sender, *gone]}
+                out[sender] = {name: _slice(share, place).hex() for name, place in places.items()}
+        return {"shares": out}
+
+    def require_signed(self, attempt: Attempt, survivors: list[str]) -> None:
+        """Raises
+        ------
+        WireError : the site signed another survivor set for this attempt.
+        """
+        signed = self._used().get(attempt.label(self._run), {}).get("signed")
+        message = survivor_message(attempt.label(self._run), survivors)
+        if signed is not None and signed != hashlib.sha256(message).hexdigest():
+            raise WireError("the survivor set differs from the one this site signed", where=self._where)
+
+    def _used(self) -> dict[str, dict[str, Any]]:
+        path = self._folder / "attempts.json"
+        return dict(read_json(path)) if path.exists() else {}
+
+    def _need(self, attempt: Attempt) -> int:
+        return masks.threshold_of(len(attempt.names), self._rounds.colluding_sites)
+
+    def _pair_seeds(self, attempt: Attempt) -> dict[str, bytes]:
+        label, peers = attempt.label(self._run), self._keys.peers()
+        others = [name for name in attempt.names if name != self._name]
+        return {
+            name: masks.pair_key(self._keys.agree, bytes.fromhex(peers[name]["x25519"]), label, "mask")
+            for name in others
+        }
+
+    def _share_key(self, attempt: Attempt, peer: str, sender: str) -> bytes:
+        public = bytes.fromhex(self._keys.peers()[peer]["x25519"])
+        return masks.pair_key(self._keys.agree, public, attempt.label(self._run), f"share from {sender}")
+
+    def _share_of(self, attempt: Attempt, sender: str, sealed: str) -> bytes | None:
+        if sender == self._name:
+            return (self._folder / "own-share.bin").read_bytes()
+        try:
+            key = AESGCM(self._share_key(attempt, sender, sender))
+            share = key.decrypt(_NONCE, bytes.fromhex(sealed), b"")
+        except (InvalidTag, ValueError):
+            return None
+        return share if len(share) == masks.SEED_BYTES * len(attempt.names) else None
+
+
+def _in_order(used: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    # JSON sorts its keys, so the order is kept as a number.
+    return sorted(used, key=lambda label: int(used[label]["number"]))
+
+
+def _sum_digest(attempt: Attempt, survivors: list[str]) -> str:
+    weights = {name: attempt.weights[name] for name in attempt.names}
+    return hashlib.sha256(canonical([attempt.round, weights, survivors])).hexdigest()
+
+
+def _slice(share: bytes, place: int) -> bytes:
+    return share[place * masks.SEED_BYTES : (place + 1) * masks.SEED_BYTES]

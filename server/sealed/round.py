@@ -1,0 +1,99 @@
+"""One round whose updates the coordinator can't read, told in order: train, settle, keep, hand out.
+
+Invariant: under `he` a round whose sums lie on the disk is only handed out, never trained again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from flwr.serverapp import Grid
+
+from common.crypto.protocol import Attempt, epoch_of, groups_of
+from common.errors import QuorumError
+from common.wire import FloatVector
+from server.league import League, Roster, require_quorum
+from server.outcome import Outcome
+from server.sealed.keys import KeyRing
+from server.sealed.sums import hand_out, keep_sums, kept_sums
+from server.sealed.uploads import GroupedSum, SealedSum, settle
+from server.state import RunState
+from server.sum_worker import SumWorker
+
+TrainCohort = Callable[[GroupedSum], Outcome]
+
+
+class Rooms(ExitStack):
+    """The workers that sum, one a group, started when they're first needed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._workers: list[SumWorker] = []
+
+    def worker(self, place: int) -> SumWorker:
+        """The worker of a group."""
+        while len(self._workers) <= place:
+            self._workers.append(self.enter_context(SumWorker()))
+        return self._workers[place]
+
+
+def sealed_round(
+    grid: Grid, league: League, roster: Roster, state: RunState, cohort: list[str], keys: KeyRing,
+    rooms: Rooms, train: TrainCohort,
+) -> tuple[Outcome, FloatVector | None]:  # fmt: skip
+    """What came of the round, and the mean where the coordinator may know it.
+
+    Raises
+    ------
+    QuorumError : too few sites sent, signed, revealed or hold the same model.
+    """
+    round_, rounds = state.round + 1, league.config.rounds
+    hidden = "he" in rounds.protection
+    keys.reach(epoch_of(rounds, round_))
+    kept = kept_sums(league, round_) if hidden else None
+    if kept is not None:
+        outcome = Outcome(kept["metrics"], kept["quarantined"], int(kept["bytes_up"]))
+    else:
+        total = _fresh(league, state, cohort, keys, rooms)
+        outcome = train(total)
+        require_quorum(league, cohort, list(outcome.metrics), f"round {round_}", outcome.quarantined)
+        _settle_groups(grid, league, roster, cohort, total, outcome)
+        if not hidden:
+            return outcome, total.open()
+        facts = {"metrics": outcome.metrics, "quarantined": outcome.quarantined, "bytes_up": outcome.bytes_up}
+        keep_sums(league, round_, total.sums, facts)
+    handed = hand_out(grid, league, roster, keys, sorted(state.weights), round_, state.best_round)
+    outcome.bytes_down = handed.nbytes
+    outcome.quarantined.update(handed.apart)
+    outcome.undone = str((kept_sums(league, round_) or {}).get("undone", ""))
+    outcome.groups_refused = len(handed.refused)
+    return outcome, None
+
+
+def _fresh(league: League, state: RunState, cohort: list[str], keys: KeyRing, rooms: Rooms) -> GroupedSum:
+    """An attempt for each group at a round, under masks that nothing was used for yet."""
+    rounds, round_ = league.config.rounds, state.round + 1
+    sums = []
+    for place, names in enumerate(groups_of(rounds, league.config.seed, round_, cohort)):
+        attempt = Attempt(round_, os.urandom(16).hex(), {name: state.weights[name] for name in names})
+        worker = rooms.worker(place)
+        sums.append(SealedSum(rounds, state.layout, attempt, league.run, keys.bundles, worker))
+    return GroupedSum(sums)
+
+
+def _settle_groups(
+    grid: Grid, league: League, roster: Roster, cohort: list[str], total: GroupedSum, outcome: Outcome
+) -> None:
+    """Settle each group; one of too few survivors is left out where there are others."""
+    for one in total.sums:
+        try:
+            settle(grid, league, roster, one)
+        except QuorumError as fault:
+            if len(total.sums) == 1:
+                raise
+            outcome.quarantined |= dict.fromkeys(one.survivors, f"the group is too small: {fault.what}")
+            one.shares.clear()
+    good = [name for one in total.sums for name in one.survivors]
+    require_quorum(league, cohort, good, "settling the groups", outcome.quarantined)

@@ -1,0 +1,147 @@
+"""Encrypted sums: kept before any site gets them, handed out, and taken back where they did harm.
+
+Invariant: a round's sums lie on the disk before the first site gets them, together with whether the round was undone,
+so a killed run hands out the same; sites that were away get the missed ones first; keyed digests of what the sites hold
+then are compared, and one that is apart from most is named.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flwr.serverapp import Grid
+
+from common import wire
+from common.crypto.protocol import REFUSED, epoch_of
+from common.errors import QuorumError, WireError
+from common.run_folder import read_json, write_json, write_whole
+from server.exchange import exchange
+from server.league import League, Roster, require_quorum
+from server.screen import Expected, screen
+from server.sealed.ask import Answers, faults, replies
+from server.sealed.keys import KeyRing
+from server.sealed.uploads import SealedSum
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What came of handing out a round's sums: sites apart from most and why, bytes sent, groups refused by a check."""
+
+    apart: dict[str, str]
+    nbytes: int
+    refused: list[int]
+
+
+def keep_sums(league: League, round_: int, sums: Sequence[SealedSum], facts: dict[str, Any]) -> None:
+    """Write a round's encrypted sums, and what came of the round; a group without survivors has none."""
+    entries, parts = [], []
+    for total in sums:
+        saved = total.saved() if total.survivors else []
+        entries.append({
+            "attempt": total.attempt.to_json(), "survivors": total.survivors, "lengths": [len(p) for p in saved],
+        })  # fmt: skip
+        parts += saved
+    write_whole(league.folder.state / f"sum-{round_:04d}.bin", b"".join(parts))
+    write_json(
+        league.folder.state / f"sum-{round_:04d}.json", {**facts, "sums": json.dumps(entries), "undone": ""}
+    )
+
+
+def kept_sums(league: League, round_: int) -> dict[str, Any] | None:
+    """The facts of a round's sums that lie on the disk."""
+    path = league.folder.state / f"sum-{round_:04d}.json"
+    return dict(read_json(path)) if path.exists() else None
+
+
+def undo(league: League, round_: int, why: str) -> None:
+    """Write down that a round counts for nothing; `hand_out` then tells it to the sites."""
+    kept = _kept(league, round_)
+    write_json(league.folder.state / f"sum-{round_:04d}.json", {**kept, "undone": why})
+
+
+def hand_out(
+    grid: Grid, league: League, roster: Roster, keys: KeyRing, names: Sequence[str], round_: int, best: int | None
+) -> Handed:  # fmt: skip
+    """Send a round's sums to all sites, with earlier ones to those that were away; compare what they hold then.
+
+    A round whose sums most sites refuse is undone at all of them.
+
+    Raises
+    ------
+    QuorumError : too few sites hold the same model.
+    """
+    present = roster.present(names)
+    answers, sent = _send(grid, league, roster, present, round_, best)
+    no = [name for name, reason in faults(answers).items() if REFUSED in reason]
+    if 2 * len(no) > len(present):
+        undo(league, round_, faults(answers)[no[0]])
+        answers, more = _send(grid, league, roster, present, round_, best)
+        sent += more
+    behind = {n: int(a["round"]) for n, a in answers.items() if isinstance(a, dict) and not a["digest"]}
+    for name, done in behind.items():
+        for missed in range(done + 1, round_ + 1):
+            keys.reach(epoch_of(league.config.rounds, missed), [name])
+            again, more = _send(grid, league, roster, [name], missed, best)
+            answers[name], sent = again[name], sent + more
+    digests = {n: str(a["digest"]) for n, a in answers.items() if isinstance(a, dict)}
+    most = Counter(digests.values()).most_common(1)
+    good = [name for name in present if most and digests.get(name) == most[0][0]]
+    reasons = faults(answers) | {n: "holds another model than most" for n in digests if n not in good}
+    require_quorum(league, list(names), good, f"handing out round {round_}", reasons)
+    refused = next((list(answers[name].get("refused", [])) for name in good), [])
+    return Handed(reasons, sent, refused)
+
+
+def release_vector(
+    grid: Grid, league: League, roster: Roster, layout: wire.Layout, names: Sequence[str], round_: int
+) -> wire.FloatVector:
+    """The model to release, from the steward or, where it is away, from the next member.
+
+    Raises
+    ------
+    QuorumError : no member gave it.
+    """
+    reasons: dict[str, str] = {}
+    for name in sorted(roster.present(names)):
+        header = wire.Header(league.run, round_, layout=layout.digest, plan={"step": "release"})
+        for _, reply in exchange(
+            grid, {name: (roster.nodes[name], wire.pack(header))}, wire.SECURE, group="release",
+            deadline_s=league.config.rounds.deadline_s,
+        ):  # fmt: skip
+            try:
+                if reply is None:
+                    raise WireError("no reply before the deadline", where=name)
+                _, content = screen(reply, Expected(name, league.run, round_))
+                vector = wire.decode_floats(content, layout.size, where=wire.place(name, round_))
+                wire.check_finite(vector, where=wire.place(name, round_))
+                return vector.copy()
+            except WireError as fault:
+                reasons[name] = fault.what
+    raise QuorumError("no site gave the model to release", where="release", why=str(reasons))
+
+
+def _kept(league: League, round_: int) -> dict[str, Any]:
+    kept = kept_sums(league, round_)
+    if kept is None:
+        raise QuorumError(f"the sum of round {round_} is lost", where="state")
+    return kept
+
+
+def _send(
+    grid: Grid, league: League, roster: Roster, names: Sequence[str], round_: int, best: int | None
+) -> tuple[Answers, int]:
+    kept = _kept(league, round_)
+    undone = bool(kept["undone"])
+    body = b"" if undone else (league.folder.state / f"sum-{round_:04d}.bin").read_bytes()
+    plan: dict[str, str | int | float | bool] = {
+        "step": "apply", "round": round_, "sums": "[]" if undone else kept["sums"],
+        "best": -1 if best is None else best, "undo": undone,
+    }  # fmt: skip
+    order = wire.pack(wire.Header(league.run, plan=plan), vector=np.frombuffer(body, np.uint8))
+    requests = {name: (roster.nodes[name], order) for name in names}
+    return replies(grid, league, requests, "apply"), len(body) * len(requests)

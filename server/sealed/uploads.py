@@ -1,0 +1,209 @@
+"""Uploads that the coordinator can't read: verified, summed, and freed of the masks that didn't cancel.
+
+Invariants: an upload's signature, facts and lengths are checked before a worker parses a ciphertext, and all of an
+upload before any of it enters its group's one running sum; leftover masks are learned only for a survivor set that
+enough sites signed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flwr.app import RecordDict
+from flwr.serverapp import Grid
+
+from common import wire
+from common.config import RoundsConfig
+from common.crypto import masks, shamir
+from common.crypto.container import check_signature, open_container
+from common.crypto.fields import MODULUS, Words, dequantise
+from common.crypto.protocol import Attempt, most_bytes, survivor_message, upload_facts, upload_parts
+from common.errors import QuorumError, WireError
+from server.league import League, Roster
+from server.protection import Protection
+from server.sealed.ask import ask, faults
+from server.sealed.keys import Bundles
+from server.sum_worker import SumWorker
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A verified upload: masked words, or nothing where the worker holds its ciphertexts, and the shares it brought."""
+
+    site: str
+    body: Any
+    shares: list[memoryview]
+    nbytes: int
+
+
+def new_attempt(round_: int, cohort: Sequence[str], weights: Mapping[str, float]) -> Attempt:
+    """A try at a round that no masks were used for yet."""
+    return Attempt(round_, os.urandom(16).hex(), {name: weights[name] for name in cohort})
+
+
+class SealedSum(Protection[Upload]):
+    """One attempt's running sum, of words or of ciphertexts."""
+
+    name = "sealed"
+
+    def __init__(
+        self, rounds: RoundsConfig, layout: wire.Layout, attempt: Attempt, run: str, bundles: Bundles,
+        worker: SumWorker,
+    ) -> None:  # fmt: skip
+        self._rounds, self._layout, self.attempt = rounds, layout, attempt
+        self._run, self.bundles = run, bundles
+        self.count = attempt.packing(rounds).words(layout.size)
+        self._encrypted = worker if "he" in rounds.protection else None
+        if self._encrypted:
+            self._encrypted.start(self.count)
+        self._words = np.zeros(0 if self._encrypted else self.count, dtype=np.uint64)
+        self.shares: dict[str, list[memoryview]] = {}
+
+    def check(self, content: RecordDict, *, site: str, where: str) -> Upload:
+        most = most_bytes(self._rounds, self.count, len(self.attempt.names))
+        data = wire.decode_blob(content, most, where=where)
+        facts = upload_facts(self._run, self._rounds, self._layout, self.attempt, site)
+        parts = open_container(data, facts, bytes.fromhex(self.bundles[site]["ed25519"]), where=where)
+        main = upload_parts(self._rounds, self.count)
+        sealed = len(self.attempt.names) if "masked" in self._rounds.protection else 0
+        if len(parts) != main + sealed:
+            raise WireError("the container has another number of parts", where=where)
+        if self._encrypted:
+            self._encrypted.parse(parts[:main], where=where)
+            return Upload(site, None, parts[main:], len(data))
+        if len(parts[0]) != 8 * self.count:
+            raise WireError("the masked words have another length", where=where)
+        words = np.frombuffer(parts[0], dtype="<u8")
+        if words.size and int(words.max()) >= MODULUS:
+            raise WireError("a masked word is out of range", where=where)
+        return Upload(site, words, parts[main:], len(data))
+
+    def fold(self, place: int, payload: Upload, weight: float) -> None:
+        if self._encrypted:
+            self._encrypted.fold()
+        else:
+            self._words = (self._words + payload.body) % np.uint64(MODULUS)
+        self.shares[payload.site] = payload.shares
+
+    def skip(self, place: int) -> None:
+        """Sums modulo t don't depend on an order, so no place waits."""
+
+    def remove(self, words: Words) -> None:
+        """Take leftover masks out of the sum."""
+        if self._encrypted:
+            self._encrypted.subtract(words)
+        else:
+            self._words = (self._words + (np.uint64(MODULUS) - words)) % np.uint64(MODULUS)
+
+    def open(self) -> wire.FloatVector:
+        """The mean, where only masks hid it."""
+        total = self.attempt.packing(self._rounds).unpack(self._words, self._layout.size)
+        return dequantise(total, self.attempt.share(self.shares), self.attempt.scale(self._rounds))
+
+    def saved(self) -> list[bytes]:
+        """The encrypted sum."""
+        return self._encrypted.saved() if self._encrypted else []
+
+    @property
+    def survivors(self) -> list[str]:
+        """Sites whose uploads are in the sum, in site order."""
+        return [name for name in self.attempt.names if name in self.shares]
+
+
+class GroupedSum(Protection[Upload]):
+    """The running sums of a round's groups; each upload enters the one of its site's group."""
+
+    name = "grouped"
+
+    def __init__(self, sums: Sequence[SealedSum]) -> None:
+        self.sums = sums
+        self._of = {name: total for total in sums for name in total.attempt.names}
+
+    def check(self, content: RecordDict, *, site: str, where: str) -> Upload:
+        return self._of[site].check(content, site=site, where=where)
+
+    def fold(self, place: int, payload: Upload, weight: float) -> None:
+        self._of[payload.site].fold(place, payload, weight)
+
+    def skip(self, place: int) -> None:
+        """Sums modulo t don't depend on an order, so no place waits."""
+
+    def open(self) -> wire.FloatVector:
+        """The mean of the only group, where only masks hid it."""
+        return self.sums[0].open()
+
+    def attempts(self) -> dict[str, str]:
+        """What each site is told of its group's attempt."""
+        texts = [(total, total.attempt.to_json()) for total in self.sums]
+        return {name: text for total, text in texts for name in total.attempt.names}
+
+
+def settle(grid: Grid, league: League, roster: Roster, total: SealedSum) -> None:
+    """Agree on the survivors, learn the seeds of masks that didn't cancel, and take those masks out.
+
+    Raises
+    ------
+    QuorumError : too few survivors, or too few of them signed or revealed.
+    """
+    rounds, attempt = league.config.rounds, total.attempt
+    survivors = total.survivors
+    where = f"round {attempt.round}"
+    masks.require_survivors(len(survivors), len(attempt.names), rounds.colluding_sites, where)
+    if "masked" not in rounds.protection:
+        return
+    need = masks.threshold_of(len(attempt.names), rounds.colluding_sites)
+    asked: dict[str, Any] = {"attempt": attempt.to_json(), "survivors": survivors}
+    signed = ask(grid, league, roster, "agree", dict.fromkeys(survivors, asked))
+    signatures: dict[str, str] = {}
+    message = survivor_message(attempt.label(league.run), survivors)
+    for name, answer in signed.items():
+        try:
+            signature = str(answer["signature"])
+            signer = bytes.fromhex(total.bundles[name]["ed25519"])
+            check_signature(signer, message, bytes.fromhex(signature), where=where)
+            signatures[name] = signature
+        except (WireError, KeyError, TypeError, ValueError):
+            continue
+    if len(signatures) < need:
+        raise QuorumError(
+            f"{len(signatures)} sites signed the survivor set, not {need}",
+            where=where,
+            why=str(faults(signed)),
+        )
+    places = {name: place for place, name in enumerate(attempt.names)}
+    orders = {
+        name: {
+            **asked,
+            "signatures": signatures,
+            "shares": {sender: total.shares[sender][places[name]].hex() for sender in survivors},
+        }
+        for name in signatures
+    }
+    revealed = ask(grid, league, roster, "reveal", orders)
+    total.remove(_leftover(attempt, survivors, revealed, need, total.count, where))
+
+
+def _leftover(
+    attempt: Attempt, survivors: list[str], revealed: Mapping[str, Any], need: int, count: int, where: str
+) -> Words:
+    gone = [name for name in attempt.names if name not in survivors]
+    seeds: dict[tuple[str, str], bytes] = {}
+    for sender in survivors:
+        for of in [sender, *gone]:
+            shares: dict[int, bytes] = {}
+            for place, holder in enumerate(attempt.names, 1):
+                try:
+                    share = bytes.fromhex(revealed[holder]["shares"][sender][of])
+                except (KeyError, TypeError, ValueError):
+                    continue
+                if len(share) == masks.SEED_BYTES:
+                    shares[place] = share
+            if len(shares) < need:
+                raise QuorumError(f"{len(shares)} shares of site '{sender}' came, not {need}", where=where)
+            seeds[sender, of] = shamir.join(dict(list(shares.items())[:need]))
+    own = [seeds[name, name] for name in survivors]
+    return masks.leftover_mask(count, own, {pair: seed for pair, seed in seeds.items() if pair[0] != pair[1]})
