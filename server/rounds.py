@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -29,7 +30,7 @@ from server.protection import Protection
 from server.robust import protection_for
 from server.screen import Expected, claimed_weight, finite_metrics, screen
 from server.sealed.keys import KeyRing
-from server.sealed.round import Rooms, sealed_round
+from server.sealed.round import Session, sealed_round
 from server.sealed.sums import hand_out, undo
 from server.sealed.uploads import GroupedSum
 from server.state import METRIC, RunState, macro, save
@@ -46,26 +47,27 @@ def run_rounds(grid: Grid, league: League, roster: Roster, state: RunState, prog
     """
     count = league.config.rounds.count
     progress.start("round", total=count, done=state.round)
-    with Rooms() as rooms:
-        sealed = league.config.rounds.protection != "plain" and state.round < count
-        keys = KeyRing(grid, league, roster, sorted(state.weights)) if sealed else None
+    names = sorted(state.weights)
+    sealed = league.config.rounds.protection != "plain" and state.round < count
+    session = Session(KeyRing(grid, league, roster, names), names) if sealed else None
+    with session or nullcontext():
         while state.round < count:
             began = time.monotonic()
             round_ = state.round + 1
             cohort = choose_cohort(league, state, round_)
             mean: FloatVector | None
-            if keys is None:
+            if session is None:
                 outcome, mean = _plain_round(grid, league, roster, state, cohort)
             else:
                 train = partial(train_cohort, grid, league, roster, state, cohort)
-                outcome, mean = sealed_round(grid, league, roster, state, cohort, keys, rooms, train)
+                outcome, mean = sealed_round(grid, league, roster, state, cohort, session, train)
 
             metrics = macro(outcome.metrics)
             state.judge(state.round, metrics)  # the figures are of the model that the sites received
             if mean is not None:
                 _step(grid, league, roster, state, outcome, mean)
-            elif keys is not None:
-                _guard_hidden(grid, league, roster, state, outcome, keys)
+            elif session is not None:
+                _guard_hidden(grid, league, roster, state, outcome, session)
             state.round = round_
             state.history.append({"round": round_, "metrics": metrics})
             _log_round(league, state, cohort, outcome, metrics, time.monotonic() - began)
@@ -100,12 +102,14 @@ def _step(
 
 
 def _guard_hidden(
-    grid: Grid, league: League, roster: Roster, state: RunState, outcome: Outcome, keys: KeyRing
+    grid: Grid, league: League, roster: Roster, state: RunState, outcome: Outcome, session: Session
 ) -> None:
     """The same where the sites hold the model: they are told to take the round back."""
     if not outcome.undone and _fell(grid, league, roster, state, outcome, None):
         undo(league, state.round + 1, outcome.undone)
-        hand_out(grid, league, roster, keys, sorted(state.weights), state.round + 1, state.best_round)
+        names = sorted(state.weights)
+        handed = hand_out(grid, league, roster, session.keys, names, state.round + 1, state.best_round)
+        session.behind = set(handed.apart)
 
 
 def _fell(

@@ -23,7 +23,7 @@ from common import wire
 from common.config import LeagueConfig
 from common.crypto import he
 from common.crypto.container import seal_container
-from common.crypto.fields import dequantise, quantise
+from common.crypto.fields import Words, dequantise, quantise
 from common.crypto.protocol import (
     REFUSED,
     Attempt,
@@ -84,10 +84,15 @@ class SealedSite:
 
     def protect(self, update: wire.FloatVector, attempt: Attempt) -> bytes:
         """clip → weight → quantise → pack → mask → encrypt → container → sign."""
-        rounds, layout = self._config.rounds, self._trainer.layout()
+        rounds = self._config.rounds
         share, scale = attempt.share([self.name]), attempt.scale(rounds)
         whole = quantise(bounded(update, rounds), share, rounds.clip_range, scale)
         words = attempt.packing(rounds).pack(whole)
+        return self.seal(words, attempt)
+
+    def seal(self, words: Words, attempt: Attempt) -> bytes:
+        """The second half of `protect`: mask → encrypt → container → sign."""
+        rounds, layout = self._config.rounds, self._trainer.layout()
         self._masking.use(attempt)
         shares: list[bytes] = []
         if "masked" in rounds.protection:

@@ -6,7 +6,7 @@ Invariant: under `he` a round whose sums lie on the disk is only handed out, nev
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
 from flwr.serverapp import Grid
@@ -17,7 +17,7 @@ from common.wire import FloatVector
 from server.league import League, Roster, require_quorum
 from server.outcome import Outcome
 from server.sealed.keys import KeyRing
-from server.sealed.sums import hand_out, keep_sums, kept_sums
+from server.sealed.sums import catch_up, hand_out, keep_sums, kept_sums
 from server.sealed.uploads import GroupedSum, SealedSum, settle
 from server.state import RunState
 from server.sum_worker import SumWorker
@@ -25,11 +25,17 @@ from server.sum_worker import SumWorker
 TrainCohort = Callable[[GroupedSum], Outcome]
 
 
-class Rooms(ExitStack):
-    """The workers that sum, one a group, started when they're first needed."""
+class Session(ExitStack):
+    """What lasts from round to round: the keys, the workers that sum, one a group, and who lacks a sum.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    behind : sites that may not have been handed all sums so far; in a resumed run all of them.
+    """
+
+    def __init__(self, keys: KeyRing, behind: Iterable[str] = ()) -> None:
         super().__init__()
+        self.keys, self.behind = keys, set(behind)
         self._workers: list[SumWorker] = []
 
     def worker(self, place: int) -> SumWorker:
@@ -40,8 +46,8 @@ class Rooms(ExitStack):
 
 
 def sealed_round(
-    grid: Grid, league: League, roster: Roster, state: RunState, cohort: list[str], keys: KeyRing,
-    rooms: Rooms, train: TrainCohort,
+    grid: Grid, league: League, roster: Roster, state: RunState, cohort: list[str],
+    session: Session, train: TrainCohort,
 ) -> tuple[Outcome, FloatVector | None]:  # fmt: skip
     """What came of the round, and the mean where the coordinator may know it.
 
@@ -50,13 +56,15 @@ def sealed_round(
     QuorumError : too few sites sent, signed, revealed or hold the same model.
     """
     round_, rounds = state.round + 1, league.config.rounds
-    hidden = "he" in rounds.protection
+    hidden, keys = "he" in rounds.protection, session.keys
     keys.reach(epoch_of(rounds, round_))
+    if hidden and state.round and session.behind:
+        catch_up(grid, league, roster, keys, session.behind, state.round, state.best_round)
     kept = kept_sums(league, round_) if hidden else None
     if kept is not None:
         outcome = Outcome(kept["metrics"], kept["quarantined"], int(kept["bytes_up"]))
     else:
-        total = _fresh(league, state, cohort, keys, rooms)
+        total = _fresh(league, state, cohort, session)
         outcome = train(total)
         require_quorum(league, cohort, list(outcome.metrics), f"round {round_}", outcome.quarantined)
         _settle_groups(grid, league, roster, cohort, total, outcome)
@@ -65,6 +73,7 @@ def sealed_round(
         facts = {"metrics": outcome.metrics, "quarantined": outcome.quarantined, "bytes_up": outcome.bytes_up}
         keep_sums(league, round_, total.sums, facts)
     handed = hand_out(grid, league, roster, keys, sorted(state.weights), round_, state.best_round)
+    session.behind = set(handed.apart)
     outcome.bytes_down = handed.nbytes
     outcome.quarantined.update(handed.apart)
     outcome.undone = str((kept_sums(league, round_) or {}).get("undone", ""))
@@ -72,14 +81,14 @@ def sealed_round(
     return outcome, None
 
 
-def _fresh(league: League, state: RunState, cohort: list[str], keys: KeyRing, rooms: Rooms) -> GroupedSum:
+def _fresh(league: League, state: RunState, cohort: list[str], session: Session) -> GroupedSum:
     """An attempt for each group at a round, under masks that nothing was used for yet."""
     rounds, round_ = league.config.rounds, state.round + 1
     sums = []
     for place, names in enumerate(groups_of(rounds, league.config.seed, round_, cohort)):
         attempt = Attempt(round_, os.urandom(16).hex(), {name: state.weights[name] for name in names})
-        worker = rooms.worker(place)
-        sums.append(SealedSum(rounds, state.layout, attempt, league.run, keys.bundles, worker))
+        worker = session.worker(place)
+        sums.append(SealedSum(rounds, state.layout, attempt, league.run, session.keys.bundles, worker))
     return GroupedSum(sums)
 
 

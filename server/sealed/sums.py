@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,12 +82,7 @@ def hand_out(
         undo(league, round_, faults(answers)[no[0]])
         answers, more = _send(grid, league, roster, present, round_, best)
         sent += more
-    behind = {n: int(a["round"]) for n, a in answers.items() if isinstance(a, dict) and not a["digest"]}
-    for name, done in behind.items():
-        for missed in range(done + 1, round_ + 1):
-            keys.reach(epoch_of(league.config.rounds, missed), [name])
-            again, more = _send(grid, league, roster, [name], missed, best)
-            answers[name], sent = again[name], sent + more
+    sent += _missed(grid, league, roster, keys, answers, round_, best)
     digests = {n: str(a["digest"]) for n, a in answers.items() if isinstance(a, dict)}
     most = Counter(digests.values()).most_common(1)
     good = [name for name in present if most and digests.get(name) == most[0][0]]
@@ -95,6 +90,14 @@ def hand_out(
     require_quorum(league, list(names), good, f"handing out round {round_}", reasons)
     refused = next((list(answers[name].get("refused", [])) for name in good), [])
     return Handed(reasons, sent, refused)
+
+
+def catch_up(
+    grid: Grid, league: League, roster: Roster, keys: KeyRing, names: Iterable[str], round_: int, best: int | None
+) -> None:  # fmt: skip
+    """Before the next round: give sites that may lack sums what they lack; those still away miss that round too."""
+    answers, _ = _send(grid, league, roster, roster.present(sorted(names)), round_, best)
+    _missed(grid, league, roster, keys, answers, round_, best)
 
 
 def release_vector(
@@ -123,6 +126,20 @@ def release_vector(
             except WireError as fault:
                 reasons[name] = fault.what
     raise QuorumError("no site gave the model to release", where="release", why=str(reasons))
+
+
+def _missed(
+    grid: Grid, league: League, roster: Roster, keys: KeyRing, answers: Answers, round_: int, best: int | None
+) -> int:  # fmt: skip
+    """Send the sums that sites say they lack, in order; put their last answers in place; the bytes sent."""
+    sent = 0
+    behind = {n: int(a["round"]) for n, a in answers.items() if isinstance(a, dict) and not a["digest"]}
+    for name, done in behind.items():
+        for missed in range(done + 1, round_ + 1):
+            keys.reach(epoch_of(league.config.rounds, missed), [name])
+            again, more = _send(grid, league, roster, [name], missed, best)
+            answers[name], sent = again[name], sent + more
+    return sent
 
 
 def _kept(league: League, round_: int) -> dict[str, Any]:

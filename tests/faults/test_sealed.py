@@ -143,7 +143,7 @@ def test_a_site_that_missed_a_sum_catches_up(tmp_path: Path) -> None:
 
     _run(tmp_path / "a", "he+masked", fault, rounds=3)
     lines = read_lines(RunFolder(tmp_path / "a").rounds_file)
-    assert [entry["site"] for line in lines for entry in line["quarantined"]] == ["birch", "birch"]
+    assert [entry["site"] for line in lines for entry in line["quarantined"]] == ["birch"]
     models = [
         sorted((tmp_path / "a" / "sites" / name / "private" / "model").glob("round-0003.safetensors"))
         for name in SITES
