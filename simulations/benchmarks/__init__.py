@@ -29,6 +29,7 @@ BENCHMARKS = MappingProxyType({
     "bazaar": "bazaar_span",
     "memory": "coordinator_memory",
     "protections": "protections",
+    "malicious": "malicious",
     "vault": "vault",
 })  # fmt: skip
 """Name on the command line → module in this room."""
