@@ -1,7 +1,7 @@
 """One malicious site of eight: what it does to the others' model, by protection, and what the league does about it.
 
 The site trains as the others do, then sends its update scaled, turned round, or as noise of full range (NaN where
-updates are floats), or trains on a log in which everybody buys one item and scales that. The figure is the honest sites'
+updates are floats), or trains on a log in which everybody buys one item, scaled. The figure is the honest sites'
 mean validation NDCG@20 of the last model, lost against the same league without malice. Run it by
 `hansa bench malicious`; in full it takes six minutes of one core.
 """

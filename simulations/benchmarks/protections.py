@@ -190,7 +190,7 @@ def _round_s(protection: str, quick: bool) -> float:
             load_config({"rounds": {"count": 2 if quick else 5, "protection": protection}}), entries
         )
         settings: dict[str, int | float | bool | str] = {
-            "job": "noop", "noop-size": 200_000, "noop-steps": 150 if quick else 600, "progress": "silent",
+            "job": "noop", "noop-size": 200_000, "noop-steps": 350, "progress": "silent",
         }  # fmt: skip
         run_league(folder.root, "local", 1, settings)
         return min(float(line["seconds"]) for line in read_lines(folder.rounds_file))
