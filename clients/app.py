@@ -25,11 +25,19 @@ from clients.sealed.site import SealedSite
 from common import wire
 from common.config import LeagueConfig
 from common.crypto.protocol import Attempt
-from common.errors import ConfigError, HansaError, MachineError, QuorumError, RunError, WireError
+from common.errors import (
+    ConfigError,
+    HansaError,
+    MachineError,
+    PrivacyError,
+    QuorumError,
+    RunError,
+    WireError,
+)
 from common.run_folder import RunFolder, SiteEntry, read_config, read_sites
 
 # Errors of these kinds speak of the contract, the run or the machine; all others may quote a site's data.
-_TELLABLE = (WireError, ConfigError, QuorumError, MachineError)
+_TELLABLE = (WireError, ConfigError, QuorumError, MachineError, PrivacyError)
 _ERROR_CODE = 1000
 _MAX_BUCKET = 40
 _OPEN_SITES = 256
@@ -85,7 +93,7 @@ def train(message: Message, context: Context) -> Message:
     if _config(context).rounds.protection != "plain":
         return _train_sealed(message, context, site, header)
     layout, vector = _receive(message, header, site)
-    result = site.train(vector, header.round)
+    result = _trained(context, site, vector, header.round)
     payload = protect_for(_config(context), header.protection).protect(result.update, result.weight)
     return _reply(
         message, header, site, layout, {"weight": result.weight}, vector=payload, metrics=result.metrics
@@ -116,10 +124,21 @@ def _train_sealed(message: Message, context: Context, site: wire.Trainer, header
     attempt = Attempt.of(str(header.plan.get("attempt", "")))
     if attempt.round != header.round or site.name not in attempt.weights:
         raise WireError("the round's attempt is of another round or cohort", where=site.name)
-    result = site.train(vector, header.round)
+    result = _trained(context, site, vector, header.round)
     payload = _blob(sealed.protect(result.update, attempt))
     plan: dict[str, str | int | float | bool] = {"weight": result.weight}
     return _reply(message, header, site, layout, plan, vector=payload, metrics=result.metrics)
+
+
+def _trained(context: Context, site: wire.Trainer, vector: wire.FloatVector, round_: int) -> wire.TrainResult:
+    """Train; under differential privacy a round that is asked for again gets the bytes it got before."""
+    if _config(context).privacy.mode == "off":
+        return site.train(vector, round_)
+    # Late, as the site itself: only a site that trains needs torch and Opacus.
+    from clients.private import KeptUpdates
+
+    kept = KeptUpdates(_out(context, site.name) / "private" / "updates")
+    return wire.TrainResult(kept.once(round_, vector, lambda: site.train(vector, round_).update), 1.0, {})
 
 
 def _sealed(context: Context, site: wire.Trainer) -> SealedSite:

@@ -18,6 +18,7 @@ from clients.dataset import DAY_S, PURCHASE, SEARCH, Ints, Log, SiteDataset
 
 TARGET_WEIGHTS = np.array([0.1, 0.1, 0.3, 1.0, 0.0])  # view, click, cart, purchase, search
 BEHAVIOUR_INSTANTS = 8
+_LONG_AGO = -(1 << 60)
 
 
 def derived_seed(*parts: str | int) -> int:
@@ -47,19 +48,25 @@ class TrainingData:
         return len(self.users)
 
 
-def training_data(site: SiteDataset, until_s: int, max_users: int = 0) -> TrainingData:
-    """Everything before an instant, ready to sample from; ``max_users`` > 0 keeps that many users (thin-data runs)."""
+def training_data(
+    site: SiteDataset, until_s: int, max_users: int = 0, *, private: bool = False
+) -> TrainingData:
+    """Everything before an instant, ready to sample from; ``max_users`` > 0 keeps that many users (thin-data runs).
+
+    With ``private`` no user's samples depend on another's records: not by the date of the earliest event, and not by
+    whether anyone buys at all.
+    """
     past = site.log.before(until_s)
     if max_users:
         past = past.where(past.user < max_users)
     log = past.where(past.kind != SEARCH)
     weights = TARGET_WEIGHTS[log.kind]
-    if not len(log) or not (log.kind == PURCHASE).any():
+    if not private and not (log.kind == PURCHASE).any():
         weights = np.ones(len(log))
     rows = np.flatnonzero(weights > 0)
     offsets = np.searchsorted(log.user[rows], np.arange(log.n_users + 1)).astype(np.int64)
     horizon = horizon_s(site.split)
-    earliest = int(past.time.min()) if len(past) else until_s
+    earliest = until_s if not len(past) else _LONG_AGO if private else int(past.time.min())
     instants = instants_back(until_s, horizon, earliest, BEHAVIOUR_INSTANTS)
     reviews = np.flatnonzero((site.reviews.time < until_s) & (site.reviews.label >= 0))
     if max_users:

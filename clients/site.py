@@ -20,6 +20,7 @@ from clients.house import open_house
 from clients.judge import behaviour_logits, behaviour_metrics, rows_of
 from clients.outputs import write_outputs
 from clients.prepare import prepare_site
+from clients.private import noise_multiplier, train_private
 from clients.samples import TrainingData, derived_seed, training_data
 from clients.scoring import Tuned, Windows, deployed_scorer, rank, tune, windows
 from clients.train import train_epochs
@@ -60,21 +61,31 @@ class Site:
         return self.layout().flatten(shared_arrays(self._fresh()))
 
     def prepare(self) -> dict[str, float]:
-        """How many users the site trains on."""
+        """How many users the site trains on; a private site doesn't tell."""
+        if self.is_private:
+            return {}
         return {"users": float(self.before_validation.n_users)}
 
     def train(self, vector: FloatVector, round_: int) -> TrainResult:
         """One round on everything before the validation window; the figures are of the received model."""
         model = self.model_of(vector)
+        if self.is_private:
+            # Losses and figures of the validation window would tell of users without noise: they stay at the site.
+            self._epoch(model, round_, 0)
+            return TrainResult(self._update(model, vector), 1.0, {})
         metrics = self.measure(vector)
         seed = derived_seed(self.config.seed, self.name, "round", round_)
         loss = self._epoch(model, round_, seed)
-        update = self.layout().flatten(shared_arrays(model)) - vector
         metrics["train/loss"] = loss
-        return TrainResult(update.astype(np.float32), 1.0, _finite(metrics))
+        return TrainResult(self._update(model, vector), 1.0, _finite(metrics))
+
+    def _update(self, model: HansaModel, vector: FloatVector) -> FloatVector:
+        return (self.layout().flatten(shared_arrays(model)) - vector).astype(np.float32)
 
     def measure(self, vector: FloatVector) -> dict[str, float]:
-        """Validation figures of a received model."""
+        """Validation figures of a received model; a private site tells none."""
+        if self.is_private:
+            return {}
         return _finite(self.validate(self.model_of(vector)))
 
     def evaluate_local(self, out: Path) -> dict[str, float]:
@@ -84,7 +95,7 @@ class Site:
         results = Results(self.windows)
         judge_model(results, "local", model, self.dataset, self.config, self.tuned)
         results.write(out / "local.json")
-        return results.figures()
+        return {} if self.is_private else results.figures()
 
     def evaluate_final(self, vector: FloatVector, out: Path) -> dict[str, float]:
         """Score the shared model as received, fine-tuned and as deployed; write what the merchant uses."""
@@ -100,7 +111,7 @@ class Site:
         deployment = deploy(results, Deployment(model, fine, tuned), self.dataset, self.config)
         results.write(out / "final.json")
         write_outputs(out, self.dataset, self.config, fine, deployment, self.language)
-        return results.figures()
+        return {} if self.is_private else results.figures()
 
     def model_of(self, vector: FloatVector) -> HansaModel:
         """The model with the given shared parameters, in evaluation mode."""
@@ -132,7 +143,20 @@ class Site:
         model = self.config.model
         return build_model(model, TEXT_DIM, model.projection_dim, self.config.seed)
 
+    @property
+    def is_private(self) -> bool:
+        """Whether the league promises differential privacy."""
+        return self.config.privacy.mode != "off"
+
+    @functools.cached_property
+    def _private_data(self) -> TrainingData:
+        until, users = self.dataset.split.valid_from, self.config.training.max_users
+        return training_data(self.dataset, until, users, private=True)
+
     def _epoch(self, model: HansaModel, round_: int, seed: int) -> float:
+        if self.is_private:
+            train_private(model, self._private_data, self.config, noise_multiplier(self.config))
+            return math.nan
         epochs = self.config.training.epochs_per_round
         return train_epochs(
             model, self.before_validation, self.config, seed, epochs, self.learning_rate_scale(round_)

@@ -21,8 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from common.errors import ConfigError
 
 EncoderKind = Literal["frozen", "scratch"]
+AdapterKind = Literal["mlp", "linear"]
 ServerOptimiser = Literal["average", "momentum", "adam"]
 Protection = Literal["plain", "masked", "he", "he+masked"]
+PrivacyMode = Literal["off", "user"]
 Aggregator = Literal["mean", "median", "trimmed_mean", "krum", "norm_bound"]
 WeightRule = Literal["sqrt_users", "users", "equal"]
 
@@ -37,6 +39,7 @@ class ModelConfig(Settings):
     """What is trained (DESIGN §4). Sizes are numbers of features."""
 
     encoders: EncoderKind = "frozen"
+    adapter: AdapterKind = "mlp"
     text: bool = True
     image: bool = True
     projection_dim: int = Field(192, ge=16, le=1280)
@@ -73,6 +76,23 @@ class TrainingConfig(Settings):
     fine_tune_epochs: int = Field(2, ge=0)
     max_users: int = Field(0, ge=0, description="0: all; else train on this many users a site")
     local_epochs: int = Field(0, ge=0, description="0: as many as the federation's rounds")
+
+
+class PrivacyConfig(Settings):
+    """What a site guarantees to each of its users, and how it pays for it (DESIGN §6)."""
+
+    mode: PrivacyMode = "off"
+    epsilon: float = Field(8.0, gt=0, le=50, description="a site's whole budget for one run")
+    delta: float = Field(1e-5, gt=0, le=1e-3)
+    clip: float = Field(1.0, gt=0, description="largest norm of one user's gradient")
+    sample_rate: float = Field(1.0, gt=0, le=1, description="each user's chance to enter a step; public")
+    steps_per_round: int = Field(1, ge=1)
+    learning_rate: float = Field(1.0, gt=0)
+    expected_users: int = Field(
+        100, ge=1, description="a public guess of a site's users in a step: what the noisy sum is divided by"
+    )
+    negatives: int = Field(64, ge=1, description="items drawn for each user; batches share none")
+    physical_batch: int = Field(256, ge=1, description="users at once in memory; changes no result")
 
 
 class RoundsConfig(Settings):
@@ -130,6 +150,7 @@ class LeagueConfig(Settings):
     seed: int = Field(0, ge=0, lt=1 << 31)
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     rounds: RoundsConfig = RoundsConfig()
     split: SplitConfig = SplitConfig()
 

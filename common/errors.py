@@ -8,7 +8,8 @@
     ├── RunError         exit 6   a run folder is missing, damaged or of another league
     ├── MachineError     exit 7   this machine lacks something Hansa needs
     ├── EnvelopeError    exit 8   a sealed object can't be opened (`common.crypto.header`)
-    └── AuditError       exit 9   the audit log was edited, cut or can't be written (`common.audit.log`)
+    ├── AuditError       exit 9   the audit log was edited, cut or can't be written (`common.audit.log`)
+    └── PrivacyError     exit 10  what is asked for would break a privacy guarantee
 
 Every error says what happened, where, why it matters and what to do next, so that the command line can
 show it without a traceback and a site's operator can act on it.
@@ -90,3 +91,9 @@ class MachineError(HansaError):
     """This machine lacks something that Hansa needs."""
 
     exit_code = 7
+
+
+class PrivacyError(HansaError):
+    """What is asked for would break a privacy guarantee."""
+
+    exit_code = 10

@@ -11,9 +11,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from common.config import ModelConfig
+
 
 class Adapter(nn.Module):
-    """Maps one modality's features (items, in_dim) to the common space (items, out_dim)."""
+    """Maps one modality's features (..., in_dim) to the common space (..., out_dim)."""
 
     def __init__(self, in_dim: int, hidden_dim: int, out_dim: int, dropout: float) -> None:
         super().__init__()
@@ -28,6 +30,28 @@ class Adapter(nn.Module):
         return leave
 
 
+class LinearAdapter(nn.Module):
+    """One matrix (in_dim, out_dim): the few parameters that a model under differential privacy can afford.
+
+    The norm of the noise grows with the root of the number of parameters, the signal doesn't.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.leave = nn.Linear(in_dim, out_dim, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        leave: Tensor = self.leave(features)
+        return leave
+
+
+def make_adapter(config: ModelConfig, in_dim: int) -> nn.Module:
+    """The adapter that the configuration names, from one encoder's output to the common space."""
+    if config.adapter == "linear":
+        return LinearAdapter(in_dim, config.item_dim)
+    return Adapter(in_dim, config.hidden_dim, config.item_dim, config.dropout)
+
+
 class Absent(nn.Module):
     """A learned vector (out_dim,) that stands in for a missing modality."""
 
@@ -36,11 +60,11 @@ class Absent(nn.Module):
         self.vector = nn.Parameter(torch.zeros(out_dim))
 
     def forward(self, adapted: Tensor, present: Tensor) -> Tensor:
-        return torch.where(present[:, None], adapted, self.vector)
+        return torch.where(present[..., None], adapted, self.vector)
 
 
 class GatedFusion(nn.Module):
-    """Fuses (items, dim) text and image vectors into one (items, dim) vector.
+    """Fuses (..., dim) text and image vectors into one (..., dim) vector.
 
     Parameters
     ----------
@@ -58,12 +82,12 @@ class GatedFusion(nn.Module):
         if self.training and self.modality_dropout > 0:
             has_text, has_image = self._hide(has_text, has_image)
         text, image = self.absent_text(text, has_text), self.absent_image(image, has_image)
-        weights = torch.softmax(self.gate(torch.cat([text, image], dim=1)), dim=1)
-        return weights[:, :1] * text + weights[:, 1:] * image
+        weights = torch.softmax(self.gate(torch.cat([text, image], dim=-1)), dim=-1)
+        return weights[..., :1] * text + weights[..., 1:] * image
 
     def _hide(self, has_text: Tensor, has_image: Tensor) -> tuple[Tensor, Tensor]:
         both = has_text & has_image
-        draw = torch.rand(len(both))
+        draw = torch.rand(both.shape)
         hide_text = both & (draw < self.modality_dropout / 2)
         hide_image = both & (draw > 1 - self.modality_dropout / 2)
         return has_text & ~hide_text, has_image & ~hide_image

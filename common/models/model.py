@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from common.config import ModelConfig
 from common.models.encoders import ImageEncoder, TextEncoder, make_encoders
-from common.models.fusion import Adapter, GatedFusion
+from common.models.fusion import GatedFusion, make_adapter
 from common.models.heads import BehaviourHead
 from common.models.towers import UserTower
 
@@ -86,8 +86,8 @@ class HansaModel(nn.Module):
         encoders = make_encoders(config, text_dim, image_dim)
         self.text_encoder: TextEncoder = encoders.text
         self.image_encoder: ImageEncoder = encoders.image
-        self.text_adapter = Adapter(encoders.text_out, config.hidden_dim, config.item_dim, config.dropout)
-        self.image_adapter = Adapter(encoders.image_out, config.hidden_dim, config.item_dim, config.dropout)
+        self.text_adapter = make_adapter(config, encoders.text_out)
+        self.image_adapter = make_adapter(config, encoders.image_out)
         self.fusion = GatedFusion(config.item_dim, config.modality_dropout)
         self.user_tower = UserTower(config.item_dim, config.dropout)
         self.scale = Scale(use_raw=config.encoders == "frozen")
@@ -97,16 +97,16 @@ class HansaModel(nn.Module):
         self.private: PrivateParts | None = None
 
     def text_vectors(self, text: Tensor) -> Tensor:
-        """Adapted text (n, item_dim), of items or of reviews."""
+        """Adapted text (..., item_dim), of items or of reviews."""
         vectors: Tensor = self.text_adapter(self.text_encoder(text))
         return vectors
 
     def item_vectors(self, items: ItemInputs) -> tuple[Tensor, Tensor, Tensor]:
-        """Fused unit vectors (n, item_dim), and the adapted text and image vectors that went in."""
+        """Fused unit vectors (..., item_dim), and the adapted text and image vectors that went in."""
         text = self.text_vectors(items.text)
         image = self.image_adapter(self.image_encoder(items.image))
         fused = self.fusion(text, image, items.has_text, items.has_image)
-        vectors = nn.functional.normalize(fused, dim=1)
+        vectors = nn.functional.normalize(fused, dim=-1)
         if self.private is not None:
             vectors = vectors + self.private(items.row)
         return vectors, text, image

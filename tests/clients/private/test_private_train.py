@@ -1,0 +1,123 @@
+"""A private round: noise in every step, no user in another's sample, no two runs alike, told once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from clients.dataset import DAY_S, PURCHASE, Log, SiteDataset
+from clients.private import KeptUpdates, noise_multiplier, train_private
+from clients.private.sample import draw_users
+from clients.samples import TrainingData, training_data
+from common.config import with_overrides
+from common.errors import PrivacyError
+from common.models import HansaModel, build_model
+from common.privacy.accounting import Mechanism, epsilon_rdp
+from tests.clients.small_site import CONFIG, IMAGE, START, TEXT, drawn_site
+
+PRIVATE = with_overrides(CONFIG, {"privacy.mode": "user", "privacy.steps_per_round": 3})
+
+
+def fresh() -> HansaModel:
+    return build_model(CONFIG.model, TEXT, IMAGE, seed=1)
+
+
+def data(site_seed: int = 0) -> TrainingData:
+    site = drawn_site(site_seed)
+    return training_data(site, site.split.valid_from, private=True)
+
+
+def flat(model: HansaModel) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+class Counted:
+    """Noise of zeros that notes how much was asked for."""
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def __call__(self, count: int) -> NDArray[np.float64]:
+        self.drawn += count
+        return np.zeros(count)
+
+
+def test_an_empty_batch_gets_its_noise_too() -> None:
+    model, noise = fresh(), Counted()
+    config = with_overrides(PRIVATE, {"privacy.sample_rate": 1e-9})
+    train_private(model, data(), config, 1.0, noise, np.random.default_rng(0))
+    assert noise.drawn == 3 * flat(model).numel()
+    assert torch.equal(flat(model), flat(fresh()))
+
+
+def test_without_noise_the_step_is_bounded_by_the_clip_and_batches_change_nothing() -> None:
+    moved = []
+    for physical in (256, 3):
+        config = with_overrides(
+            PRIVATE,
+            {
+                "privacy.physical_batch": physical,
+                "privacy.steps_per_round": 1,
+                "privacy.clip": 0.5,
+                "training.targets_per_user": 1,
+            },
+        )
+        model = fresh()
+        train_private(model, data(), config, 0.0, Counted(), np.random.default_rng(0))
+        moved.append(float((flat(model) - flat(fresh())).norm()))
+    bound = 0.5 * data().n_users / PRIVATE.privacy.expected_users
+    assert min(moved) > 0
+    assert max(moved) <= bound * 1.0001
+
+
+def test_no_two_private_runs_agree() -> None:
+    models = [fresh(), fresh()]
+    for model in models:
+        train_private(model, data(), PRIVATE, 1.0)
+    assert not torch.any((flat(models[0]) == flat(models[1])) & (flat(models[0]) != flat(fresh())))
+
+
+def test_a_user_has_no_part_in_another_users_sample() -> None:
+    site = drawn_site(0)
+    log, other = site.log, 3
+    own = log.where(log.user != other)
+    early = Log.of(
+        np.append(own.user, other), np.append(own.item, 0), np.append(own.kind, PURCHASE),
+        np.append(own.time, START - 300 * DAY_S), log.n_users,
+    )  # fmt: skip
+    users = np.array([0, 1, 2, 4, 5])
+    drawn = []
+    for changed in (log, own, early):
+        found = training_data(_with(site, changed), site.split.valid_from, private=True)
+        drawn.append(draw_users(found, PRIVATE, users, np.random.default_rng(7)))
+    for batch in drawn[1:]:
+        for name in batch._fields:
+            assert torch.equal(getattr(batch, name), getattr(drawn[0], name)), name
+
+
+def _with(site: SiteDataset, log: Log) -> SiteDataset:
+    return replace(site, log=log)
+
+
+def test_the_noise_keeps_the_whole_run_within_its_budget() -> None:
+    config = with_overrides(PRIVATE, {"privacy.epsilon": 3.0, "privacy.sample_rate": 0.2, "rounds.count": 5})
+    mechanism = Mechanism.gaussian(noise_multiplier(config), sample_rate=0.2, steps=15)
+    assert 2.97 < epsilon_rdp([mechanism], config.privacy.delta) <= 3.0
+
+
+def test_a_round_is_told_once_and_another_model_is_refused(tmp_path: Path) -> None:
+    kept, received = KeptUpdates(tmp_path / "updates"), np.arange(5, dtype=np.float32)
+    first = kept.once(2, received, lambda: np.ones(5, np.float32))
+    again = KeptUpdates(tmp_path / "updates").once(2, received, lambda: np.zeros(5, np.float32))
+    assert np.array_equal(first, again)
+    with pytest.raises(PrivacyError, match="another model"):
+        kept.once(2, received + 1, lambda: np.zeros(5, np.float32))
+    (path,) = (tmp_path / "updates").iterdir()
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(PrivacyError, match="damaged"):
+        kept.once(2, received, lambda: np.zeros(5, np.float32))
