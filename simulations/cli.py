@@ -12,7 +12,18 @@ from contextlib import nullcontext
 
 import typer
 
-from simulations.commands import answer, bench, doctor, ingest, init, inspect, quality, simulate, vault
+from simulations.commands import (
+    answer,
+    bench,
+    doctor,
+    ingest,
+    init,
+    inspect,
+    league,
+    quality,
+    simulate,
+    vault,
+)
 from simulations.commands.failures import explain, tell
 from simulations.commands.output import Output, only_document, wants_json
 
@@ -44,6 +55,9 @@ _COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
 for _panel, _name, _function, _short in _COMMANDS:
     app.command(_name, rich_help_panel=_panel, short_help=_short)(_function)
 
+app.add_typer(
+    league.app, name="league", rich_help_panel="Train", short_help="Rehearse a league of separate processes."
+)
 app.add_typer(vault.app, name="vault", rich_help_panel="Set up", short_help="A site's encrypted store.")
 
 

@@ -1,0 +1,170 @@
+"""A site of a league across machines, up and running: its SuperNode and the process that does its work.
+
+    python -m clients.up KIT --site FOLDER
+
+Invariants: the kit's folder and the site's own data decide everything, the coordinator nothing; a worker that dies is
+started again; SIGTERM ends all processes of the site.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import secrets
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from common.errors import HansaError, RunError
+from common.processes import Child, free_port, stop
+from common.provision.authority import write_private
+from common.provision.contract import FILE, Contract
+from common.run_folder import read_json
+
+_LOOK_S = 0.5
+_log = logging.getLogger("hansa.site")
+
+
+@dataclass(frozen=True)
+class Kit:
+    """A site's kit: what the coordinator gave it, and `private/`, what it makes itself."""
+
+    folder: Path
+    name: str
+    coordinator: str
+
+    @classmethod
+    def read(cls, folder: Path) -> Kit:
+        """Read a kit.
+
+        Raises
+        ------
+        RunError : it's no kit, or its contract doesn't name the site.
+        """
+        told = read_json(folder / "site.json")
+        try:
+            kit = cls(folder.resolve(), str(told["name"]), str(told["coordinator"]))
+        except (KeyError, TypeError):
+            raise RunError("the kit is damaged", where="site.json", next_step="ask for a new one") from None
+        if kit.name not in {member.name for member in Contract.read(folder / FILE).members}:
+            raise RunError(f"the contract doesn't name site '{kit.name}'", where=FILE)
+        return kit
+
+    def secret(self) -> Path:
+        """A fresh secret that the SuperNode and its worker share, made here at every start."""
+        path = self.folder / "private" / "worker.secret"
+        path.unlink(missing_ok=True)
+        write_private(path, secrets.token_hex(32).encode())
+        return path
+
+
+class SiteProcesses:
+    """The processes of one site."""
+
+    def __init__(self, kit: Kit, site: Path) -> None:
+        self._kit, self._port = kit, free_port()
+        self._logs = kit.folder / "logs"
+        self._secret = kit.secret()
+        self._node = self._start_node(site)
+        self._worker = self._start_worker()
+
+    def look(self) -> None:
+        """Start a worker that has died again.
+
+        Raises
+        ------
+        RunError : the SuperNode has ended, so the coordinator refuses this site or the machine is in trouble.
+        """
+        if not self._node.runs():
+            raise RunError(
+                "the site's SuperNode has ended", where=self._kit.name, why=self._node.tail(),
+                next_step="its log names the cause; start the site again",
+            )  # fmt: skip
+        if not self._worker.runs():
+            code = self._worker.process.returncode
+            if code == HansaError.exit_code:
+                raise RunError(
+                    "the site's worker refuses to run", where=self._kit.name, why=self._worker.tail()
+                )
+            _log.warning("the worker ended with %s and is started again", code)
+            self._worker = self._start_worker()
+
+    def stop(self) -> list[str]:
+        """End them all; names those that had to be made to."""
+        return stop([self._worker, self._node])
+
+    def _start_node(self, site: Path) -> Child:
+        kit = self._kit.folder
+        out = kit / "private" / "out"
+        out.mkdir(parents=True, exist_ok=True, mode=0o700)
+        settings = {
+            "site-name": self._kit.name, "site-dir": str(site.resolve()), "out-dir": str(out),
+            "config-json": str(kit / FILE),
+        }  # fmt: skip
+        told = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
+        arguments = [
+            "-m", "clients.node", "--root-certificates", str(kit / "ca.crt"), "--superlink", self._kit.coordinator,
+            "--auth-supernode-private-key", str(kit / "private" / "node.key"), "--port", str(self._port),
+            "--isolation", "process", "--superexec-auth-secret-file", str(self._secret), "--node-config", told,
+        ]  # fmt: skip
+        home = {"FLWR_HOME": str(kit / "private" / "flower")}
+        return Child.start("SuperNode", arguments, self._logs / "node.log", home)
+
+    def _start_worker(self) -> Child:
+        arguments = [
+            "-m", "clients.worker", "--node", f"127.0.0.1:{self._port}", "--secret", str(self._secret),
+            "--contract", str(self._kit.folder / FILE),
+        ]  # fmt: skip
+        home = {"FLWR_HOME": str(self._kit.folder / "private" / "flower")}
+        return Child.start("worker", arguments, self._logs / "worker.log", home)
+
+
+def run(folder: Path, site: Path) -> None:
+    """Keep a site up until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    HansaError : the kit can't be used, or the site can't go on.
+    """
+    kit = Kit.read(folder)
+    Contract.read(folder / FILE).require_code()
+    asked: list[int] = []
+
+    def note_signal(sign: int, frame: FrameType | None) -> None:
+        asked.append(sign)
+
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, note_signal)
+    processes = SiteProcesses(kit, site)
+    pid = folder / "private" / "up.pid"
+    pid.write_text(f"{os.getpid()}\n")
+    try:
+        while not asked:
+            processes.look()
+            time.sleep(_LOOK_S)
+    finally:
+        processes.stop()
+        pid.unlink(missing_ok=True)
+
+
+def main() -> int:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(description="Keep one site of a league up.")
+    parser.add_argument("kit", type=Path)
+    parser.add_argument("--site", type=Path, required=True, help="the site's own folder")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        run(given.kit, given.site)
+    except HansaError as fault:
+        _log.error("%s", fault.sentence())
+        return fault.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

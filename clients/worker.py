@@ -1,0 +1,135 @@
+"""The process that does a site's work: it takes messages from the SuperNode and answers with the installed ClientApp.
+
+Flower starts a fresh process per message, which imports torch anew, and runs the code that the coordinator sent.
+This one imports once, keeps the opened site between rounds, and runs the Hansa that is installed here.
+
+Invariants: a bundle whose code isn't the contract's is refused before anything else is looked at; nothing of the
+bundle is written to the disk or run; settings come from the site's own contract and never from the run; the token
+of a message stays in memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from pathlib import Path
+
+import httpx
+from flwr.app import Context, Error, Message
+from flwr.common.serde import context_to_proto
+from flwr.proto.runtime_pb2 import AcquireTaskRequest, PushTaskOutputRequest
+from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
+from flwr.supercore.interceptors import (
+    RuntimeTokenHttpInterceptor,
+    RuntimeVersionHttpInterceptor,
+    SuperExecAuthHttpInterceptor,
+)
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message
+
+from clients.app import app
+from common.errors import HansaError, WireError
+from common.provision.code import bundle_code, code_digest
+from common.provision.contract import Contract
+
+_PAUSE_S = 0.05
+_WAIT_FOR_NODE_S = 60.0
+_REFUSED, _COMPLETED, _FAILED = 1004, "completed", "failed"
+_log = logging.getLogger("hansa.worker")
+
+
+def main() -> None:
+    """Serve one SuperNode until stopped."""
+    parser = argparse.ArgumentParser(description="Do a site's work for its SuperNode.")
+    parser.add_argument("--node", required=True, help="address of the SuperNode's runtime, host:port")
+    parser.add_argument("--secret", type=Path, required=True, help="file of the secret shared with it")
+    parser.add_argument("--contract", type=Path, required=True)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    contract = Contract.read(given.contract)
+    contract.require_code()
+    import clients.site  # noqa: F401 — torch and the encoders, before the first round waits for them
+
+    serve(given.node, given.secret.read_bytes(), contract)
+
+
+def serve(node: str, secret: bytes, contract: Contract) -> None:
+    """Take task after task; a task that fails is answered, a node that is gone for a minute ends this process."""
+    guard = SuperExecAuthHttpInterceptor(
+        master_secret=secret, protected_methods=frozenset({"/flwr.proto.Runtime/AcquireTask"})
+    )
+    asks = AcquireTaskRequest(supported_task_types=["flwr-clientapp"])
+    seen = time.monotonic()
+    with RuntimeHttpClient.from_server_address(
+        node, True, None, [RuntimeVersionHttpInterceptor(component_name="SuperExec"), guard]
+    ) as client:
+        while True:
+            try:
+                given = client.AcquireTask(asks)
+                seen = time.monotonic()
+            except httpx.HTTPError as fault:
+                if time.monotonic() - seen > _WAIT_FOR_NODE_S:
+                    raise SystemExit(f"the SuperNode is gone: {type(fault).__name__}") from None
+                time.sleep(0.5)
+                continue
+            if given.HasField("task") and given.token:
+                try:
+                    work(node, given.token, contract)
+                except httpx.HTTPError as fault:
+                    _log.error("a message was lost: %s", type(fault).__name__)
+            else:
+                time.sleep(_PAUSE_S)
+
+
+def work(node: str, token: str, contract: Contract) -> None:
+    """Answer one message."""
+    with RuntimeHttpClient.from_server_address(
+        node, True, None,
+        [RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"), RuntimeTokenHttpInterceptor(token)],
+    ) as client:  # fmt: skip
+        heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
+        heartbeat.start()
+        context: Context | None = None
+        status, details = _FAILED, "the message couldn't be read"
+        try:
+            message, context, _run, bundle = pull_task_input(client)
+            reply = answer(message, context, bundle.content, contract)
+            push_message(client, reply, context)
+            status, details = _COMPLETED, ""
+        finally:
+            told = context_to_proto(context) if context else None
+            client.PushTaskOutput(PushTaskOutputRequest(context=told, sub_status=status, details=details))
+            heartbeat.stop()
+
+
+def answer(message: Message, context: Context, bundle: bytes, contract: Contract) -> Message:
+    """The installed app's reply, or a refusal."""
+    try:
+        require_bundle(bundle, contract)
+    except HansaError as fault:
+        _log.error("refused: %s", fault.sentence())
+        return Message(Error(_REFUSED, f"{type(fault).__name__}: {fault.what}"), reply_to=message)
+    began = time.monotonic()
+    context.run_config = {}
+    reply = app(message, context)
+    _log.info(
+        "%s %s: %.2f s", message.metadata.message_type, message.metadata.group_id, time.monotonic() - began
+    )
+    return reply
+
+
+def require_bundle(bundle: bytes, contract: Contract) -> None:
+    """Refuse code that the contract doesn't name, though it would never be run.
+
+    Raises
+    ------
+    WireError : the bundle's code isn't the contract's.
+    """
+    if code_digest(bundle_code(bundle)) != contract.code:
+        raise WireError("the coordinator's bundle isn't the contract's code", where="bundle")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The league's own certificate authority, and the keys that machines of a league know each other by.
+
+Invariants: a private key is 0600 from its creation and never leaves the folder that it's made for; a server's
+certificate names every address it's reached under (RFC 5280 subjectAltName), for TLS looks at nothing else; a
+client's certificate can't serve and a server's can't call.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+_SKEW = dt.timedelta(minutes=15)  # machines whose clocks are a little behind shall accept a fresh certificate
+_AUTHORITY_DAYS, _LEAF_DAYS = 3650, 397
+_CURVE = ec.SECP384R1
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority of one league."""
+
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    @classmethod
+    def create(cls, league: str) -> Authority:
+        """A new authority; its key exists in memory only until `write` is called."""
+        key = ec.generate_private_key(_CURVE())
+        name = _name(f"{league} authority")
+        uses = x509.KeyUsage(
+            digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False,
+            key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
+            decipher_only=False,
+        )  # fmt: skip
+        built = (
+            _builder(name, name, key.public_key(), _AUTHORITY_DAYS)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(uses, critical=True)
+        )
+        return cls(key, built.sign(key, hashes.SHA384()))
+
+    @classmethod
+    def read(cls, folder: Path) -> Authority:
+        """The authority that `write` left in a folder."""
+        key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 — we wrote it
+        return cls(key, x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes()))
+
+    def write(self, folder: Path) -> None:
+        """Keep key and certificate as `ca.key` and `ca.crt`."""
+        write_private(folder / "ca.key", _pem(self.key))
+        (folder / "ca.crt").write_bytes(self.pem())
+
+    def pem(self) -> bytes:
+        """The authority's certificate."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def issue_server(self, addresses: Sequence[str]) -> tuple[bytes, bytes]:
+        """(certificate, key) of a server that is reached under these names and addresses, in PEM."""
+        key = ec.generate_private_key(_CURVE())
+        alternatives = x509.SubjectAlternativeName([_address(each) for each in addresses])
+        return self._leaf(key, addresses[0], ExtendedKeyUsageOID.SERVER_AUTH, alternatives), _pem(key)
+
+    def issue_client(self, name: str) -> tuple[bytes, bytes]:
+        """(certificate, key) that a site of this name shows to the coordinator, in PEM."""
+        key = ec.generate_private_key(_CURVE())
+        return self._leaf(key, name, ExtendedKeyUsageOID.CLIENT_AUTH, None), _pem(key)
+
+    def _leaf(
+        self, key: ec.EllipticCurvePrivateKey, name: str, use: x509.ObjectIdentifier,
+        alternatives: x509.SubjectAlternativeName | None,
+    ) -> bytes:  # fmt: skip
+        builder = (
+            _builder(_name(name), self.certificate.subject, key.public_key(), _LEAF_DAYS)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([use]), critical=True)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False
+            )
+        )
+        if alternatives is not None:
+            builder = builder.add_extension(alternatives, critical=False)
+        return builder.sign(self.key, hashes.SHA384()).public_bytes(serialization.Encoding.PEM)
+
+
+def node_key() -> tuple[bytes, bytes]:
+    """(private, public) key of a Flower node, ECDSA P-384 in OpenSSH's form."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return private, public + b"\n"
+
+
+def fingerprint(certificate: bytes) -> str:
+    """SHA-256 of a certificate in PEM, in hex: what the coordinator's list of sites holds."""
+    return x509.load_pem_x509_certificate(certificate).fingerprint(hashes.SHA256()).hex()
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a new secret that its owner alone can read, from the moment that the file exists."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _SKEW)
+        .not_valid_after(now + dt.timedelta(days=days))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
+
+
+def _address(text: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(text))
+    except ValueError:
+        return x509.DNSName(text)
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )

@@ -1,0 +1,125 @@
+"""The coordinator of a league across machines, up and running: Flower's SuperLink and the process of its app.
+
+Invariants: the SuperLink listens on this machine alone and keeps its state in memory, so no model in flight comes to
+lie on the disk; the nodes of the contract's members, and no others, are let in, anew at every start.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr.app import UserConfig
+
+from common.errors import HansaError, RunError
+from common.processes import Child, free_port, stop
+from common.provision.authority import write_private
+from common.provision.contract import FILE, Contract
+from common.run_folder import RunFolder, read_json
+from server.control import Control
+
+
+@dataclass(frozen=True)
+class CoordinatorKit:
+    """The coordinator's kit: `contract.json`, `ca.crt`, `server.crt` and `private/server.key`."""
+
+    folder: Path
+
+    def contract(self) -> Contract:
+        """The league's contract."""
+        return Contract.read(self.folder / FILE)
+
+    @property
+    def authority(self) -> Path:
+        return self.folder / "ca.crt"
+
+    def secret(self) -> Path:
+        """A fresh secret that the SuperLink and the process of the app share, made at every start."""
+        path = self.folder / "private" / "worker.secret"
+        path.unlink(missing_ok=True)
+        write_private(path, secrets.token_hex(32).encode())
+        return path
+
+
+class Coordinator:
+    """The processes of the coordinator."""
+
+    def __init__(self, kit: CoordinatorKit, port: int = 0) -> None:
+        self.kit, self.contract = kit, kit.contract()
+        self.contract.require_code()
+        self.superlink = f"127.0.0.1:{port or free_port()}"
+        self._secret, self._logs = kit.secret(), kit.folder / "logs"
+        self._home = {"FLWR_HOME": str(kit.folder / "private" / "flower")}
+        self._link = self._start_link()
+        self._worker = self._start_worker()
+        try:
+            self._link.await_port(int(self.superlink.rpartition(":")[2]))
+            with Control(self.superlink, kit.authority) as control:
+                for member in self.contract.members:
+                    control.register(member.name, member.node_key)
+        except BaseException:
+            self.stop()
+            raise
+
+    def start_run(self, folder: RunFolder) -> int:
+        """Start or go on with the run in a folder; returns Flower's id of it."""
+        folder.create(self.contract.config, [member.entry() for member in self.contract.members])
+        if not self._worker.runs():
+            self._worker = self._start_worker()
+        settings: UserConfig = {"run-dir": str(folder.root), "compare": False, "progress": "plain"}
+        with Control(self.superlink, self.kit.authority) as control:
+            return control.start(settings)
+
+    def status(self, run_id: int) -> str:
+        """How a run goes, as Flower has it.
+
+        Raises
+        ------
+        RunError : the SuperLink has ended.
+        """
+        if not self._link.runs():
+            raise RunError(
+                "the coordinator's SuperLink has ended", where="coordinator", why=self._link.tail()
+            )
+        with Control(self.superlink, self.kit.authority) as control:
+            status = control.status(run_id)
+        if not self._worker.runs() and not status.startswith("finished"):
+            return "finished:failed"
+        return status
+
+    def stop(self) -> list[str]:
+        """End all processes; names those that had to be made to."""
+        return stop([self._worker, self._link])
+
+    def _start_link(self) -> Child:
+        host, _, port = self.superlink.rpartition(":")
+        kit = self.kit.folder
+        arguments = [
+            "flower-superlink", "--ssl-ca-certfile", str(self.kit.authority), "--ssl-certfile",
+            str(kit / "server.crt"), "--ssl-keyfile", str(kit / "private" / "server.key"),
+            "--enable-supernode-auth", "--host", host, "--port", port, "--isolation", "process",
+            "--superexec-auth-secret-file", str(self._secret), "--disable-runtime-dependency-installation",
+        ]  # fmt: skip
+        return Child.start("SuperLink", arguments, self._logs / "superlink.log", self._home)
+
+    def _start_worker(self) -> Child:
+        arguments = [
+            "-m", "server.worker", "--superlink", self.superlink, "--secret", str(self._secret),
+            "--authority", str(self.kit.authority),
+        ]  # fmt: skip
+        return Child.start("coordinator's app", arguments, self._logs / "coordinator.log", self._home)
+
+
+def fault_of(folder: RunFolder, status: str) -> HansaError:
+    """Why a run ended without a model: the league's own error where there is one."""
+    failure = folder.state / "failure.json"
+    if failure.exists():
+        told = read_json(failure)
+        kinds = {kind.__name__: kind for kind in HansaError.__subclasses__()}
+        kind = kinds.get(str(told.get("error")), RunError)
+        return kind(told["what"], where=told["where"], why=told["why"], next_step=told["next_step"])
+    return RunError(
+        f"the run ended as '{status}' and released no model", where=folder.root.name,
+        next_step="the logs of the coordinator and of the sites name the cause",
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""A league across machines, or across processes of this one: kits, and a rehearsal."""

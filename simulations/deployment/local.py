@@ -1,0 +1,169 @@
+"""A rehearsal: a whole league across processes of this machine, from keys to a released model.
+
+Invariants: every party gets what its kit holds and nothing else; all processes have ended when the call returns; it
+returns only if a model was released.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import RunError
+from common.processes import Child, free_port, stop
+from common.run_folder import RunFolder, SiteEntry, read_lines
+from server.up import Coordinator, CoordinatorKit, fault_of
+from simulations.deployment.kits import write_kits
+from simulations.league import create_run, plan_config
+from simulations.options import Setting, SimulateOptions
+
+SMALL: dict[str, Setting] = {"held_out": 0, "users_per_site": 60, "items_per_site": 80}
+"""A bazaar that one machine prepares and trains in seconds."""
+_LOOK_S = 0.25
+_LONGEST_S = 1800.0
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a rehearsal gave.
+
+    Parameters
+    ----------
+    round_s : seconds of each round, by the coordinator's clock.
+    seconds : of the whole, from keys to the last process' end.
+    forced : processes that didn't end when asked.
+    """
+
+    folder: Path
+    release: Path
+    sites: tuple[str, ...]
+    rounds: int
+    protection: str
+    round_s: tuple[float, ...]
+    bytes_up: int
+    bytes_down: int
+    seconds: float
+    forced: tuple[str, ...]
+
+
+Tell = Callable[[str], None]
+
+
+def rehearse(
+    folder: Path, *, sites: int, rounds: int, protection: str, seed: int, tell: Tell,
+    settings: dict[str, Setting] | None = None,
+) -> Rehearsal:  # fmt: skip
+    """Provision a league of bazaar sites, start it, wait for its model, and stop it.
+
+    Raises
+    ------
+    HansaError : no model was released; the folder keeps logs and state.
+    """
+    began = time.monotonic()
+    league = LocalLeague.provision(
+        folder, sites=sites, rounds=rounds, protection=protection, seed=seed, settings=settings or {}
+    )
+    tell(f"Provisioned {sites} sites; starting the coordinator and the sites.")
+    try:
+        league.start()
+        league.await_model(tell)
+    finally:
+        forced = league.stop()
+    tell("All processes have ended.")
+    lines = read_lines(league.run.rounds_file)
+    return Rehearsal(
+        folder, league.run.release, tuple(site.name for site in league.sites), len(lines), protection,
+        tuple(float(line["seconds"]) for line in lines),
+        sum(int(line["bytes"]["up"]) for line in lines), sum(int(line["bytes"]["down"]) for line in lines),
+        round(time.monotonic() - began, 3), tuple(forced),
+    )  # fmt: skip
+
+
+class LocalLeague:
+    """Kits, sites' data and processes of one league on this machine."""
+
+    def __init__(self, folder: Path, sites: list[SiteEntry], port: int) -> None:
+        self.folder, self.sites, self._port = folder, sites, port
+        self.kits = folder / "kits"
+        self.run = RunFolder(self.kits / "coordinator" / "run")
+        self.children: dict[str, Child] = {}
+        self._coordinator: Coordinator | None = None
+
+    @classmethod
+    def provision(
+        cls, folder: Path, *, sites: int, rounds: int, protection: str, seed: int,
+        settings: dict[str, Setting],
+    ) -> LocalLeague:  # fmt: skip
+        """Derive sites of a bazaar and write everybody's kit."""
+        options = SimulateOptions(
+            run=folder, rounds=rounds, seed=seed, compare=False, report=False, quiet=True,
+            overrides={"rounds.protection": protection, "rounds.deadline_s": 300.0, **settings},
+            data_overrides={"n_sites": sites, **SMALL},
+        )  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        drawn, config = create_run(options, plan_config(options))
+        port = free_port()
+        write_kits(folder / "kits", config, drawn.sites(), ["127.0.0.1"], port)
+        return cls(folder, drawn.sites(), port)
+
+    def start(self) -> None:
+        """Start the coordinator, then the sites."""
+        self._coordinator = Coordinator(CoordinatorKit(self.kits / "coordinator"), self._port)
+        for site in self.sites:
+            self.start_site(site)
+
+    def start_site(self, site: SiteEntry) -> None:
+        """Start one site's processes."""
+        kit = self.kits / "sites" / site.name
+        arguments = ["-m", "clients.up", str(kit), "--site", site.folder]
+        self.children[site.name] = Child.start(f"site '{site.name}'", arguments, kit / "logs" / "site.log")
+
+    def await_model(self, tell: Tell) -> None:
+        """Start the run and wait until its model is released.
+
+        Raises
+        ------
+        HansaError : it ended without one.
+        """
+        coordinator = self._require()
+        run_id = coordinator.start_run(self.run)
+        tell("The run has begun; the first message opens the sites' data.")
+        told, ends = 0, time.monotonic() + _LONGEST_S
+        while True:
+            status = coordinator.status(run_id)
+            lines = read_lines(self.run.rounds_file)
+            for line in lines[told:]:
+                left = f", without {_names(line['quarantined'])}" if line["quarantined"] else ""
+                tell(f"Round {line['round']}: {len(line['sites'])} sites, {line['seconds']:.1f} s{left}.")
+            told = len(lines)
+            if status.startswith("finished"):
+                break
+            self._require_sites()
+            if time.monotonic() > ends:
+                raise RunError("the rehearsal took too long", where=self.folder.name)
+            time.sleep(_LOOK_S)
+        if status != "finished:completed" or not (self.run.release / "model.safetensors").exists():
+            raise fault_of(self.run, status)
+        tell("A model was released.")
+
+    def stop(self) -> list[str]:
+        """End all processes; names those that had to be made to."""
+        forced = stop(list(self.children.values()), polite_s=20.0)
+        return forced + (self._coordinator.stop() if self._coordinator else [])
+
+    def _require(self) -> Coordinator:
+        if self._coordinator is None:
+            raise RunError("the league isn't up", where=self.folder.name)
+        return self._coordinator
+
+    def _require_sites(self) -> None:
+        if any(child.runs() for child in self.children.values()):
+            return
+        first = next(iter(self.children.values()))
+        raise RunError("all sites have ended", where=self.folder.name, why=first.tail())
+
+
+def _names(quarantined: list[dict[str, str]]) -> str:
+    return ", ".join(f"{each['site']} ({each['reason']})" for each in quarantined)
