@@ -14,6 +14,7 @@ from queue import Queue
 import httpx
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExecAuthHttpInterceptor
+from flwr.supercore.protobuf.client import ProtobufClientInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.superlink.runtime import run_serverapp
 
@@ -40,7 +41,10 @@ def await_run(superlink: str, secret: bytes, authority: bytes) -> str:
         master_secret=secret, protected_methods=frozenset({"/flwr.proto.Runtime/AcquireTask"})
     )
     asks = AcquireTaskRequest(supported_task_types=["flwr-serverapp"])
-    interceptors = [RuntimeVersionHttpInterceptor(component_name="SuperExec"), guard]
+    interceptors: list[ProtobufClientInterceptor] = [
+        RuntimeVersionHttpInterceptor(component_name="SuperExec"),
+        guard,
+    ]
     with RuntimeHttpClient.from_server_address(superlink, False, authority, interceptors) as client:
         while True:
             try:
