@@ -21,7 +21,7 @@ def _short_sleep(seconds: float) -> None:
 
 def main() -> None:
     """Run the SuperNode with the arguments of `flower-supernode`."""
-    node.time = SimpleNamespace(sleep=_short_sleep)  # type: ignore[assignment]
+    node.time = SimpleNamespace(sleep=_short_sleep)  # type: ignore[assignment, attr-defined]
     flower_supernode()
 
 
