@@ -115,11 +115,11 @@ def _guarantee(privacy: PrivacyConfig) -> str:
         f"**Differential privacy: user level, ε = {privacy.epsilon:g}, δ = {privacy.delta:g} at each site for this "
         "run.** Whoever sees every update of a site can hardly tell whether one of its users, with all of the user's "
         "records there, took part at all: no conclusion becomes more than e^ε times as likely, but for a chance "
-        "of δ. Noise comes from the operating system; accounted in Rényi terms by Opacus, for adding or removing one user. It does "
-        "not cover a person who is a user of several sites (ε adds up), other runs on the same data, the dates that "
-        "part training from testing, what a merchant sells, or what a site itself fits and keeps: its fine-tuned "
-        "model, its popularity and calibration, its recommendations, and the figures in this report, which a "
-        "simulation reads from the sites' own folders."
+        "of δ. Noise comes from the operating system; accounted in Rényi terms by Opacus, for adding or removing one "
+        "user. It does not cover a person who is a user of several sites (ε adds up), other runs on the same data, the "
+        "dates that part training from testing, what a merchant sells, or what a site itself fits and keeps: its "
+        "fine-tuned model, its popularity and calibration, its recommendations, and the figures in this report, which "
+        "a simulation reads from the sites' own folders."
     )
 
 
