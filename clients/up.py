@@ -26,6 +26,7 @@ from common.provision.contract import FILE, Contract
 from common.run_folder import read_json
 
 _LOOK_S = 0.5
+_SHORT_S, _MOST_SHORT, _LONGEST_PAUSE_S = 20.0, 8, 15.0
 _log = logging.getLogger("hansa.site")
 
 
@@ -69,21 +70,28 @@ class SiteProcesses:
         self._kit, self._port = kit, free_port()
         self._logs = kit.folder / "logs"
         self._secret = kit.secret()
+        self._site, self._node_from, self._node_ends = site, time.monotonic(), 0
         self._node = self._start_node(site)
         self._worker = self._start_worker()
 
     def look(self) -> None:
-        """Start a worker that has died again.
+        """Start again what has died: a SuperNode ends whenever the coordinator was started anew.
 
         Raises
         ------
-        RunError : the SuperNode has ended, so the coordinator refuses this site or the machine is in trouble.
+        RunError : the SuperNode ends at once again and again, so the coordinator refuses this site or the machine is
+            in trouble.
         """
-        if not self._node.runs():
-            raise RunError(
-                "the site's SuperNode has ended", where=self._kit.name, why=self._node.tail(),
-                next_step="its log names the cause; start the site again",
-            )  # fmt: skip
+        if not self._node.runs() and time.monotonic() > self._node_from:
+            self._node_ends = self._node_ends + 1 if time.monotonic() - self._node_from < _SHORT_S else 0
+            if self._node_ends >= _MOST_SHORT:
+                raise RunError(
+                    "the site's SuperNode ends whenever it is started", where=self._kit.name, why=self._node.tail(),
+                    next_step="its log names the cause; mend it and start the site again",
+                )  # fmt: skip
+            _log.warning("the SuperNode has ended and is started again")
+            self._node = self._start_node(self._site)
+            self._node_from = time.monotonic() + min(_LONGEST_PAUSE_S, self._node_ends**2)
         if not self._worker.runs():
             code = self._worker.process.returncode
             if code == HansaError.exit_code:

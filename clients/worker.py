@@ -71,7 +71,8 @@ def serve(node: str, secret: bytes, contract: Contract) -> None:
                 seen = time.monotonic()
             except httpx.HTTPError as fault:
                 if time.monotonic() - seen > _WAIT_FOR_NODE_S:
-                    raise SystemExit(f"the SuperNode is gone: {type(fault).__name__}") from None
+                    _log.warning("the SuperNode is gone: %s", type(fault).__name__)
+                    return
                 time.sleep(0.5)
                 continue
             if given.HasField("task") and given.token:

@@ -1,22 +1,26 @@
 """Processes that belong to one party: started with a log of their own, watched, and stopped for sure.
 
 Invariants: nothing secret stands in arguments or environment; a process is ended by its id, first asked (SIGTERM),
-then made to (SIGKILL); whoever started it waits for it, so none is left behind.
+then made to (SIGKILL); whoever started it waits for it, and where that one is killed, the kernel ends it too, so
+none is left behind.
 """
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from common.errors import MachineError
+from common.errors import MachineError, RunError
 
 # Flower shall send nothing, look for nothing and install nothing on its own.
 OFFLINE = {
@@ -27,6 +31,8 @@ OFFLINE = {
 }
 _ROOT = Path(__file__).resolve().parents[1]
 _POLITE_S = 10.0
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass
@@ -57,7 +63,8 @@ class Child:
         settings["PYTHONPATH"] = str(_ROOT)
         with log.open("ab") as sink:
             process = subprocess.Popen(  # noqa: S603 — fixed programs of this environment, no shell
-                command, env=settings, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
+                command, env=settings, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True,
+                preexec_fn=_end_with(os.getpid()),
             )  # fmt: skip
         return cls(name, process, log)
 
@@ -105,11 +112,59 @@ def stop(children: Sequence[Child], *, polite_s: float = _POLITE_S) -> list[str]
     return [child.name for child in forced]
 
 
+def only_one(path: Path, what: str) -> IO[str]:
+    """Hold a lock file until this process ends, however it ends; the caller keeps what is returned.
+
+    Raises
+    ------
+    RunError : another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        holder = file.read().strip()
+        file.close()
+        raise RunError(
+            f"{what} runs already", where=path.parent.parent.name, why=f"process {holder or '?'} holds it",
+            next_step="use the one that runs, or stop it first",
+        ) from None  # fmt: skip
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock of `only_one`."""
+    if not path.exists():
+        return False
+    with path.open("a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
 def free_port() -> int:
     """A port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _end_with(parent: int) -> Callable[[], None]:
+    """What a new process does first: ask the kernel for its end when the one that started it is gone."""
+
+    def ask() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it was gone before we asked
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return ask
 
 
 def _signal(child: Child, sign: signal.Signals) -> None:

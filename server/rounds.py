@@ -34,6 +34,7 @@ from server.sealed.round import Session, sealed_round
 from server.sealed.sums import hand_out, undo
 from server.sealed.uploads import GroupedSum
 from server.state import METRIC, RunState, macro, save
+from server.stopping import stop_if_asked
 
 _LOSSES = ("train/loss", "loss", "valid/loss")
 
@@ -52,6 +53,7 @@ def run_rounds(grid: Grid, league: League, roster: Roster, state: RunState, prog
     session = Session(KeyRing(grid, league, roster, names), names) if sealed else None
     with session or nullcontext():
         while state.round < count:
+            stop_if_asked(league.folder, state.round)
             began = time.monotonic()
             round_ = state.round + 1
             cohort = choose_cohort(league, state, round_)

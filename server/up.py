@@ -12,11 +12,11 @@ from pathlib import Path
 
 from flwr.app import UserConfig
 
-from common.errors import HansaError, RunError
+from common.errors import RunError
 from common.processes import Child, free_port, stop
 from common.provision.authority import write_private
 from common.provision.contract import FILE, Contract
-from common.run_folder import RunFolder, read_json
+from common.run_folder import RunFolder
 from server.control import Control
 
 
@@ -51,11 +51,15 @@ class Coordinator:
         self.superlink = f"127.0.0.1:{port or free_port()}"
         self._secret, self._logs = kit.secret(), kit.folder / "logs"
         self._home = {"FLWR_HOME": str(kit.folder / "private" / "flower")}
+        self._run_id: int | None = None
+        self._begin()
+
+    def _begin(self) -> None:
         self._link = self._start_link()
         self._worker = self._start_worker()
         try:
             self._link.await_port(int(self.superlink.rpartition(":")[2]))
-            with Control(self.superlink, kit.authority) as control:
+            with Control(self.superlink, self.kit.authority) as control:
                 for member in self.contract.members:
                     control.register(member.name, member.node_key)
         except BaseException:
@@ -69,24 +73,50 @@ class Coordinator:
             self._worker = self._start_worker()
         settings: UserConfig = {"run-dir": str(folder.root), "compare": False, "progress": "plain"}
         with Control(self.superlink, self.kit.authority) as control:
-            return control.start(settings)
+            self._run_id = control.start(settings)
+        return self._run_id
 
-    def status(self, run_id: int) -> str:
-        """How a run goes, as Flower has it.
+    def forget_run(self) -> None:
+        """Let Flower drop the run that was started last, with all its messages; the run folder stays."""
+        run_id, self._run_id = self._run_id, None
+        if run_id is None:
+            return
+        try:
+            with Control(self.superlink, self.kit.authority) as control:
+                control.stop(run_id)
+        except RunError:
+            return  # it had ended
+
+    def link_runs(self) -> bool:
+        """Whether the SuperLink is there."""
+        return self._link.runs()
+
+    def app_runs(self) -> bool:
+        """Whether the process of the app is there, at work or waiting for a run."""
+        return self._worker.runs()
+
+    def app_code(self) -> int | None:
+        """How the process of the app ended."""
+        return self._worker.process.returncode
+
+    def app_tail(self) -> str:
+        """The end of its log."""
+        return self._worker.tail()
+
+    def end_app(self) -> None:
+        """End the process of the app."""
+        stop([self._worker])
+
+    def restart(self) -> None:
+        """Start all processes anew; sites find the coordinator where it was.
 
         Raises
         ------
-        RunError : the SuperLink has ended.
+        HansaError : they don't start.
         """
-        if not self._link.runs():
-            raise RunError(
-                "the coordinator's SuperLink has ended", where="coordinator", why=self._link.tail()
-            )
-        with Control(self.superlink, self.kit.authority) as control:
-            status = control.status(run_id)
-        if not self._worker.runs() and not status.startswith("finished"):
-            return "finished:failed"
-        return status
+        self.stop()
+        self._run_id = None
+        self._begin()
 
     def stop(self) -> list[str]:
         """End all processes; names those that had to be made to."""
@@ -109,17 +139,3 @@ class Coordinator:
             "--authority", str(self.kit.authority),
         ]  # fmt: skip
         return Child.start("coordinator's app", arguments, self._logs / "coordinator.log", self._home)
-
-
-def fault_of(folder: RunFolder, status: str) -> HansaError:
-    """Why a run ended without a model: the league's own error where there is one."""
-    failure = folder.state / "failure.json"
-    if failure.exists():
-        told = read_json(failure)
-        kinds = {kind.__name__: kind for kind in HansaError.__subclasses__()}
-        kind = kinds.get(str(told.get("error")), RunError)
-        return kind(told["what"], where=told["where"], why=told["why"], next_step=told["next_step"])
-    return RunError(
-        f"the run ended as '{status}' and released no model", where=folder.root.name,
-        next_step="the logs of the coordinator and of the sites name the cause",
-    )  # fmt: skip

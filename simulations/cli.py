@@ -15,6 +15,7 @@ import typer
 from simulations.commands import (
     answer,
     bench,
+    coordinator,
     doctor,
     ingest,
     init,
@@ -57,6 +58,9 @@ for _panel, _name, _function, _short in _COMMANDS:
 
 app.add_typer(
     league.app, name="league", rich_help_panel="Train", short_help="Rehearse a league of separate processes."
+)
+app.add_typer(
+    coordinator.app, name="coordinator", rich_help_panel="Train", short_help="Run a league across machines."
 )
 app.add_typer(vault.app, name="vault", rich_help_panel="Set up", short_help="A site's encrypted store.")
 

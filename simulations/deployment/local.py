@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import RunError
+from common.errors import MachineError, RunError
 from common.processes import Child, free_port, stop
 from common.run_folder import RunFolder, SiteEntry, read_lines
-from server.up import Coordinator, CoordinatorKit, fault_of
+from server.desk import await_model, order_run
+from server.orders import Post
+from simulations.commands.coordinator import sentence_of
 from simulations.deployment.kits import write_kits
 from simulations.league import create_run, plan_config
 from simulations.options import Setting, SimulateOptions
@@ -22,6 +24,7 @@ from simulations.options import Setting, SimulateOptions
 SMALL: dict[str, Setting] = {"held_out": 0, "users_per_site": 60, "items_per_site": 80}
 """A bazaar that one machine prepares and trains in seconds."""
 _LOOK_S = 0.25
+_START_S = 90.0
 _LONGEST_S = 1800.0
 
 
@@ -89,7 +92,7 @@ class LocalLeague:
         self.kits = folder / "kits"
         self.run = RunFolder(self.kits / "coordinator" / "run")
         self.children: dict[str, Child] = {}
-        self._coordinator: Coordinator | None = None
+        self.coordinator: Child | None = None
 
     @classmethod
     def provision(
@@ -108,11 +111,33 @@ class LocalLeague:
         write_kits(folder / "kits", config, drawn.sites(), ["127.0.0.1"], port)
         return cls(folder, drawn.sites(), port)
 
+    @property
+    def kit(self) -> Path:
+        """The coordinator's kit."""
+        return self.kits / "coordinator"
+
     def start(self) -> None:
         """Start the coordinator, then the sites."""
-        self._coordinator = Coordinator(CoordinatorKit(self.kits / "coordinator"), self._port)
+        self.start_coordinator()
         for site in self.sites:
             self.start_site(site)
+
+    def start_coordinator(self) -> None:
+        """Start the coordinator's processes and wait until it takes orders.
+
+        Raises
+        ------
+        MachineError : it ended, or took too long.
+        """
+        arguments = ["-m", "server.keeper", str(self.kit), "--port", str(self._port)]
+        self.coordinator = Child.start("coordinator", arguments, self.kit / "logs" / "up.log")
+        ends = time.monotonic() + _START_S
+        while not Post(self.kit).is_up():
+            if not self.coordinator.runs() or time.monotonic() > ends:
+                raise MachineError(
+                    "the coordinator didn't start", where=self.folder.name, why=self.coordinator.tail()
+                )
+            time.sleep(_LOOK_S)
 
     def start_site(self, site: SiteEntry) -> None:
         """Start one site's processes."""
@@ -121,49 +146,36 @@ class LocalLeague:
         self.children[site.name] = Child.start(f"site '{site.name}'", arguments, kit / "logs" / "site.log")
 
     def await_model(self, tell: Tell) -> None:
-        """Start the run and wait until its model is released.
+        """Order the run and wait until its model is released.
 
         Raises
         ------
         HansaError : it ended without one.
         """
-        coordinator = self._require()
-        run_id = coordinator.start_run(self.run)
+        order = order_run(self.kit)
         tell("The run has begun; the first message opens the sites' data.")
         told, ends = 0, time.monotonic() + _LONGEST_S
-        while True:
-            status = coordinator.status(run_id)
+
+        def look() -> None:
+            nonlocal told
             lines = read_lines(self.run.rounds_file)
             for line in lines[told:]:
-                left = f", without {_names(line['quarantined'])}" if line["quarantined"] else ""
-                tell(f"Round {line['round']}: {len(line['sites'])} sites, {line['seconds']:.1f} s{left}.")
+                tell(sentence_of(line))
             told = len(lines)
-            if status.startswith("finished"):
-                break
             self._require_sites()
             if time.monotonic() > ends:
                 raise RunError("the rehearsal took too long", where=self.folder.name)
-            time.sleep(_LOOK_S)
-        if status != "finished:completed" or not (self.run.release / "model.safetensors").exists():
-            raise fault_of(self.run, status)
+
+        await_model(self.kit, order, look)
         tell("A model was released.")
 
     def stop(self) -> list[str]:
         """End all processes; names those that had to be made to."""
         forced = stop(list(self.children.values()), polite_s=20.0)
-        return forced + (self._coordinator.stop() if self._coordinator else [])
-
-    def _require(self) -> Coordinator:
-        if self._coordinator is None:
-            raise RunError("the league isn't up", where=self.folder.name)
-        return self._coordinator
+        return forced + (stop([self.coordinator], polite_s=25.0) if self.coordinator else [])
 
     def _require_sites(self) -> None:
         if any(child.runs() for child in self.children.values()):
             return
         first = next(iter(self.children.values()))
         raise RunError("all sites have ended", where=self.folder.name, why=first.tail())
-
-
-def _names(quarantined: list[dict[str, str]]) -> str:
-    return ", ".join(f"{each['site']} ({each['reason']})" for each in quarantined)

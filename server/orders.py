@@ -1,0 +1,105 @@
+"""What a coordinator is to do, and what became of it: two small files in its kit, so that any process may ask.
+
+Invariants: whoever wants something writes `order.json`, the coordinator alone writes `outcome.json`; each is written
+whole or not at all, so an order outlives both processes and is carried out by the next coordinator that comes up.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from common.errors import RunError
+from common.processes import is_held
+from common.run_folder import read_json, write_json
+
+State = Literal["running", "released", "failed", "stopped"]
+_ORDER, _OUTCOME, LOCK, ADDRESS = "order.json", "outcome.json", "up.lock", "up.json"
+
+
+@dataclass(frozen=True)
+class Order:
+    """Go on with a run, or stop it.
+
+    Parameters
+    ----------
+    run : its folder.
+    wanted : whether it shall run; if not, `now` says whether its round may end first.
+    number : which wish to run this is; a fresh one for each start.
+    """
+
+    run: str
+    wanted: bool = True
+    now: bool = False
+    number: str = field(default_factory=lambda: secrets.token_hex(8))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an order stands.
+
+    Parameters
+    ----------
+    tries : how often the run was started for this order.
+    fault : the error that ended it, as `HansaError.as_dict` tells it.
+    """
+
+    number: str
+    state: State
+    tries: int = 1
+    fault: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Post:
+    """The two files of one coordinator's kit."""
+
+    kit: Path
+
+    @property
+    def private(self) -> Path:
+        return self.kit / "private"
+
+    def is_up(self) -> bool:
+        """Whether a coordinator of this kit runs on this machine and takes orders."""
+        return is_held(self.private / LOCK) and (self.private / ADDRESS).exists()
+
+    def require_up(self) -> None:
+        """Raises
+        ------
+        RunError : no coordinator of this kit runs.
+        """
+        if not self.is_up():
+            raise RunError(
+                "the coordinator isn't up", where=str(self.kit),
+                next_step=f"start it with 'hansa coordinator up {self.kit}'; it goes on with what it was doing",
+            )  # fmt: skip
+
+    def order(self) -> Order | None:
+        """The last order."""
+        path = self.private / _ORDER
+        return _made(Order, path) if path.exists() else None
+
+    def give(self, order: Order) -> None:
+        """Write an order."""
+        write_json(self.private / _ORDER, asdict(order))
+
+    def outcome(self) -> Outcome | None:
+        """What came of the last order that was taken."""
+        path = self.private / _OUTCOME
+        return _made(Outcome, path) if path.exists() else None
+
+    def tell(self, outcome: Outcome) -> None:
+        """Write what came of it."""
+        write_json(self.private / _OUTCOME, asdict(outcome))
+
+
+def _made(kind: Any, path: Path) -> Any:
+    try:
+        return kind(**read_json(path))
+    except TypeError:
+        raise RunError(
+            "a file of the coordinator is damaged", where=str(path), next_step="delete it"
+        ) from None
