@@ -136,7 +136,7 @@ def test_a_run_that_dies_without_getting_further_is_given_up_with_its_last_words
     for _ in range(6):
         kept.keeper.look()
         kept.app.code = 1
-    assert len(kept.app.started) == 4
+    assert len(kept.app.started) == 3
     with pytest.raises(RunError, match="its last words"):
         await_model(kept.kit, order, lambda: None)
 
