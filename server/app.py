@@ -16,6 +16,7 @@ from common.run_folder import write_json
 from server.league import League, roll_call
 from server.phases import evaluate, measure_last
 from server.prepare import prepare
+from server.pulse import WatchedGrid
 from server.release import write_release
 from server.rounds import run_rounds
 from server.sealed.sums import release_vector
@@ -29,20 +30,22 @@ _STYLES: dict[str, Style] = {"auto": "auto", "bar": "bar", "plain": "plain", "si
 def main(grid: Grid, context: Context) -> None:
     """Run the league named in the run configuration, from the start or from where it was stopped."""
     league = League.from_context(context)
+    watched = WatchedGrid(grid, league.folder)
     with RoundProgress(_STYLES.get(str(context.run_config.get("progress", "auto")), "auto")) as progress:
         try:
-            run_league(grid, league, progress)
+            run_league(watched, league, progress)
         except HansaError as fault:
             # Flower's engine reports only that a run failed; whoever started it reads the reason here.
             write_json(league.folder.state / "failure.json", fault.as_dict())
             raise
 
 
-def run_league(grid: Grid, league: League, progress: RoundProgress) -> None:
+def run_league(grid: WatchedGrid, league: League, progress: RoundProgress) -> None:
     """The story of a run."""
     (league.folder.state / "failure.json").unlink(missing_ok=True)
     state = restore(league, progress)
     roster = roll_call(grid, league, progress)
+    grid.meet(roster.nodes)
     if state is None:
         state = prepare(grid, league, roster, progress)
         save(league, state)

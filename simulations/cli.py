@@ -24,6 +24,7 @@ from simulations.commands import (
     quality,
     simulate,
     vault,
+    watch,
 )
 from simulations.commands.failures import explain, tell
 from simulations.commands.output import Output, only_document, wants_json
@@ -43,6 +44,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     ("Train", "simulate", simulate.simulate, "Train a league on this machine, from data to report."),
     ("Train", "resume", simulate.resume, "Go on with a run that was stopped."),
     ("Look", "status", inspect.status, "How far a run has come."),
+    ("Look", "dashboard", watch.dashboard, "Show a run in the browser while it goes."),
     ("Look", "evaluate", inspect.evaluate, "Measure the released model again."),
     ("Look", "report", inspect.report, "Write the HTML report anew."),
     ("Use", "recommend", answer.recommend, "Rank a site's catalogue for one user."),

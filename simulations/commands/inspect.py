@@ -15,11 +15,20 @@ from simulations.commands.output import Format, FormatOption, output_of, plain, 
 RunArgument = Annotated[Path, typer.Argument(help="The run folder.")]
 
 
-def status(context: typer.Context, run: RunArgument, form: FormatOption = Format.text) -> None:
-    """Example: `hansa status runs/demo`
+def status(
+    context: typer.Context,
+    run: RunArgument,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on showing it until the run ends.")] = False,
+    form: FormatOption = Format.text,
+) -> None:
+    """Example: `hansa status runs/demo --watch`
 
     Says how far a run has come, what its last round gave, and what to do next. Changes nothing.
     """
+    if watch:
+        from simulations.commands.watch import watch as watch_run
+
+        watch_run(run)
     found = read_status(run)
     output_of(context).result(form, found, lambda screen: _show_status(screen, found))
 

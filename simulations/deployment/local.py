@@ -13,6 +13,7 @@ from pathlib import Path
 
 from common.errors import MachineError, RunError
 from common.processes import Child, free_port, stop
+from common.provision.contract import FILE, Contract
 from common.run_folder import RunFolder, SiteEntry, read_lines
 from server.desk import await_model, order_run
 from server.orders import Post
@@ -115,6 +116,11 @@ class LocalLeague:
     def kit(self) -> Path:
         """The coordinator's kit."""
         return self.kits / "coordinator"
+
+    @property
+    def contract(self) -> Contract:
+        """What all parties have agreed on."""
+        return Contract.read(self.kit / FILE)
 
     def start(self) -> None:
         """Start the coordinator, then the sites."""

@@ -1,0 +1,121 @@
+"""`hansa dashboard` and `hansa status --watch`: look at a run while it goes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from simulations.commands.output import console, figure, note, table
+
+_DONE = ("finished", "failed", "stopped", "interrupted")
+_POLL_S = 1.0
+
+
+def dashboard(
+    run: Annotated[Path, typer.Argument(help="A run folder, or the kit of a coordinator.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 finds a free port.")] = 8765,
+) -> None:
+    """Example: `hansa dashboard runs/demo`
+
+    Shows a run in the browser while it goes, in English and 中文, on this machine alone; its figures for Prometheus are
+    at /metrics. Ctrl-C ends it; the run goes on.
+    """
+    from server.dashboard.overview import run_folder_of
+    from server.dashboard.web import Dashboard
+
+    run_folder_of(run)
+    with Dashboard(run, port) as page:
+        note(f"{page.url} shows the run; {page.url}metrics is for Prometheus. Ctrl-C ends this.")
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            note("The dashboard has ended.")
+
+
+def watch(run: Path) -> None:
+    """Show a run until it ends: a table that changes on a terminal, a line for each change elsewhere."""
+    from server.dashboard.overview import overview, run_folder_of
+
+    folder = run_folder_of(run)
+    if not sys.stdout.isatty():
+        told = ""
+        while True:
+            found = overview(folder)
+            if (line := _line(found)) != told:
+                print(line, flush=True)
+                told = line
+            if found["phase"] in _DONE:
+                return
+            time.sleep(_POLL_S)
+    with Live(console=console(True), auto_refresh=False) as live:
+        while True:
+            found = overview(folder)
+            live.update(_screen(found), refresh=True)
+            if found["phase"] in _DONE:
+                return
+            time.sleep(_POLL_S)
+
+
+def show(screen: Console, run: Path) -> None:
+    """The same table, once."""
+    from server.dashboard.overview import overview, run_folder_of
+
+    screen.print(_screen(overview(run_folder_of(run))))
+
+
+def _line(found: dict[str, Any]) -> str:
+    parts = [f"{found['phase']}: round {found['round']} of {found['rounds']}"]
+    if found["loss"] is not None:
+        parts.append(f"loss {found['loss']:.4f}")
+    if found["metric"] is not None:
+        parts.append(f"ndcg@20 {found['metric']:.4f}")
+    out = [site["name"] for site in found["sites"] if site["state"] in ("quarantined", "away")]
+    if out:
+        parts.append(f"without {', '.join(out)}")
+    if found["fault"]:
+        parts.append(found["fault"]["what"])
+    return "  ".join(parts)
+
+
+def _screen(found: dict[str, Any]) -> Group:
+    step = found["step"]
+    doing = f"  {step['type']} for {found['at'] - step['began']:.0f} s" if step else ""
+    done = found["round"] / found["rounds"]
+    bar = "█" * round(30 * done) + "░" * (30 - round(30 * done))
+    left = f"  about {found['left_s']:.0f} s left" if found["left_s"] else ""
+    head = f"{found['league']}  {found['phase']}  {bar}  {found['round']} of {found['rounds']}{left}{doing}"
+    spent = found["privacy"]
+    figures = (
+        f"loss {figure(found['loss'], 4)}  ndcg@20 {figure(found['metric'], 4)}  "
+        f"received {found['bytes']['up'] / 1e6:.1f} MB  sent {found['bytes']['down'] / 1e6:.1f} MB"
+        + (f"  epsilon {spent['spent']:.2f} of {spent['epsilon']}" if spent else "")
+    )
+    rows = [
+        (
+            site["name"], site["state"].replace("_", " "), _clock(site["seen"]), site["seconds"], site["metric"],
+            site["rounds"], site["reason"],
+        )
+        for site in found["sites"]
+    ]  # fmt: skip
+    titles = ("site", "state", "last heard", "seconds", "ndcg@20", "rounds", "why it was left out")
+    parts: list[Text | Table] = [Text(head, style="bold"), Text(figures), table(titles, rows)]
+    if found["fault"]:
+        fault = found["fault"]
+        parts.append(
+            Text(f"{fault['what']} ({fault['where']}) {fault['why']} Next: {fault['next_step']}", style="red")
+        )
+    return Group(*parts)
+
+
+def _clock(moment: float | None) -> str:
+    return "–" if moment is None else datetime.fromtimestamp(moment).strftime("%H:%M:%S")
