@@ -13,6 +13,7 @@ from common import wire
 from common.errors import HansaError
 from common.progress import RoundProgress, Style
 from common.run_folder import write_json
+from server.grids import SteadyGrid
 from server.league import League, roll_call
 from server.phases import evaluate, measure_last
 from server.prepare import prepare
@@ -30,7 +31,8 @@ _STYLES: dict[str, Style] = {"auto": "auto", "bar": "bar", "plain": "plain", "si
 def main(grid: Grid, context: Context) -> None:
     """Run the league named in the run configuration, from the start or from where it was stopped."""
     league = League.from_context(context)
-    watched = WatchedGrid(grid, league.folder)
+    steady = SteadyGrid(grid, league.run) if context.run_config.get("deployed") else grid
+    watched = WatchedGrid(steady, league.folder)
     with RoundProgress(_STYLES.get(str(context.run_config.get("progress", "auto")), "auto")) as progress:
         try:
             run_league(watched, league, progress)

@@ -17,16 +17,18 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from common.run_folder import RunFolder
+from server.grids import PassingGrid
 
 FILE = "live.json"
 _LEAST_S = 0.25
 
 
-class WatchedGrid(Grid):
+class WatchedGrid(PassingGrid):
     """A Grid that notes what passes through it."""
 
     def __init__(self, grid: Grid, folder: RunFolder) -> None:
-        self._grid, self._folder = grid, folder
+        super().__init__(grid)
+        self._folder = folder
         self._names: dict[int, str] = {}
         self._pending: dict[str, tuple[int, float]] = {}
         self._sites: dict[str, dict[str, Any]] = {}
@@ -85,33 +87,3 @@ class WatchedGrid(Grid):
             temporary = path.with_name(f".{FILE}.tmp")
             temporary.write_text(json.dumps(told), encoding="utf-8")
             temporary.replace(path)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._grid, name)
-
-    def set_run(self, run: Any) -> None:
-        """As the grid within."""
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Any:
-        """As the grid within."""
-        return self._grid.run
-
-    def create_message(self, *given: Any, **named: Any) -> Message:
-        """As the grid within."""
-        return self._grid.create_message(*given, **named)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """As the grid within."""
-        return self._grid.get_node_ids()
-
-    def get_nodes(self) -> Iterable[Any]:
-        """As the grid within."""
-        return self._grid.get_nodes()
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        """As the grid within."""
-        return self._grid.send_and_receive(messages, timeout=timeout)

@@ -71,7 +71,9 @@ class Coordinator:
         folder.create(self.contract.config, [member.entry() for member in self.contract.members])
         if not self._worker.runs():
             self._worker = self._start_worker()
-        settings: UserConfig = {"run-dir": str(folder.root), "compare": False, "progress": "plain"}
+        settings: UserConfig = {
+            "run-dir": str(folder.root), "compare": False, "progress": "plain", "deployed": True,
+        }  # fmt: skip
         with Control(self.superlink, self.kit.authority) as control:
             self._run_id = control.start(settings)
         return self._run_id

@@ -1,8 +1,9 @@
 """The masks of a site's uploads: used once, agreed on once, opened by shares (Bonawitz et al. 2017).
 
-Invariants: an attempt's label is written down before its upload leaves, so its masks serve one upload only; a site
-signs one survivor set a round, whatever attempts the coordinator makes, since the sums of two sets differ by single
-updates; it reveals shares only for a set that enough sites signed.
+Invariants: an attempt's label is written down before its upload leaves, so its masks serve one upload only, which may
+be sent again as it was where its first sending was lost; a site signs one survivor set a round, whatever attempts the
+coordinator makes, since the sums of two sets differ by single updates; it reveals shares only for a set that enough
+sites signed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from common.crypto.container import canonical, check_signature
 from common.crypto.fields import Words
 from common.crypto.protocol import LEAST_GROUP, Attempt, survivor_message
 from common.errors import WireError
-from common.run_folder import read_json, write_json, write_whole
+from common.run_folder import read_json, write_json
 
 _NONCE = bytes(12)  # a share key encrypts one share of one attempt only
 
@@ -35,30 +36,38 @@ class Masking:
         self._folder, self._name, self._run, self._rounds, self._keys = folder, name, run, rounds, keys
         self._where = f"site '{name}'"
 
-    def use(self, attempt: Attempt) -> None:
-        """Write down that this attempt's masks are used up.
+    def use(self, attempt: Attempt, words: Words) -> None:
+        """Write down that this attempt's masks are used up, for these words.
 
         Raises
         ------
-        WireError : they were used before, or the attempt's round is over.
+        WireError : they were used before for others, or the attempt's round is over.
         """
         used, label = self._used(), attempt.label(self._run)
+        digest = hashlib.sha256(words.astype("<u8").tobytes()).hexdigest()
+        before = used.get(label, {})
+        if before and label == _in_order(used)[-1] and before["signed"] is None and before["words"] == digest:
+            return
         if label in used or any(entry["round"] > attempt.round for entry in used.values()):
             raise WireError(
                 "the coordinator asks for an update under masks of an earlier attempt", where=self._where
             )
         if self._rounds.groups > 1 and len(attempt.names) < LEAST_GROUP:
             raise WireError(f"a group has fewer than {LEAST_GROUP} sites", where=self._where)
-        used[label] = {"number": len(used), "round": attempt.round, "signed": None, "sum": None}
+        used[label] = {
+            "number": len(used),
+            "round": attempt.round,
+            "signed": None,
+            "sum": None,
+            "words": digest,
+        }
         write_json(self._folder / "attempts.json", used)
 
     def mask(self, words: Words, attempt: Attempt) -> tuple[Words, list[bytes]]:
         """Masked words, and for each site of the cohort its sealed share of this site's seeds, empty for itself."""
-        self_seed, seeds = os.urandom(masks.SEED_BYTES), self._pair_seeds(attempt)
+        seeds = self._pair_seeds(attempt)
+        self_seed, made = self._own_shares(attempt, seeds)
         hidden = masks.mask(words, self._name, seeds, self_seed)
-        secret = b"".join([self_seed if name == self._name else seeds[name] for name in attempt.names])
-        made = shamir.split(secret, self._need(attempt), len(attempt.names))
-        write_whole(self._folder / "own-share.bin", made[attempt.names.index(self._name) + 1])
         return hidden, [
             b""
             if name == self._name
@@ -120,6 +129,21 @@ class Masking:
         if signed is not None and signed != hashlib.sha256(message).hexdigest():
             raise WireError("the survivor set differs from the one this site signed", where=self._where)
 
+    def _own_shares(self, attempt: Attempt, seeds: Mapping[str, bytes]) -> tuple[bytes, dict[int, bytes]]:
+        """This site's own seed and the shares of all its seeds: the same when the upload is made again."""
+        path, label = self._folder / "own-shares.json", attempt.label(self._run)
+        kept = read_json(path) if path.exists() else {}
+        if kept.get("attempt") != label:
+            seed = os.urandom(masks.SEED_BYTES)
+            secret = b"".join([seed if name == self._name else seeds[name] for name in attempt.names])
+            made = shamir.split(secret, self._need(attempt), len(attempt.names))
+            shares = {str(place): part.hex() for place, part in made.items()}
+            kept = {"attempt": label, "seed": seed.hex(), "shares": shares}
+            write_json(path, kept)
+        return bytes.fromhex(kept["seed"]), {
+            int(n): bytes.fromhex(part) for n, part in kept["shares"].items()
+        }
+
     def _used(self) -> dict[str, dict[str, Any]]:
         path = self._folder / "attempts.json"
         return dict(read_json(path)) if path.exists() else {}
@@ -141,7 +165,8 @@ class Masking:
 
     def _share_of(self, attempt: Attempt, sender: str, sealed: str) -> bytes | None:
         if sender == self._name:
-            return (self._folder / "own-share.bin").read_bytes()
+            place = attempt.names.index(self._name) + 1
+            return self._own_shares(attempt, self._pair_seeds(attempt))[1][place]
         try:
             key = AESGCM(self._share_key(attempt, sender, sender))
             share = key.decrypt(_NONCE, bytes.fromhex(sealed), b"")

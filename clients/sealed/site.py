@@ -93,7 +93,7 @@ class SealedSite:
     def seal(self, words: Words, attempt: Attempt) -> bytes:
         """The second half of `protect`: mask → encrypt → container → sign."""
         rounds, layout = self._config.rounds, self._trainer.layout()
-        self._masking.use(attempt)
+        self._masking.use(attempt, words)
         shares: list[bytes] = []
         if "masked" in rounds.protection:
             words, shares = self._masking.mask(words, attempt)

@@ -125,7 +125,7 @@ def test_private_files_are_the_owners_alone(tmp_path: Path) -> None:
     assert {p.name for p in found} >= {
         "league-0001.key",
         "attempts.json",
-        "own-share.bin",
+        "own-shares.json",
         "round-0001.safetensors",
     }
     assert {p: mode for p, mode in found.items() if mode != (0o700 if p.is_dir() else 0o600)} == {}
@@ -250,6 +250,26 @@ def test_a_lying_coordinator_and_a_colluding_key_holder_learn_noise(tmp_path: Pa
         sites[0].protect(update, attempt)
     with pytest.raises(WireError, match="norm is above"):
         sites[0].apply(1, [GroupSum(attempt, SITES[:4], total.saved())], None)
+
+
+def test_a_lost_upload_may_be_sent_again_as_it_was_and_no_other(tmp_path: Path) -> None:
+    sites = _sites(tmp_path, "masked", 4)
+    attempt = Attempt(1, "aa", dict.fromkeys(SITES[:4], 1.0))
+    update = np.random.default_rng(0).normal(0, 0.1, SIZE).astype(np.float32)
+    first = sites[0].protect(update, attempt)
+    killed = SealedSite(tmp_path / SITES[0], SITES[0], sites[0]._config, NoopSite(SITES[0], 0, SIZE))
+    assert killed.protect(update, attempt) == first
+    with pytest.raises(WireError, match="earlier attempt"):
+        killed.protect(update * 2, attempt)
+    for site in sites[1:]:
+        site.protect(update, attempt)
+    sites[0].answer("agree", {"attempt": attempt.to_json(), "survivors": SITES[:4]})
+    with pytest.raises(WireError, match="earlier attempt"):
+        killed.protect(update, attempt)
+    newer = Attempt(1, "bb", dict.fromkeys(SITES[:4], 1.0))
+    killed.protect(update, newer)
+    with pytest.raises(WireError, match="earlier attempt"):
+        killed.protect(update, attempt)
 
 
 def test_keys_of_a_site_cannot_be_swapped_within_a_run(tmp_path: Path) -> None:
