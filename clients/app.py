@@ -34,6 +34,7 @@ from common.errors import (
     RunError,
     WireError,
 )
+from common.provision.pinned import Pinned
 from common.run_folder import RunFolder, SiteEntry, read_config, read_sites
 
 # Errors of these kinds speak of the contract, the run or the machine; all others may quote a site's data.
@@ -142,7 +143,9 @@ def _trained(context: Context, site: wire.Trainer, vector: wire.FloatVector, rou
 
 
 def _sealed(context: Context, site: wire.Trainer) -> SealedSite:
-    return SealedSite(_out(context, site.name) / "private", site.name, _config(context), site)
+    own = str(context.node_config.get("keys-file", ""))  # across machines, keys are the contract's
+    pinned = Pinned.of(Path(_setting(context, "config-json")), Path(own)) if own else None
+    return SealedSite(_out(context, site.name) / "private", site.name, _config(context), site, pinned)
 
 
 def _blob(data: bytes) -> wire.Payload:
@@ -197,6 +200,8 @@ def _enter(message: Message, context: Context) -> tuple[wire.Trainer, wire.Heade
         raise WireError(
             "the coordinator runs a league with other settings", where=wire.place(name, header.round)
         )
+    if not 0 <= header.round <= config.rounds.count:
+        raise WireError("the contract has no such round", where=wire.place(name, header.round))
     return _open(context, name, folder, config), header
 
 

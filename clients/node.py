@@ -1,28 +1,102 @@
-"""Flower's SuperNode, which asks for work several times a second in place of once in three.
+"""Flower's SuperNode, with three things changed: it shows the site's certificate, understands the coordinator's
+refusals, and asks for work several times a second in place of once in three.
 
-Invariant: this is Flower's own program with one thing changed, how long it sleeps; the change is made to names of
-Flower 1.41 that aren't public, so they are looked up here alone and the deployment's tests fail when they go.
+    python -m clients.node --kit KIT --refusal FILE <arguments of flower-supernode>
+
+Flower's own program takes an authority's certificate only, so with a coordinator that asks for client certificates it
+needs a second program that adds one, on a port that everyone on the machine can use; this one adds it by itself.
+
+Invariant: this is Flower's program; the names of Flower 1.41 that this touches aren't public, so they are looked up
+here alone, and the deployment's tests fail when they go.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+import ssl
+import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, Self
 
+import httpx
+from flwr.supercore.protobuf.client import ProtobufCall, ProtobufClientInterceptor, ProtobufRequestContext
+from flwr.supernode import fleet_http_connection as connection
 from flwr.supernode import start_client_internal as node
 from flwr.supernode.cli.flower_supernode import flower_supernode
+from flwr.supernode.fleet_http_client import FleetHttpClient
+
+from clients.kit import Kit
+from common.provision.door import EDITION, INSTANCE, REFUSED, Refusal
+from common.run_folder import write_json
 
 _LONGEST_PAUSE_S = 0.2
+REFUSED_CODE = 3
 
 
-def _short_sleep(seconds: float) -> None:
-    time.sleep(min(seconds, _LONGEST_PAUSE_S))
+class AtTheDoor:
+    """Says who asks, and ends the process with the reason when the coordinator turns the site away for good."""
+
+    def __init__(self, headers: dict[str, str], refusal: Path) -> None:
+        self._headers, self._refusal = headers, refusal
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        """Add the headers; look at the answer."""
+        context.request.headers.update(self._headers)
+        response = call_next(context)
+        no = Refusal.parse(response.headers.get(REFUSED, ""), response.content)
+        if no is not None and no.code not in ("not_yours", "too_large"):
+            write_json(self._refusal, {"code": no.code, "detail": no.detail})
+            sys.stderr.write(no.sentence() + "\n")
+            sys.stderr.flush()
+            os._exit(REFUSED_CODE)  # from any of Flower's threads, all of which would only try again
+        return response
+
+
+def site_context(kit: Kit) -> ssl.SSLContext:
+    """TLS with the league's authority alone, and the site's certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(kit.folder / "ca.crt")
+    context.load_cert_chain(kit.folder / "client.crt", kit.folder / "private" / "client.key")
+    return context
+
+
+def client_of(kit: Kit, refusal: Path) -> type[FleetHttpClient]:
+    """Flower's client of the Fleet interface, for this kit."""
+    door = AtTheDoor({INSTANCE: kit.instance(), EDITION: str(kit.contract().edition)}, refusal)
+    context = site_context(kit)
+
+    class SiteClient(FleetHttpClient):
+        @classmethod
+        def from_server_address(
+            cls, server_address: str, insecure: bool, root_certificates: bytes | str | None,
+            interceptors: Sequence[ProtobufClientInterceptor], **more: Any,
+        ) -> Self:  # fmt: skip
+            return cls(
+                f"https://{server_address}", interceptors=[door, *interceptors], verify=context, **more
+            )
+
+    return SiteClient
 
 
 def main() -> None:
     """Run the SuperNode with the arguments of `flower-supernode`."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--kit", type=Path, required=True)
+    parser.add_argument("--refusal", type=Path, required=True)
+    own, flowers = parser.parse_known_args()
+    sys.argv[1:] = flowers
+    connection.FleetHttpClient = client_of(Kit.read(own.kit), own.refusal)  # type: ignore[attr-defined]
     node.time = SimpleNamespace(sleep=_short_sleep)  # type: ignore[assignment, attr-defined]
     flower_supernode()
+
+
+def _short_sleep(seconds: float) -> None:
+    time.sleep(min(seconds, _LONGEST_PAUSE_S))
 
 
 if __name__ == "__main__":

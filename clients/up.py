@@ -11,67 +11,35 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import secrets
 import signal
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from clients.fitness import require_fit
+from clients.kit import Kit
 from common.errors import HansaError, RunError
-from common.processes import Child, free_port, stop
-from common.provision.authority import write_private
-from common.provision.contract import FILE, Contract
+from common.processes import Child, free_port, only_one, stop
+from common.provision.contract import FILE
+from common.provision.door import Refusal
+from common.provision.site_keys import KEYS_FILE
 from common.run_folder import read_json
 
 _LOOK_S = 0.5
 _SHORT_S, _MOST_SHORT, _LONGEST_PAUSE_S = 20.0, 8, 15.0
+_LEASE_S = 60.0  # longer than the coordinator keeps the place of a process that it hears nothing of
 _log = logging.getLogger("hansa.site")
-
-
-@dataclass(frozen=True)
-class Kit:
-    """A site's kit: what the coordinator gave it, and `private/`, what it makes itself."""
-
-    folder: Path
-    name: str
-    coordinator: str
-
-    @classmethod
-    def read(cls, folder: Path) -> Kit:
-        """Read a kit.
-
-        Raises
-        ------
-        RunError : it's no kit, or its contract doesn't name the site.
-        """
-        told = read_json(folder / "site.json")
-        try:
-            kit = cls(folder.resolve(), str(told["name"]), str(told["coordinator"]))
-        except (KeyError, TypeError):
-            raise RunError("the kit is damaged", where="site.json", next_step="ask for a new one") from None
-        if kit.name not in {member.name for member in Contract.read(folder / FILE).members}:
-            raise RunError(f"the contract doesn't name site '{kit.name}'", where=FILE)
-        return kit
-
-    def secret(self) -> Path:
-        """A fresh secret that the SuperNode and its worker share, made here at every start."""
-        path = self.folder / "private" / "worker.secret"
-        path.unlink(missing_ok=True)
-        write_private(path, secrets.token_hex(32).encode())
-        return path
 
 
 class SiteProcesses:
     """The processes of one site."""
 
     def __init__(self, kit: Kit, site: Path) -> None:
-        self._kit, self._port = kit, free_port()
-        self._logs = kit.folder / "logs"
-        self._secret = kit.secret()
-        self._site, self._node_from, self._node_ends = site, time.monotonic(), 0
-        self._node = self._start_node(site)
+        self._kit, self._site, self._port = kit, site, free_port()
+        self._refusal = kit.private / "refusal.json"
+        self._secret, self._began = kit.secret(), time.monotonic()
+        self._node_from, self._node_ends = time.monotonic(), 0
+        self._node = self._start_node()
         self._worker = self._start_worker()
 
     def look(self) -> None:
@@ -79,10 +47,11 @@ class SiteProcesses:
 
         Raises
         ------
-        RunError : the SuperNode ends at once again and again, so the coordinator refuses this site or the machine is
-            in trouble.
+        Refusal : the coordinator turns the site away.
+        RunError : the SuperNode ends at once again and again, so the machine is in trouble.
         """
         if not self._node.runs() and time.monotonic() > self._node_from:
+            self._require_welcome()
             self._node_ends = self._node_ends + 1 if time.monotonic() - self._node_from < _SHORT_S else 0
             if self._node_ends >= _MOST_SHORT:
                 raise RunError(
@@ -90,7 +59,7 @@ class SiteProcesses:
                     next_step="its log names the cause; mend it and start the site again",
                 )  # fmt: skip
             _log.warning("the SuperNode has ended and is started again")
-            self._node = self._start_node(self._site)
+            self._node = self._start_node()
             self._node_from = time.monotonic() + min(_LONGEST_PAUSE_S, self._node_ends**2)
         if not self._worker.runs():
             code = self._worker.process.returncode
@@ -101,26 +70,34 @@ class SiteProcesses:
             _log.warning("the worker ended with %s and is started again", code)
             self._worker = self._start_worker()
 
+    def _require_welcome(self) -> None:
+        """Stop where the coordinator has turned the site away, but for a place that may fall free in a moment."""
+        if self._refusal.exists():
+            told = read_json(self._refusal)
+            if told["code"] != "duplicate" or time.monotonic() - self._began > _LEASE_S:
+                raise Refusal(str(told["code"]), str(told["detail"]))
+
     def stop(self) -> list[str]:
         """End them all; names those that had to be made to."""
         return stop([self._worker, self._node])
 
-    def _start_node(self, site: Path) -> Child:
+    def _start_node(self) -> Child:
         kit = self._kit.folder
-        out = kit / "private" / "out"
-        out.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._kit.out.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._refusal.unlink(missing_ok=True)
         settings = {
-            "site-name": self._kit.name, "site-dir": str(site.resolve()), "out-dir": str(out),
-            "config-json": str(kit / FILE),
+            "site-name": self._kit.name, "site-dir": str(self._site.resolve()), "out-dir": str(self._kit.out),
+            "config-json": str(kit / FILE), "keys-file": str(self._kit.private / KEYS_FILE),
         }  # fmt: skip
         told = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
         arguments = [
-            "-m", "clients.node", "--root-certificates", str(kit / "ca.crt"), "--superlink", self._kit.coordinator,
+            "-m", "clients.node", "--kit", str(kit), "--refusal", str(self._refusal),
+            "--root-certificates", str(kit / "ca.crt"), "--superlink", self._kit.coordinator,
             "--auth-supernode-private-key", str(kit / "private" / "node.key"), "--port", str(self._port),
             "--isolation", "process", "--superexec-auth-secret-file", str(self._secret), "--node-config", told,
         ]  # fmt: skip
         home = {"FLWR_HOME": str(kit / "private" / "flower")}
-        return Child.start("SuperNode", arguments, self._logs / "node.log", home)
+        return Child.start("SuperNode", arguments, self._kit.logs / "node.log", home)
 
     def _start_worker(self) -> Child:
         arguments = [
@@ -128,7 +105,7 @@ class SiteProcesses:
             "--contract", str(self._kit.folder / FILE),
         ]  # fmt: skip
         home = {"FLWR_HOME": str(self._kit.folder / "private" / "flower")}
-        return Child.start("worker", arguments, self._logs / "worker.log", home)
+        return Child.start("worker", arguments, self._kit.logs / "worker.log", home)
 
 
 def run(folder: Path, site: Path) -> None:
@@ -139,7 +116,8 @@ def run(folder: Path, site: Path) -> None:
     HansaError : the kit can't be used, or the site can't go on.
     """
     kit = Kit.read(folder)
-    Contract.read(folder / FILE).require_code()
+    lock = only_one(kit.lock, f"site '{kit.name}'")
+    require_fit(kit)
     asked: list[int] = []
 
     def note_signal(sign: int, frame: FrameType | None) -> None:
@@ -148,15 +126,13 @@ def run(folder: Path, site: Path) -> None:
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, note_signal)
     processes = SiteProcesses(kit, site)
-    pid = folder / "private" / "up.pid"
-    pid.write_text(f"{os.getpid()}\n")
     try:
         while not asked:
             processes.look()
             time.sleep(_LOOK_S)
     finally:
         processes.stop()
-        pid.unlink(missing_ok=True)
+        lock.close()
 
 
 def main() -> int:

@@ -76,7 +76,7 @@ class Child:
         """The end of its log."""
         return self.log.read_text(encoding="utf-8", errors="replace")[-characters:]
 
-    def await_port(self, port: int, *, seconds: float = 60.0) -> None:
+    def await_port(self, port: int, *, host: str = "127.0.0.1", seconds: float = 60.0) -> None:
         """Wait until it listens on a port of this machine.
 
         Raises
@@ -86,7 +86,7 @@ class Child:
         ends = time.monotonic() + seconds
         while time.monotonic() < ends and self.runs():
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                if probe.connect_ex((host, port)) == 0:
                     return
             time.sleep(0.1)
         raise MachineError(

@@ -21,6 +21,7 @@ from types import FrameType
 from common.errors import HansaError, RunError
 from common.processes import only_one
 from common.run_folder import RunFolder, read_json, write_json
+from server.front import Front
 from server.orders import ADDRESS, LOCK, Order, Outcome, Post, State
 from server.stopping import ask_to_stop, is_asked_to_stop, take_back
 from server.up import Coordinator, CoordinatorKit
@@ -37,13 +38,14 @@ class Keeper:
     Parameters
     ----------
     port : where the SuperLink listens on this machine; 0 finds a free one.
+    front : what stands between it and the sites.
     """
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, port: int = 0, front: Front = "guard") -> None:
         self._post = Post(folder.resolve())
         self._hold = only_one(self._post.private / LOCK, "a coordinator of this kit")
         (self._post.private / ADDRESS).unlink(missing_ok=True)
-        self._up = Coordinator(CoordinatorKit(folder.resolve()), port)
+        self._up = Coordinator(CoordinatorKit(folder.resolve()), port, front)
         self._running: Order | None = None
         self._fruitless, self._progress = 0, -1
         write_json(self._post.private / ADDRESS, {"pid": os.getpid(), "superlink": self._up.superlink})
@@ -56,6 +58,7 @@ class Keeper:
             self._up.restart()
             if self._running:
                 self._again(self._running)
+        self._up.mend_front()
         if self._running and not self._up.app_runs():
             self._ended(self._running)
         if order is None:
@@ -142,7 +145,7 @@ class Keeper:
         return lines + max(rounds, default=-1) + sums
 
 
-def keep_up(folder: Path, port: int = 0) -> None:
+def keep_up(folder: Path, port: int = 0, front: Front = "guard") -> None:
     """Keep a coordinator up until SIGTERM or SIGINT.
 
     Raises
@@ -156,7 +159,7 @@ def keep_up(folder: Path, port: int = 0) -> None:
 
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, note_signal)
-    keeper = Keeper(folder, port)
+    keeper = Keeper(folder, port, front)
     _log.info("the coordinator is up")
     try:
         while not asked:

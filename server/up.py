@@ -1,11 +1,13 @@
-"""The coordinator of a league across machines, up and running: Flower's SuperLink and the process of its app.
+"""The coordinator of a league across machines, up and running: Flower's SuperLink, a guard before it, and its app.
 
 Invariants: the SuperLink listens on this machine alone and keeps its state in memory, so no model in flight comes to
-lie on the disk; the nodes of the contract's members, and no others, are let in, anew at every start.
+lie on the disk; sites reach the guard and nothing else; the nodes of the contract's members, and no others, are let
+in, anew at every start.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +17,29 @@ from flwr.app import UserConfig
 from common.errors import RunError
 from common.processes import Child, free_port, stop
 from common.provision.authority import write_private
-from common.provision.contract import FILE, Contract
+from common.provision.contract import FILE, Contract, read_signed
 from common.run_folder import RunFolder
 from server.control import Control
+from server.front import Front, start_front
 
 
 @dataclass(frozen=True)
 class CoordinatorKit:
-    """The coordinator's kit: `contract.json`, `ca.crt`, `server.crt` and `private/server.key`."""
+    """The coordinator's kit: contract, `ca.crt`, `revoked.crl`, `server.crt` and `private/server.key`."""
 
     folder: Path
 
     def contract(self) -> Contract:
-        """The league's contract."""
-        return Contract.read(self.folder / FILE)
+        """The league's contract.
+
+        Raises
+        ------
+        RunError : it can't be read, isn't signed, has run out, or is of other code.
+        """
+        contract = read_signed(self.folder)
+        contract.require_code()
+        contract.require_valid(dt.datetime.now(dt.UTC))
+        return contract
 
     @property
     def authority(self) -> Path:
@@ -43,11 +54,16 @@ class CoordinatorKit:
 
 
 class Coordinator:
-    """The processes of the coordinator."""
+    """The processes of the coordinator.
 
-    def __init__(self, kit: CoordinatorKit, port: int = 0) -> None:
-        self.kit, self.contract = kit, kit.contract()
-        self.contract.require_code()
+    Parameters
+    ----------
+    port : where the SuperLink listens on this machine; 0 finds a free one. (Sites reach the guard, at the kit's port.)
+    front : what stands before it.
+    """
+
+    def __init__(self, kit: CoordinatorKit, port: int = 0, front: Front = "guard") -> None:
+        self.kit, self.contract, self._how = kit, kit.contract(), front
         self.superlink = f"127.0.0.1:{port or free_port()}"
         self._secret, self._logs = kit.secret(), kit.folder / "logs"
         self._home = {"FLWR_HOME": str(kit.folder / "private" / "flower")}
@@ -57,11 +73,13 @@ class Coordinator:
     def _begin(self) -> None:
         self._link = self._start_link()
         self._worker = self._start_worker()
+        self._front: Child | None = None
         try:
             self._link.await_port(int(self.superlink.rpartition(":")[2]))
             with Control(self.superlink, self.kit.authority) as control:
                 for member in self.contract.members:
                     control.register(member.name, member.node_key)
+            self._start_front()
         except BaseException:
             self.stop()
             raise
@@ -69,6 +87,7 @@ class Coordinator:
     def start_run(self, folder: RunFolder) -> int:
         """Start or go on with the run in a folder; returns Flower's id of it."""
         folder.create(self.contract.config, [member.entry() for member in self.contract.members])
+        self.contract.write(folder.root / FILE)  # the run's app holds sites' keys against it
         if not self._worker.runs():
             self._worker = self._start_worker()
         settings: UserConfig = {
@@ -92,6 +111,16 @@ class Coordinator:
     def link_runs(self) -> bool:
         """Whether the SuperLink is there."""
         return self._link.runs()
+
+    def mend_front(self) -> None:
+        """Start the guard again if it has died, or if the list of revoked certificates has changed."""
+        if self._front is None:
+            return
+        revoked = (self.kit.folder / "revoked.crl").read_bytes()
+        if self._front.runs() and revoked == self._revoked:
+            return
+        stop([self._front])
+        self._start_front()
 
     def app_runs(self) -> bool:
         """Whether the process of the app is there, at work or waiting for a run."""
@@ -122,14 +151,19 @@ class Coordinator:
 
     def stop(self) -> list[str]:
         """End all processes; names those that had to be made to."""
-        return stop([self._worker, self._link])
+        return stop([each for each in (self._front, self._worker, self._link) if each is not None])
+
+    def _start_front(self) -> None:
+        self._revoked = (self.kit.folder / "revoked.crl").read_bytes()
+        self._front = start_front(self.kit.folder, self.superlink, self._how, self._logs)
 
     def _start_link(self) -> Child:
         host, _, port = self.superlink.rpartition(":")
         kit = self.kit.folder
         arguments = [
-            "flower-superlink", "--ssl-ca-certfile", str(self.kit.authority), "--ssl-certfile",
-            str(kit / "server.crt"), "--ssl-keyfile", str(kit / "private" / "server.key"),
+            "-m", "server.link", "--contract", str(kit / FILE),
+            "--ssl-ca-certfile", str(self.kit.authority), "--ssl-certfile", str(kit / "server.crt"),
+            "--ssl-keyfile", str(kit / "private" / "server.key"),
             "--enable-supernode-auth", "--host", host, "--port", port, "--isolation", "process",
             "--superexec-auth-secret-file", str(self._secret), "--disable-runtime-dependency-installation",
         ]  # fmt: skip

@@ -1,7 +1,8 @@
 """A site's own keys, those of its peers, and the league's key of each epoch.
 
-Invariant: what was once accepted within a run, be it a peer's public key or the league's key of an epoch, can't be
-swapped later. Private keys lie in files that only their owner may read.
+Invariant: across machines a peer's public keys are those of the contract, and so is whoever wraps the league's key;
+what was once accepted within a run, be it a peer's public key or the league's key of an epoch, can't be swapped later.
+Private keys lie in files that only their owner may read.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from common.crypto import he
 from common.crypto.container import check_signature
 from common.crypto.protocol import bundle_message, wrap_message
 from common.errors import RunError, WireError
+from common.provision.pinned import Pinned
+from common.provision.site_keys import make_keys
 from common.run_folder import read_json, write_json, write_whole
 
 _OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
@@ -34,10 +37,12 @@ class SiteKeys:
     ----------
     folder : the site's private folder.
     run : digest of the league's settings.
+    pinned : what a contract fixes; without one, as in a simulation, the first keys that come are kept.
     """
 
-    def __init__(self, folder: Path, name: str, run: str) -> None:
+    def __init__(self, folder: Path, name: str, run: str, pinned: Pinned | None = None) -> None:
         self._folder, self._name, self._run, self._where = folder, name, run, f"site '{name}'"
+        self._pinned = pinned
         kept = self._own()
         self.sign = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(kept["ed25519"]))
         self.agree = X25519PrivateKey.from_private_bytes(bytes.fromhex(kept["x25519"]))
@@ -109,6 +114,8 @@ class SiteKeys:
                 raise WireError("a bundle of keys names another site", where=self._where)
             message, signature = bundle_message(self._run, body), bytes.fromhex(bundle["signature"])
             check_signature(bytes.fromhex(body["ed25519"]), message, signature, where=self._where)
+        if self._pinned is not None:
+            self._pinned.require(bundles, self._where)
         if bundles.get(self._name) != self.offer():
             raise WireError("the coordinator lists other keys for this site", where=self._where)
         path = self._folder / "peers.json"
@@ -144,21 +151,10 @@ class SiteKeys:
 
     def _own(self) -> dict[str, str]:
         path = self._folder / "keys.json"
-        if not path.exists():
-            private = rsa.generate_private_key(65537, 3072)
-            pem = private.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            der = private.public_key().public_bytes(
-                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
-            made = {
-                "ed25519": Ed25519PrivateKey.generate().private_bytes_raw().hex(),
-                "x25519": X25519PrivateKey.generate().private_bytes_raw().hex(),
-                "rsa": pem.decode(),
-                "rsa_public": der.hex(),
-            }
-            write_json(path, made)
+        if self._pinned is not None and self._pinned.own is not None:
+            path = self._pinned.own
+        elif not path.exists():
+            write_json(path, make_keys())
         return {str(name): str(value) for name, value in read_json(path).items()}
 
 

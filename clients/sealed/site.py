@@ -35,6 +35,7 @@ from common.crypto.protocol import (
     upload_facts,
 )
 from common.errors import WireError
+from common.provision.pinned import Pinned
 
 
 class SealedSite:
@@ -45,13 +46,20 @@ class SealedSite:
     folder : the site's private folder, of mode 0700.
     """
 
-    def __init__(self, folder: Path, name: str, config: LeagueConfig, trainer: wire.Trainer) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        config: LeagueConfig,
+        trainer: wire.Trainer,
+        pinned: Pinned | None = None,
+    ) -> None:
         for private in (folder, folder / "model"):  # what is written within is 0600 from its creation
             private.mkdir(parents=True, exist_ok=True, mode=0o700)
             private.chmod(0o700)
         self.name, self._config, self._trainer = name, config, trainer
         self._run, self._where = config.digest(), f"site '{name}'"
-        self._keys = SiteKeys(folder, name, self._run)
+        self._keys = SiteKeys(folder, name, self._run, pinned)
         self._masking = Masking(folder, name, self._run, config.rounds, self._keys)
         self._model = OwnModel(folder / "model", name, config, trainer)
 

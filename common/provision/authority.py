@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from common.errors import RunError
 
 _SKEW = dt.timedelta(minutes=15)  # machines whose clocks are a little behind shall accept a fresh certificate
 _AUTHORITY_DAYS, _LEAF_DAYS = 3650, 397
@@ -30,6 +33,7 @@ class Authority:
 
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
+    leaf_days: int = _LEAF_DAYS
 
     @classmethod
     def create(cls, league: str) -> Authority:
@@ -57,7 +61,7 @@ class Authority:
 
     def write(self, folder: Path) -> None:
         """Keep key and certificate as `ca.key` and `ca.crt`."""
-        write_private(folder / "ca.key", _pem(self.key))
+        write_private(folder / "ca.key", pem(self.key))
         (folder / "ca.crt").write_bytes(self.pem())
 
     def pem(self) -> bytes:
@@ -68,19 +72,46 @@ class Authority:
         """(certificate, key) of a server that is reached under these names and addresses, in PEM."""
         key = ec.generate_private_key(_CURVE())
         alternatives = x509.SubjectAlternativeName([_address(each) for each in addresses])
-        return self._leaf(key, addresses[0], ExtendedKeyUsageOID.SERVER_AUTH, alternatives), _pem(key)
+        return self._leaf(key.public_key(), addresses[0], ExtendedKeyUsageOID.SERVER_AUTH, alternatives), pem(
+            key
+        )
 
-    def issue_client(self, name: str) -> tuple[bytes, bytes]:
-        """(certificate, key) that a site of this name shows to the coordinator, in PEM."""
-        key = ec.generate_private_key(_CURVE())
-        return self._leaf(key, name, ExtendedKeyUsageOID.CLIENT_AUTH, None), _pem(key)
+    def issue_client(self, name: str, asked: bytes) -> bytes:
+        """The certificate that a site of this name shows to the coordinator, for its request (PKCS #10), in PEM.
+
+        Raises
+        ------
+        RunError : the request is for another kind of key.
+        """
+        key = x509.load_pem_x509_csr(asked).public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != _CURVE.name:
+            raise RunError("the request isn't for an ECDSA P-384 key", where=f"site '{name}'")
+        return self._leaf(key, name, ExtendedKeyUsageOID.CLIENT_AUTH, None)
+
+    def revocations(self, serials: Sequence[int]) -> bytes:
+        """The list of certificates that are valid no more (RFC 5280 CRL), in PEM; it may be empty."""
+        now = dt.datetime.now(dt.UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.certificate.subject)
+            .last_update(now - _SKEW)
+            .next_update(self.certificate.not_valid_after_utc)
+        )
+        for serial in serials:
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - _SKEW)
+            builder = builder.add_revoked_certificate(entry.build())
+        return builder.sign(self.key, hashes.SHA384()).public_bytes(serialization.Encoding.PEM)
+
+    def sign(self, data: bytes) -> bytes:
+        """A signature that `check_signature` accepts."""
+        return self.key.sign(data, ec.ECDSA(hashes.SHA384()))
 
     def _leaf(
-        self, key: ec.EllipticCurvePrivateKey, name: str, use: x509.ObjectIdentifier,
+        self, key: ec.EllipticCurvePublicKey, name: str, use: x509.ObjectIdentifier,
         alternatives: x509.SubjectAlternativeName | None,
     ) -> bytes:  # fmt: skip
         builder = (
-            _builder(_name(name), self.certificate.subject, key.public_key(), _LEAF_DAYS)
+            _builder(_name(name), self.certificate.subject, key, self.leaf_days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([use]), critical=True)
             .add_extension(
@@ -100,6 +131,24 @@ def node_key() -> tuple[bytes, bytes]:
     )
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return private, public + b"\n"
+
+
+def check_signature(certificate: bytes, data: bytes, signature: bytes, where: str) -> None:
+    """Check what an authority signed.
+
+    Raises
+    ------
+    RunError : the signature isn't that of the authority with this certificate.
+    """
+    key = x509.load_pem_x509_certificate(certificate).public_key()
+    try:
+        assert isinstance(key, ec.EllipticCurvePublicKey)  # noqa: S101 — authorities are made here
+        key.verify(signature, data, ec.ECDSA(hashes.SHA384()))
+    except InvalidSignature:
+        raise RunError(
+            "the league's authority didn't sign this", where=where, why="it was edited, or is of another league",
+            next_step="ask who provisions the league for it again, and compare the authority's fingerprint",
+        ) from None  # fmt: skip
 
 
 def fingerprint(certificate: bytes) -> str:
@@ -141,7 +190,8 @@ def _address(text: str) -> x509.GeneralName:
         return x509.DNSName(text)
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A private key, unencrypted, in PEM."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

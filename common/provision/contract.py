@@ -1,22 +1,29 @@
 """The contract: what all parties of a league across machines have agreed on, one JSON file, equal at all of them.
 
-Invariants: it holds the settings with their digest and the digest of the code, so a run under other settings or
-other code is refused by every site; it holds no secret. Its first two fields are those of a run's `config.json`,
-so the apps read their settings from it.
+Invariants: it holds the settings with their digest, the digest of the code and everybody's public keys, so a run under
+other settings, other code or other keys is refused by every site; it holds no secret; the league's authority has signed
+its bytes (`contract.sig`). Its first two fields are those of a run's `config.json`, so the apps read their settings
+from it. Editions count up: a site never goes back to an older one.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import datetime as dt
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from common.config import LeagueConfig
 from common.errors import RunError
+from common.provision.authority import check_signature
 from common.provision.code import code_digest, installed_code
 from common.run_folder import SiteEntry, read_config, read_json, write_json
 
-FILE = "contract.json"
-_VERSION = 1
+FILE, SIGNATURE = "contract.json", "contract.sig"
+_FORMAT = 2
+# From the one that shows most to the coordinator to the one that shows least.
+_STRENGTH = ("plain", "masked", "he", "he+masked")
+PublicKeys = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -26,48 +33,108 @@ class Member:
     Parameters
     ----------
     node_key : public key of its Flower node, in OpenSSH's form.
-    certificate : SHA-256 of the certificate that it shows the coordinator; empty for none.
+    certificate : SHA-256 of the certificate that it shows the coordinator.
+    sign, agree, wrap : public halves of the keys that sign its updates (Ed25519), agree on masks (X25519) and receive
+        the league's key (RSA, DER), in hex.
+    former : its certificate before the last renewal, which it may still show until that one expires.
     """
 
     name: str
     node_key: str
-    certificate: str = ""
+    certificate: str
+    sign: str
+    agree: str
+    wrap: str
     title: str = ""
     language: str = "en"
     region: str = ""
     held_out: bool = False
+    former: str = ""
 
     def entry(self) -> SiteEntry:
         """The same as a run folder lists it; its folder is its own affair."""
         return SiteEntry(self.name, self.title or self.name, "", self.language, self.region, self.held_out)
 
+    def public_keys(self) -> PublicKeys:
+        """Its keys by the names that the protections' protocol uses."""
+        return {"ed25519": self.sign, "x25519": self.agree, "rsa": self.wrap}
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What the league's settings may not fall short of, in this edition and any later one.
+
+    Parameters
+    ----------
+    least_protection : updates travel under this one or one that shows the coordinator less.
+    most_epsilon : user-level differential privacy is on, with no more than this; 0 for no such promise.
+    most_rounds : rounds of one run; 0 for any number.
+    """
+
+    least_protection: str = "plain"
+    most_epsilon: float = 0.0
+    most_rounds: int = 0
+
+    def faults(self, config: LeagueConfig) -> list[str]:
+        """Where settings fall short."""
+        found = []
+        if _STRENGTH.index(config.rounds.protection) < _STRENGTH.index(self.least_protection):
+            found.append(
+                f"protection is {config.rounds.protection}, and at least {self.least_protection} is promised"
+            )
+        private = config.privacy
+        if self.most_epsilon and (private.mode == "off" or private.epsilon > self.most_epsilon):
+            found.append(f"an epsilon of at most {self.most_epsilon:g} is promised")
+        if self.most_rounds and config.rounds.count > self.most_rounds:
+            found.append(f"{config.rounds.count} rounds, and at most {self.most_rounds} are promised")
+        return found
+
 
 @dataclass(frozen=True)
 class Contract:
-    """Settings, code and members of a league."""
+    """Settings, code and members of a league.
+
+    Parameters
+    ----------
+    league : random name of the league, the same in all its editions.
+    edition : counts up with every change.
+    least_edition : the oldest edition whose holders may still take part; it rises when members' keys are added.
+    until : last day of the contract, ISO date in UTC; empty for no end.
+    """
 
     config: LeagueConfig
     code: str
     members: tuple[Member, ...]
+    league: str = ""
+    edition: int = 1
+    least_edition: int = 1
+    until: str = ""
+    bounds: Bounds = Bounds()
 
     @classmethod
-    def of_this_code(cls, config: LeagueConfig, members: tuple[Member, ...]) -> Contract:
+    def of_this_code(cls, config: LeagueConfig, members: tuple[Member, ...], **more: Any) -> Contract:
         """A contract for the Hansa that is installed here."""
-        return cls(config, code_digest(installed_code()), members)
+        return cls(config, code_digest(installed_code()), members, **more)
 
     def write(self, path: Path) -> None:
         """Write the file whole or not at all."""
+        rest = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in ("config", "members", "bounds")
+        }
         write_json(
             path,
             {
                 "digest": self.config.digest(), "settings": self.config.model_dump(mode="json"),
-                "version": _VERSION, "code": self.code, "members": [asdict(each) for each in self.members],
+                "format": _FORMAT, "members": [asdict(each) for each in self.members],
+                "bounds": asdict(self.bounds), **rest,
             },
         )  # fmt: skip
 
     @classmethod
     def read(cls, path: Path) -> Contract:
-        """Read a contract.
+        """Read a contract; whether it's signed, valid and of this code is asked apart.
 
         Raises
         ------
@@ -75,14 +142,36 @@ class Contract:
         """
         config, data = read_config(path), read_json(path)
         try:
-            if data["version"] != _VERSION:
+            if data["format"] != _FORMAT:
                 raise ValueError
-            return cls(config, str(data["code"]), tuple(Member(**each) for each in data["members"]))
+            return cls(
+                config, str(data["code"]), tuple(Member(**each) for each in data["members"]), str(data["league"]),
+                int(data["edition"]), int(data["least_edition"]), str(data["until"]), Bounds(**data["bounds"]),
+            )  # fmt: skip
         except (KeyError, TypeError, ValueError):
             raise RunError(
                 "the contract is damaged or of another version", where=path.name,
                 next_step="ask the coordinator for a fresh kit",
             ) from None  # fmt: skip
+
+    def member(self, name: str) -> Member:
+        """The site of this name.
+
+        Raises
+        ------
+        RunError : there is none.
+        """
+        for each in self.members:
+            if each.name == name:
+                return each
+        raise RunError(
+            f"the contract doesn't name site '{name}'", where=FILE,
+            why="it never did, or the site has left the league", next_step="ask who provisions the league",
+        )  # fmt: skip
+
+    def public_keys(self) -> dict[str, PublicKeys]:
+        """Everybody's keys, by site."""
+        return {each.name: each.public_keys() for each in self.members}
 
     def require_code(self) -> None:
         """Refuse to run under a contract that was made for other code.
@@ -97,3 +186,45 @@ class Contract:
                 why="a league trusts one version of the code, and all its sites run the same",
                 next_step="install the contract's version, or ask the coordinator for a new contract",
             )  # fmt: skip
+
+    def require_valid(self, now: dt.datetime) -> None:
+        """Refuse a contract that has run out or whose settings break its own bounds.
+
+        Raises
+        ------
+        RunError : it's one of both.
+        """
+        if self.until and now.date() > dt.date.fromisoformat(self.until):
+            raise RunError(
+                f"the contract ended on {self.until}",
+                where=FILE,
+                next_step="ask for the league's next edition",
+            )
+        faults = self.bounds.faults(self.config)
+        if faults:
+            raise RunError(
+                "the contract's settings break its own bounds", where=FILE, why="; ".join(faults),
+                next_step="don't take part; ask who provisions the league",
+            )  # fmt: skip
+
+
+def read_signed(folder: Path, *, authority: Path | None = None) -> Contract:
+    """The contract of a kit, once its signature has been checked.
+
+    Parameters
+    ----------
+    authority : certificate of the league's authority; the kit's own unless given.
+
+    Raises
+    ------
+    RunError : it can't be read, or the league's authority didn't sign it.
+    """
+    contract = Contract.read(folder / FILE)
+    try:
+        signature = bytes.fromhex((folder / SIGNATURE).read_text().strip())
+    except (OSError, ValueError):
+        signature = b""
+    check_signature(
+        (authority or folder / "ca.crt").read_bytes(), (folder / FILE).read_bytes(), signature, FILE
+    )
+    return contract

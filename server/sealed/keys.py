@@ -12,6 +12,7 @@ from typing import Any
 from flwr.serverapp import Grid
 
 from common.errors import QuorumError
+from common.provision.pinned import Pinned
 from common.run_folder import read_json, write_json
 from server.league import League, Roster, require_quorum
 from server.sealed.ask import Answers, ask, faults
@@ -41,6 +42,9 @@ class KeyRing:
             kept = {"bundles": self._all(names, self._ask("offer", names, {})), "wrapped": {}}
             write_json(self._path, kept)
         self.bundles: Bundles = kept["bundles"]
+        pinned = Pinned.beside(league.folder.root)
+        if pinned is not None:
+            pinned.require(self.bundles, "keys")
         self._wrapped: dict[str, Any] = kept["wrapped"]
 
     def reach(self, epoch: int, needed: Iterable[str] | None = None) -> None:

@@ -1,91 +1,259 @@
-"""Write the kits of a league: one folder for the coordinator, one for each site.
+"""Make the kits of a league: one for the coordinator, one for each site, and keep the book of who is in.
 
 Invariants: no kit holds another party's key; what every kit holds (contract, authority's certificate) is equal in all;
-`SHA256SUMS` names every file that a kit came with, so a site can tell whether it's whole.
+making kits again changes nothing that the plan didn't change, so a site that is added, renewed or revoked costs the
+others no new key; a name that was revoked doesn't come back.
+
+    OUT/  authority/  coordinator/  sites/NAME/  contract.json  contract.sig  NAME.kit.tar.gz …
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+import json
+import secrets
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from common.config import LeagueConfig
+from cryptography import x509
+
 from common.errors import RunError
-from common.provision.authority import Authority, fingerprint, node_key, write_private
-from common.provision.contract import FILE, Contract, Member
-from common.run_folder import SiteEntry, write_json, write_whole
+from common.provision.authority import Authority, fingerprint, write_private
+from common.provision.code import code_digest, installed_code
+from common.provision.contract import FILE, SIGNATURE, Contract, Member
+from common.provision.site_keys import Request, write_keys
+from common.run_folder import read_json, write_json, write_whole
+from simulations.deployment.archive import seal_kit, write_sums
+from simulations.deployment.papers import coordinator_papers, site_papers
+from simulations.deployment.plan import LeaguePlan, Party
 
-SUMS = "SHA256SUMS"
+_BOOK = "book.json"
 
 
-def write_kits(
-    root: Path, config: LeagueConfig, sites: Sequence[SiteEntry], addresses: Sequence[str], port: int
-) -> Contract:
-    """Write `authority/`, `coordinator/` and `sites/NAME/` into a new folder.
+@dataclass
+class Book:
+    """What the authority remembers of the league.
 
     Parameters
     ----------
-    addresses : names and addresses under which sites reach the coordinator; the first one goes into the kits.
-    port : where the coordinator listens for them.
+    members : by name; requests : each one's request for a certificate; serials : of its certificates so far.
+    """
+
+    league: str
+    edition: int = 0
+    least_edition: int = 1
+    members: dict[str, Member] = field(default_factory=dict)
+    requests: dict[str, str] = field(default_factory=dict)
+    serials: dict[str, list[str]] = field(default_factory=dict)
+    revoked: list[str] = field(default_factory=list)
+    terms: dict[str, Any] = field(default_factory=dict)
+    addresses: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> Book:
+        """The book that was kept, or a new one."""
+        if not path.exists():
+            return cls(secrets.token_hex(8))
+        told = read_json(path)
+        return cls(**{**told, "members": {name: Member(**each) for name, each in told["members"].items()}})
+
+    def revoked_serials(self) -> list[int]:
+        """Serial numbers of all certificates of the revoked."""
+        return [int(each, 16) for name in self.revoked for each in self.serials.get(name, [])]
+
+
+@dataclass(frozen=True)
+class Provisioned:
+    """What was made.
+
+    Parameters
+    ----------
+    authority : SHA-256 of the authority's certificate, which sites should hear over another channel.
+    archives : kits that are new, to be handed over.
+    """
+
+    folder: Path
+    edition: int
+    authority: str
+    sites: tuple[str, ...]
+    added: tuple[str, ...]
+    renewed: tuple[str, ...]
+    revoked: tuple[str, ...]
+    archives: tuple[Path, ...]
+
+
+def provision(
+    plan: LeaguePlan, root: Path, *, renew: Collection[str] = (), revoke: Collection[str] = (),
+    authority: Authority | None = None,
+) -> Provisioned:  # fmt: skip
+    """Bring the kits in a folder to what the plan says.
 
     Raises
     ------
-    RunError : the folder already holds kits.
+    RunError : a name is unknown or was revoked, or a site is missing from the plan.
     """
-    if (root / "authority").exists():
-        raise RunError("the folder already holds kits", where=root.name, next_step="choose another folder")
-    authority = Authority.create(config.name)
-    nodes = {site.name: node_key() for site in sites}
-    clients = {site.name: authority.issue_client(site.name) for site in sites}
-    members = tuple(
-        Member(
-            site.name, nodes[site.name][1].decode().strip(), fingerprint(clients[site.name][0]), site.title,
-            site.language, site.region, site.held_out,
-        )
-        for site in sites
+    place = root / "authority"
+    authority = authority or _authority(place, plan.settings.name)
+    book = Book.read(place / _BOOK)
+    _require_names(plan, book, renew, revoke)
+    book.revoked += [name for name in revoke if name not in book.revoked]
+    for name in revoke:
+        book.members.pop(name, None)
+    added, renewed = [], []
+    for party in plan.site:
+        if party.name in book.revoked:
+            continue
+        if party.name not in book.members:
+            added.append(party.name)
+        elif party.name in renew:
+            renewed.append(party.name)
+        else:
+            _describe(book, party)
+            continue
+        _enrol(book, party, authority, root / "sites" / party.name)
+    contract = _contract(plan, book, rekeyed=bool(added))
+    sealed = _write(plan, book, authority, contract, root, {*added, *renewed}, "coordinator" in renew)
+    write_json(place / _BOOK, asdict(book))
+    return Provisioned(
+        root, contract.edition, fingerprint(authority.pem()), tuple(book.members), tuple(added), tuple(renewed),
+        tuple(revoke), tuple(sealed),
     )  # fmt: skip
-    contract = Contract.of_this_code(config, members)
-    _private_folder(root / "authority")
-    authority.write(root / "authority")
-    _write_coordinator(root / "coordinator", contract, authority, addresses, port)
-    for name, (node, _) in nodes.items():
+
+
+def _authority(place: Path, name: str) -> Authority:
+    if (place / "ca.key").exists():
+        return Authority.read(place)
+    _private_folder(place)
+    authority = Authority.create(name)
+    authority.write(place)
+    return authority
+
+
+def _require_names(plan: LeaguePlan, book: Book, renew: Collection[str], revoke: Collection[str]) -> None:
+    planned = {party.name for party in plan.site}
+    unknown = [name for name in {*renew, *revoke} - {"coordinator"} if name not in book.members]
+    if unknown:
+        raise RunError(f"the league has no site '{sorted(unknown)[0]}'", where="--renew, --revoke")
+    missing = sorted(set(book.members) - planned - set(revoke))
+    if missing:
+        raise RunError(
+            f"site '{missing[0]}' is in the league, but not in the file", where="[[site]]",
+            why="leaving it out by mistake would cut it off",
+            next_step=f"put it back, or say that it goes: --revoke {missing[0]}",
+        )  # fmt: skip
+    if not set(book.members) - set(revoke) and not planned - set(book.revoked) - set(revoke):
+        raise RunError("no site would be left", where="--revoke")
+
+
+def _enrol(book: Book, party: Party, authority: Authority, kit: Path) -> None:
+    """Issue a site's certificate, for its own request or for keys that are made here."""
+    before = book.members.get(party.name)
+    if party.request:
+        asked = Request.read(Path(party.request))
+        if asked.name != party.name:
+            raise RunError(f"the request is of '{asked.name}', not '{party.name}'", where=party.request)
+    elif before is None:
+        asked = write_keys(kit / "private", party.name)
+    else:
+        asked = Request(
+            party.name, before.node_key, book.requests[party.name], before.sign, before.agree, before.wrap
+        )
+    certificate = authority.issue_client(party.name, asked.certificate.encode())
+    kit.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_whole(kit / "client.crt", certificate)
+    serial = x509.load_pem_x509_certificate(certificate).serial_number
+    book.serials.setdefault(party.name, []).append(f"{serial:x}")
+    book.requests[party.name] = asked.certificate
+    made = Member(
+        party.name, asked.node_key, fingerprint(certificate), asked.sign, asked.agree, asked.wrap,
+        former=before.certificate if before else "",
+    )  # fmt: skip
+    if before is not None and made.public_keys() != before.public_keys():
+        raise RunError(
+            f"the request of '{party.name}' has other keys than before", where=party.request,
+            why="its peers hold to the first ones within a run",
+            next_step="revoke the site, and add it under a new name",
+        )  # fmt: skip
+    book.members[party.name] = made
+    _describe(book, party)
+
+
+def _describe(book: Book, party: Party) -> None:
+    book.members[party.name] = replace(
+        book.members[party.name], title=party.title, language=party.language, region=party.region,
+        held_out=party.held_out,
+    )  # fmt: skip
+
+
+def _contract(plan: LeaguePlan, book: Book, *, rekeyed: bool) -> Contract:
+    """The next edition where anything has changed, else the present one."""
+    code = code_digest(installed_code())
+    terms = {
+        "settings": plan.settings.digest(), "code": code, "until": plan.contract.until,
+        "bounds": asdict(plan.contract.bounds()),
+        "members": {name: asdict(each) for name, each in book.members.items()},
+    }  # fmt: skip
+    # Who holds an older edition lacks the keys of new members, or works under other settings.
+    breaks = rekeyed or any(terms[part] != book.terms.get(part) for part in ("settings", "code", "bounds"))
+    if json.loads(json.dumps(terms)) != book.terms:
+        book.edition += 1
+        book.least_edition = book.edition if breaks else book.least_edition
+        book.terms = terms
+    return Contract(
+        plan.settings, code, tuple(book.members[name] for name in sorted(book.members)), book.league, book.edition,
+        book.least_edition, plan.contract.until, plan.contract.bounds(),
+    )  # fmt: skip
+
+
+def _write(
+    plan: LeaguePlan, book: Book, authority: Authority, contract: Contract, root: Path, fresh: Collection[str],
+    renew_server: bool,
+) -> list[Path]:  # fmt: skip
+    """Write contract and list of the revoked into all folders, and what is new into its own."""
+    contract.write(root / FILE)
+    signature = authority.sign((root / FILE).read_bytes()).hex().encode()
+    write_whole(root / SIGNATURE, signature + b"\n")
+    sealed = []
+    coordinator = root / "coordinator"
+    addresses = list(dict.fromkeys([*plan.coordinator.addresses, "127.0.0.1", "localhost"]))
+    if addresses != book.addresses or renew_server:
+        _write_coordinator(coordinator, authority, addresses)
+        book.addresses = addresses
+        sealed.append("coordinator")
+    write_json(
+        coordinator / "coordinator.json", {"listen": plan.coordinator.listen, "port": plan.coordinator.port}
+    )
+    write_whole(coordinator / "revoked.crl", authority.revocations(book.revoked_serials()))
+    for kit in (coordinator, *(root / "sites" / name for name in book.members)):
+        kit.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_whole(kit / "ca.crt", authority.pem())
+        for name in (FILE, SIGNATURE):
+            write_whole(kit / name, (root / name).read_bytes())
+    for name in fresh:
         kit = root / "sites" / name
-        _begin(kit, contract, authority)
-        certificate, key = clients[name]
-        write_private(kit / "private" / "node.key", node)
-        write_private(kit / "private" / "client.key", key)
-        write_whole(kit / "client.crt", certificate)
-        write_json(kit / "site.json", {"name": name, "coordinator": f"{addresses[0]}:{port}"})
+        reached = f"{plan.coordinator.addresses[0]}:{plan.coordinator.port}"
+        write_json(kit / "site.json", {"name": name, "coordinator": reached})
+        site_papers(kit, plan, name)
+        sealed.append(name)
+    coordinator_papers(coordinator, plan)
+    archives = []
+    for name in sealed:
+        kit = coordinator if name == "coordinator" else root / "sites" / name
         write_sums(kit)
-    return contract
+        archives.append(seal_kit(kit, root / f"{name}.kit.tar.gz", authority))
+    return archives
 
 
-def write_sums(kit: Path) -> None:
-    """Write the checksums of all files of a kit, in the form that `sha256sum -c` reads."""
-    files = sorted(path for path in kit.rglob("*") if path.is_file() and path.name != SUMS)
-    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(kit)}\n" for path in files]
-    write_whole(kit / SUMS, "".join(lines).encode())
-
-
-def _write_coordinator(
-    kit: Path, contract: Contract, authority: Authority, addresses: Sequence[str], port: int
-) -> None:
-    _begin(kit, contract, authority)
-    names = list(dict.fromkeys([*addresses, "127.0.0.1", "localhost"]))
-    certificate, key = authority.issue_server(names)
+def _write_coordinator(kit: Path, authority: Authority, addresses: list[str]) -> None:
+    certificate, key = authority.issue_server(addresses)
+    _private_folder(kit)
+    (kit / "private" / "server.key").unlink(missing_ok=True)
     write_private(kit / "private" / "server.key", key)
     write_whole(kit / "server.crt", certificate)
-    write_json(kit / "coordinator.json", {"addresses": list(addresses), "port": port})
-    write_sums(kit)
-
-
-def _begin(kit: Path, contract: Contract, authority: Authority) -> None:
-    _private_folder(kit)
-    _private_folder(kit / "private")
-    contract.write(kit / FILE)
-    write_whole(kit / "ca.crt", authority.pem())
 
 
 def _private_folder(folder: Path) -> None:
-    folder.mkdir(parents=True, mode=0o700)
+    for each in (folder, folder / "private") if folder.name != "authority" else (folder,):
+        each.mkdir(parents=True, exist_ok=True, mode=0o700)
+        each.chmod(0o700)

@@ -18,7 +18,8 @@ from common.run_folder import RunFolder, SiteEntry, read_lines
 from server.desk import await_model, order_run
 from server.orders import Post
 from simulations.commands.coordinator import sentence_of
-from simulations.deployment.kits import write_kits
+from simulations.deployment.kits import provision
+from simulations.deployment.plan import plan_of
 from simulations.league import create_run, plan_config
 from simulations.options import Setting, SimulateOptions
 
@@ -88,8 +89,8 @@ def rehearse(
 class LocalLeague:
     """Kits, sites' data and processes of one league on this machine."""
 
-    def __init__(self, folder: Path, sites: list[SiteEntry], port: int) -> None:
-        self.folder, self.sites, self._port = folder, sites, port
+    def __init__(self, folder: Path, sites: list[SiteEntry]) -> None:
+        self.folder, self.sites = folder, sites
         self.kits = folder / "kits"
         self.run = RunFolder(self.kits / "coordinator" / "run")
         self.children: dict[str, Child] = {}
@@ -108,9 +109,8 @@ class LocalLeague:
         )  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         drawn, config = create_run(options, plan_config(options))
-        port = free_port()
-        write_kits(folder / "kits", config, drawn.sites(), ["127.0.0.1"], port)
-        return cls(folder, drawn.sites(), port)
+        provision(plan_of(config, drawn.sites(), "127.0.0.1", free_port()), folder / "kits")
+        return cls(folder, drawn.sites())
 
     @property
     def kit(self) -> Path:
@@ -135,7 +135,7 @@ class LocalLeague:
         ------
         MachineError : it ended, or took too long.
         """
-        arguments = ["-m", "server.keeper", str(self.kit), "--port", str(self._port)]
+        arguments = ["-m", "server.keeper", str(self.kit)]
         self.coordinator = Child.start("coordinator", arguments, self.kit / "logs" / "up.log")
         ends = time.monotonic() + _START_S
         while not Post(self.kit).is_up():

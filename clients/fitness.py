@@ -1,0 +1,213 @@
+"""Whether a site can take part: its kit, its machine, its clock, and the way to the coordinator, each looked at alone.
+
+Invariants: each fault names its cause and the next step; nothing is sent but one request that asks for nothing; a
+coordinator that can't be reached is no fault of the site's, which then waits for it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import email.utils
+import os
+import ssl
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from clients.kit import Kit
+from common.errors import HansaError, MachineError, RunError, WireError
+from common.provision.door import CLOCK_S, EDITION, INSTANCE, REFUSED, Refusal
+from common.provision.site_keys import CLIENT_FILE, KEYS_FILE, NODE_FILE, public_halves
+from common.run_folder import read_json
+
+Verdict = Literal["ok", "fault", "unknown"]
+_ASK_S = 10.0
+# What OpenSSL calls the alerts that a refused certificate meets with.
+_ALERTS = {
+    "CERTIFICATE_EXPIRED": (
+        "the coordinator says that the site's certificate has expired",
+        "ask for a renewed one",
+    ),
+    "CERTIFICATE_REVOKED": (
+        "the coordinator says that the site's certificate was revoked",
+        "ask who provisions the league; a renewed kit is needed",
+    ),
+    "UNKNOWN_CA": (
+        "the site's certificate is of another authority than the coordinator's",
+        "use the kit of this league; ask for it anew if need be",
+    ),
+    "CERTIFICATE_REQUIRED": ("the site shows no certificate", "use the whole kit"),
+    "BAD_CERTIFICATE": ("the coordinator can't use the site's certificate", "ask for a renewed one"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of one look."""
+
+    name: str
+    verdict: Verdict
+    told: str
+    next_step: str = ""
+
+
+def look_over(kit: Kit) -> list[Finding]:
+    """All looks, in the order in which they are of use."""
+    return [_finding(name, look, kit) for name, look in _LOOKS]
+
+
+def require_fit(kit: Kit) -> None:
+    """Stop where a look finds a fault.
+
+    Raises
+    ------
+    HansaError : the first fault.
+    """
+    for _, look in _LOOKS:
+        try:
+            look(kit)
+        except Unreachable:
+            continue  # the SuperNode goes on trying
+
+
+class Unreachable(MachineError):
+    """The coordinator doesn't answer, which may pass."""
+
+
+def _finding(name: str, look: Callable[[Kit], str], kit: Kit) -> Finding:
+    try:
+        return Finding(name, "ok", look(kit))
+    except Unreachable as fault:
+        return Finding(name, "unknown", fault.sentence(), fault.next_step)
+    except HansaError as fault:
+        return Finding(name, "fault", fault.sentence(), fault.next_step)
+
+
+def _contract(kit: Kit) -> str:
+    contract = kit.contract()
+    contract.require_valid(dt.datetime.now(dt.UTC))
+    return f"edition {contract.edition}, {len(contract.members)} sites" + (
+        f", until {contract.until}" if contract.until else ""
+    )
+
+
+def _code(kit: Kit) -> str:
+    kit.contract().require_code()
+    return "the installed Hansa is the contract's"
+
+
+def _secrets(kit: Kit) -> str:
+    for name in (NODE_FILE, CLIENT_FILE, KEYS_FILE):
+        path = kit.private / name
+        if not path.exists():
+            raise RunError(
+                "a private key is missing", where=f"private/{name}",
+                next_step="unpack the kit with 'hansa site join' where 'hansa site request' was run",
+            )  # fmt: skip
+        if stat.S_IMODE(path.stat().st_mode) & 0o077 or path.stat().st_uid != os.getuid():
+            raise RunError(
+                "others may read a private key",
+                where=f"private/{name}",
+                next_step="chmod 600, and chown to this user",
+            )
+    member = kit.contract().member(kit.name)
+    if public_halves(read_json(kit.private / KEYS_FILE)) != member.public_keys():
+        raise RunError(
+            "the site's keys aren't those of the contract", where=f"private/{KEYS_FILE}",
+            next_step="use keys and contract of one and the same kit",
+        )  # fmt: skip
+    return "readable by this user alone, and the contract's"
+
+
+def _certificate(kit: Kit) -> str:
+    shown = x509.load_pem_x509_certificate((kit.folder / "client.crt").read_bytes())
+    key = serialization.load_pem_private_key((kit.private / CLIENT_FILE).read_bytes(), None)
+    form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    if shown.public_key().public_bytes(*form) != key.public_key().public_bytes(*form):
+        raise RunError(
+            "certificate and key don't belong together", where="client.crt", next_step="use one kit's"
+        )
+    ends = shown.not_valid_after_utc
+    left = (ends - dt.datetime.now(dt.UTC)).days
+    if left < 0:
+        raise RunError(
+            f"the site's certificate expired on {ends.date()}", where="client.crt",
+            next_step="ask for a renewed one; if this machine's clock is wrong, set it",
+        )  # fmt: skip
+    return f"valid for {left} more days"
+
+
+def _way(kit: Kit) -> str:
+    """Ask the coordinator for nothing: its answer tells whether it would listen, and what time it is there."""
+    response = ask_for_nothing(kit)
+    here, there = time.time(), _date(response)
+    if there is not None and abs(here - there) > CLOCK_S:
+        way = "ahead of" if here > there else "behind"
+        raise Refusal("clock", f"{abs(here - there):.0f} s {way} it")
+    no = Refusal.parse(response.headers.get(REFUSED, ""), response.content)
+    # Nothing was signed, so an admitted site is asked for its node's signature, and no more.
+    if no is not None and no.code not in ("node_key", "duplicate"):
+        raise no
+    if no is None and response.status_code in (502, 503, 504):
+        raise Unreachable("the coordinator's guard is up, its SuperLink isn't", where=kit.coordinator)
+    return f"{kit.coordinator} answers, and accepts the site's certificate"
+
+
+def ask_for_nothing(kit: Kit) -> httpx.Response:
+    """An empty request over the site's own TLS.
+
+    Raises
+    ------
+    WireError : the coordinator isn't the league's, or refuses the certificate.
+    Unreachable : nobody answers.
+    """
+    from clients.node import site_context  # Flower takes seconds to import
+
+    headers = {
+        "content-type": "application/protobuf", INSTANCE: kit.instance(), EDITION: str(kit.contract().edition),
+    }  # fmt: skip
+    try:
+        with httpx.Client(verify=site_context(kit), timeout=_ASK_S, trust_env=False) as client:
+            return client.post(
+                f"https://{kit.coordinator}/v1/fleet/pull-messages", content=b"", headers=headers
+            )
+    except (httpx.TransportError, ssl.SSLError) as fault:
+        raise _explained(str(fault), kit) from None
+
+
+def _explained(told: str, kit: Kit) -> HansaError:
+    for alert, (what, next_step) in _ALERTS.items():
+        if f"ALERT_{alert}" in told.upper().replace(" ", "_"):
+            return WireError(what, where=kit.coordinator, next_step=next_step)
+    if "CERTIFICATE_VERIFY_FAILED" in told:
+        why = told.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
+        return WireError(
+            "whoever answers isn't this league's coordinator", where=kit.coordinator, why=why,
+            next_step="check the address in site.json with who provisions the league; don't go on without it",
+        )  # fmt: skip
+    return Unreachable(
+        "the coordinator can't be reached", where=kit.coordinator, why=told[:200],
+        next_step="is it up? does a firewall stand between? the site keeps trying",
+    )  # fmt: skip
+
+
+def _date(response: httpx.Response) -> float | None:
+    try:
+        return email.utils.parsedate_to_datetime(response.headers["date"]).timestamp()
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+_LOOKS: tuple[tuple[str, Callable[[Kit], str]], ...] = (
+    ("contract", _contract),
+    ("code", _code),
+    ("private keys", _secrets),
+    ("certificate", _certificate),
+    ("coordinator", _way),
+)

@@ -1,0 +1,93 @@
+"""A site's kit on the site's own machine: what it was given, and `private/`, which nobody else has.
+
+Invariants: the contract is used only with its authority's signature; two processes never work from one kit at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import RunError
+from common.provision.authority import write_private
+from common.provision.contract import Contract, read_signed
+from common.run_folder import read_json
+
+SITE_FILE = "site.json"
+
+
+@dataclass(frozen=True)
+class Kit:
+    """A site's kit.
+
+    Parameters
+    ----------
+    coordinator : host:port under which the site reaches it.
+    """
+
+    folder: Path
+    name: str
+    coordinator: str
+
+    @classmethod
+    def read(cls, folder: Path) -> Kit:
+        """Read a kit.
+
+        Raises
+        ------
+        RunError : it's no kit, or its contract doesn't name the site.
+        """
+        told = read_json(folder / SITE_FILE)
+        try:
+            kit = cls(folder.resolve(), str(told["name"]), str(told["coordinator"]))
+        except (KeyError, TypeError):
+            raise RunError("the kit is damaged", where=SITE_FILE, next_step="ask for a new one") from None
+        kit.contract().member(kit.name)
+        return kit
+
+    def contract(self) -> Contract:
+        """The league's contract.
+
+        Raises
+        ------
+        RunError : it can't be read, or isn't signed by the kit's authority.
+        """
+        return read_signed(self.folder)
+
+    @property
+    def private(self) -> Path:
+        return self.folder / "private"
+
+    @property
+    def out(self) -> Path:
+        """Where the site keeps its state and results."""
+        return self.private / "out"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    def secret(self) -> Path:
+        """A fresh secret that the SuperNode and its worker share, made here at every start."""
+        path = self.private / "worker.secret"
+        path.unlink(missing_ok=True)
+        write_private(path, secrets.token_hex(32).encode())
+        return path
+
+    def instance(self) -> str:
+        """Tells this copy of the kit from one elsewhere; the same after a restart."""
+        found = self.folder.stat()
+        machine = Path("/etc/machine-id")
+        parts = [
+            machine.read_text().strip() if machine.exists() else "", socket.gethostname(), str(self.folder),
+            str(found.st_dev), str(found.st_ino),
+        ]  # fmt: skip
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that works from this kit."""
+        return self.private / "up.lock"

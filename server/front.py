@@ -1,0 +1,99 @@
+"""What stands between the sites and the SuperLink: the plain guard, or nginx with a configuration made here.
+
+Invariant: whichever it is, it asks for client certificates, refuses revoked ones, opens the same few routes, and tells
+the SuperLink which certificate was shown.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from common.errors import MachineError, RunError
+from common.processes import Child
+from common.provision.door import CERTIFICATE, MOST_BODY_BYTES, REFUSED, ROUTES, Refusal
+from common.run_folder import read_json, write_whole
+
+Front = Literal["guard", "nginx", "none"]
+
+
+def listens_on(kit: Path) -> tuple[str, int]:
+    """Host and port that the kit says sites reach.
+
+    Raises
+    ------
+    RunError : the kit is damaged.
+    """
+    told = read_json(kit / "coordinator.json")
+    try:
+        return str(told["listen"]), int(told["port"])
+    except (KeyError, TypeError, ValueError):
+        raise RunError("the coordinator's kit is damaged", where="coordinator.json") from None
+
+
+def start_front(kit: Path, superlink: str, how: Front, logs: Path) -> Child | None:
+    """Start it and wait until it listens; nothing for "none", when nginx runs as a service of the machine's own.
+
+    Raises
+    ------
+    MachineError : it didn't start.
+    """
+    host, port = listens_on(kit)
+    if how == "none":
+        return None
+    if how == "guard":
+        arguments = [
+            "-m",
+            "server.proxy",
+            "--kit",
+            str(kit),
+            "--listen",
+            f"{host}:{port}",
+            "--superlink",
+            superlink,
+        ]
+        child = Child.start("guard", arguments, logs / "guard.log")
+    else:
+        path = kit / "private" / "nginx.conf"
+        write_whole(path, nginx_config(kit, superlink).encode())
+        child = Child.start("nginx", [nginx_program(), "-c", str(path), "-p", str(kit)], logs / "guard.log")
+    child.await_port(port, host="127.0.0.1" if host == "0.0.0.0" else host)  # noqa: S104 — compared, not bound
+    return child
+
+
+def nginx_program() -> str:
+    """Where nginx is.
+
+    Raises
+    ------
+    MachineError : this machine has none.
+    """
+    found = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    if found is None:
+        raise MachineError(
+            "there is no nginx here", where="PATH",
+            next_step="install the package nginx-light, or use the plain guard: --front guard",
+        )  # fmt: skip
+    return found
+
+
+def nginx_config(kit: Path, superlink: str) -> str:
+    """A whole configuration for nginx, to be run in the foreground by whoever starts the coordinator."""
+    host, port = listens_on(kit)
+    refused = {
+        code: Refusal(code) for code in ("certificate_missing", "certificate_unknown", "route", "too_large")
+    }
+    pages = Environment(
+        loader=PackageLoader("server"),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 — a configuration, from our own values
+        keep_trailing_newline=True,
+    )
+    return pages.get_template("nginx.conf.jinja").render(
+        kit=kit.resolve(), listen=f"{host}:{port}", superlink=superlink, routes=sorted(ROUTES),
+        most_mib=MOST_BODY_BYTES >> 20, certificate=CERTIFICATE, refused_header=REFUSED,
+        refusals={code: each.body().decode() for code, each in refused.items()},
+    )  # fmt: skip
