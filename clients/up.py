@@ -102,7 +102,7 @@ class SiteProcesses:
     def _start_worker(self) -> Child:
         arguments = [
             "-m", "clients.worker", "--node", f"127.0.0.1:{self._port}", "--secret", str(self._secret),
-            "--contract", str(self._kit.folder / FILE),
+            "--kit", str(self._kit.folder),
         ]  # fmt: skip
         home = {"FLWR_HOME": str(self._kit.folder / "private" / "flower")}
         return Child.start("worker", arguments, self._kit.logs / "worker.log", home)

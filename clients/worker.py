@@ -11,6 +11,7 @@ of a message stays in memory.
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import logging
 import time
 from pathlib import Path
@@ -29,9 +30,12 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message
 
 from clients.app import app
+from clients.kit import Kit
+from clients.membership import ANSWERED, PAUSED
 from common.errors import HansaError, WireError
 from common.provision.code import bundle_code, code_digest
 from common.provision.contract import Contract
+from common.run_folder import write_json
 
 _PAUSE_S = 0.05
 _WAIT_FOR_NODE_S = 60.0
@@ -44,18 +48,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Do a site's work for its SuperNode.")
     parser.add_argument("--node", required=True, help="address of the SuperNode's runtime, host:port")
     parser.add_argument("--secret", type=Path, required=True, help="file of the secret shared with it")
-    parser.add_argument("--contract", type=Path, required=True)
+    parser.add_argument("--kit", type=Path, required=True)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    contract = Contract.read(given.contract)
-    contract.require_code()
+    kit = Kit.read(given.kit)
+    kit.contract().require_code()
     import clients.site  # noqa: F401 — torch and the encoders, before the first round waits for them
 
-    serve(given.node, given.secret.read_bytes(), contract)
+    serve(given.node, given.secret.read_bytes(), kit)
 
 
-def serve(node: str, secret: bytes, contract: Contract) -> None:
+def serve(node: str, secret: bytes, kit: Kit) -> None:
     """Take task after task; a task that fails is answered, a node that is gone for a minute ends this process."""
     guard = SuperExecAuthHttpInterceptor(
         master_secret=secret, protected_methods=frozenset({"/flwr.proto.Runtime/AcquireTask"})
@@ -77,14 +81,14 @@ def serve(node: str, secret: bytes, contract: Contract) -> None:
                 continue
             if given.HasField("task") and given.token:
                 try:
-                    work(node, given.token, contract)
+                    work(node, given.token, kit)
                 except httpx.HTTPError as fault:
                     _log.error("a message was lost: %s", type(fault).__name__)
             else:
                 time.sleep(_PAUSE_S)
 
 
-def work(node: str, token: str, contract: Contract) -> None:
+def work(node: str, token: str, kit: Kit) -> None:
     """Answer one message."""
     with RuntimeHttpClient.from_server_address(
         node, True, None,
@@ -96,7 +100,7 @@ def work(node: str, token: str, contract: Contract) -> None:
         status, details = _FAILED, "the message couldn't be read"
         try:
             message, context, _run, bundle = pull_task_input(client)
-            reply = answer(message, context, bundle.content, contract)
+            reply = answer(message, context, bundle.content, kit)
             push_message(client, reply, context)
             status, details = _COMPLETED, ""
         finally:
@@ -105,20 +109,32 @@ def work(node: str, token: str, contract: Contract) -> None:
             heartbeat.stop()
 
 
-def answer(message: Message, context: Context, bundle: bytes, contract: Contract) -> Message:
+def answer(message: Message, context: Context, bundle: bytes, kit: Kit) -> Message:
     """The installed app's reply, or a refusal."""
+    began = time.monotonic()
     try:
-        require_bundle(bundle, contract)
+        require_bundle(bundle, kit.contract())
+        if message.metadata.message_type == "train" and (kit.private / PAUSED).exists():
+            raise WireError("the site pauses, as its administrator wishes", where="site")
     except HansaError as fault:
         _log.error("refused: %s", fault.sentence())
-        return Message(Error(_REFUSED, f"{type(fault).__name__}: {fault.what}"), reply_to=message)
-    began = time.monotonic()
-    context.run_config = {}
-    reply = app(message, context)
-    _log.info(
-        "%s %s: %.2f s", message.metadata.message_type, message.metadata.group_id, time.monotonic() - began
-    )
+        reply = Message(Error(_REFUSED, f"{type(fault).__name__}: {fault.what}"), reply_to=message)
+    else:
+        context.run_config = {}
+        reply = app(message, context)
+    _note(kit, message, reply, time.monotonic() - began)
     return reply
+
+
+def _note(kit: Kit, message: Message, reply: Message, seconds: float) -> None:
+    told = message.metadata
+    outcome = f"refused ({reply.error.code})" if reply.has_error() else "answered"
+    _log.info("%s %s: %s, %.2f s", told.message_type, told.group_id, outcome, seconds)
+    at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    record = {
+        "asked": told.message_type, "group": told.group_id, "at": at, "outcome": outcome, "seconds": round(seconds, 2),
+    }  # fmt: skip
+    write_json(kit.logs / ANSWERED, record)
 
 
 def require_bundle(bundle: bytes, contract: Contract) -> None:

@@ -18,6 +18,7 @@ from common.provision.door import CERTIFICATE, MOST_BODY_BYTES, REFUSED, ROUTES,
 from common.run_folder import read_json, write_whole
 
 Front = Literal["guard", "nginx", "none"]
+FRONTS: dict[str, Front] = {"guard": "guard", "nginx": "nginx", "none": "none"}
 
 
 def listens_on(kit: Path) -> tuple[str, int]:

@@ -21,8 +21,10 @@ from simulations.commands import (
     init,
     inspect,
     league,
+    provision,
     quality,
     simulate,
+    site,
     vault,
     watch,
 )
@@ -51,6 +53,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     ("Use", "predict", answer.predict, "How probable a purchase is, and what comes next."),
     ("Data", "ingest", ingest.ingest, "Seal a site in its vault, clean and under pseudonyms."),
     ("Data", "quality", quality.quality, "Judge a site's data."),
+    ("Set up", "provision", provision.provision, "Make the kits of a league across machines."),
     ("Set up", "init", init.init, "Write a settings file to start from."),
     ("Set up", "doctor", doctor.doctor, "Look whether this machine has what is needed."),
     ("Measure", "bench", bench.bench, "Run a benchmark."),
@@ -63,6 +66,9 @@ app.add_typer(
 )
 app.add_typer(
     coordinator.app, name="coordinator", rich_help_panel="Train", short_help="Run a league across machines."
+)
+app.add_typer(
+    site.app, name="site", rich_help_panel="Train", short_help="A site of a league across machines."
 )
 app.add_typer(vault.app, name="vault", rich_help_panel="Set up", short_help="A site's encrypted store.")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from common.errors import RunError
+from common.errors import ConfigError, RunError
 from common.run_folder import read_lines
 from simulations.commands.output import Format, FormatOption, note, output_of, plain, table
 
@@ -21,6 +22,53 @@ DetachOption = Annotated[bool, typer.Option("--detach", help="Don't wait for the
 @app.callback()
 def _group() -> None:
     """The coordinator of a league across machines."""
+
+
+@app.command()
+def up(
+    kit: KitArgument,
+    front: Annotated[
+        str, typer.Option(help="What sites reach: guard, nginx, or none if it runs as a service.")
+    ] = "guard",
+    port: Annotated[
+        int, typer.Option(min=0, help="Where the SuperLink listens on this machine; 0: a free one.")
+    ] = 0,
+) -> None:
+    """Example: `hansa coordinator up kit`
+
+    Keeps the coordinator up until Ctrl-C or SIGTERM: the SuperLink for this machine alone, a guard for sites, the app.
+    """
+    from server.front import FRONTS
+    from server.keeper import keep_up
+
+    if front not in FRONTS:
+        raise ConfigError(
+            f"there is no front '{front}'", where="--front", next_step=f"one of {', '.join(FRONTS)}"
+        )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    keep_up(kit, port, FRONTS[front])
+
+
+@app.command()
+def nginx(
+    context: typer.Context,
+    kit: KitArgument,
+    port: Annotated[
+        int, typer.Option(min=1, help="Where the SuperLink listens on this machine: --port of 'up'.")
+    ],
+    form: FormatOption = Format.text,
+) -> None:
+    """Example: `hansa coordinator nginx kit --port 9092 > hansa.conf`
+
+    Prints the configuration with which nginx guards a coordinator that is started with `--front none`.
+    """
+    from server.front import nginx_config
+
+    text = nginx_config(kit, f"127.0.0.1:{port}")
+    output_of(context).result(
+        form, {"config": text}, lambda screen: screen.print(text, markup=False, soft_wrap=True)
+    )
 
 
 @app.command()

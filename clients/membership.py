@@ -1,0 +1,196 @@
+"""A site's dealings with its league beside training: ask for a kit, take a new contract, pause, leave, look.
+
+Invariants: private keys are made here or come in the kit, and are destroyed when the site leaves; a contract is taken
+only from the authority that the site trusted first, never an older one, and never one that promises less.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from clients.kit import SITE_FILE, Kit
+from common.errors import InputError, RunError
+from common.processes import is_held
+from common.provision.contract import FILE, SIGNATURE, Contract, read_signed
+from common.provision.site_keys import CLIENT_FILE, KEYS_FILE, NODE_FILE, write_keys
+from common.run_folder import read_json, write_json, write_whole
+
+PAUSED, ANSWERED = "paused", "answered.json"
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_STOP_S = 60.0
+
+
+def make_request(name: str, kit: Path) -> Path:
+    """Make a site's private keys in its future kit; returns the request's file.
+
+    Raises
+    ------
+    InputError : the name can't be a site's.
+    RunError : the folder has keys already.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"'{name[:40]}' can't be a site's name", where="NAME", next_step="use a-z, 0-9 and -"
+        )
+    private = kit / "private"
+    if (private / KEYS_FILE).exists():
+        raise RunError(
+            "the folder has a site's keys already", where=str(private), next_step="choose another folder"
+        )
+    for folder in (kit, private):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+    path = kit / f"{name}.request.json"
+    write_json(path, asdict(write_keys(private, name)))
+    return path
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a new edition of the contract changes, in words."""
+
+    edition: int
+    before: int
+    told: tuple[str, ...]
+
+
+def accept_contract(folder: Path, file: Path) -> Changes:
+    """Put a new edition of the contract in place of the kit's.
+
+    Raises
+    ------
+    RunError : it's another league's, older, not signed by the kit's authority, or promises less.
+    """
+    kit = Kit.read(folder)
+    old = kit.contract()
+    if file.name != FILE:
+        raise RunError(f"the file must be called {FILE}", where=file.name)
+    new = read_signed(file.parent, authority=kit.folder / "ca.crt")
+    if new.league != old.league:
+        raise RunError("the contract is of another league", where=file.name)
+    if new.edition < old.edition:
+        raise RunError(f"the contract is older: edition {new.edition} after {old.edition}", where=file.name)
+    new.require_valid(dt.datetime.now(dt.UTC))
+    weaker = old.bounds.faults(new.config)
+    if weaker:
+        raise RunError(
+            "the contract breaks what the one before promised", where=file.name, why="; ".join(weaker),
+            next_step="ask who provisions the league; to take part all the same, join with a new kit",
+        )  # fmt: skip
+    mine, was = new.member(kit.name), old.member(kit.name)
+    if mine.public_keys() != was.public_keys() or mine.node_key != was.node_key:
+        raise RunError("the contract names other keys for this site", where=file.name)
+    # The signature first: with the old contract beside it, a crash in between is seen, and mended by doing it again.
+    write_whole(kit.folder / SIGNATURE, (file.parent / SIGNATURE).read_bytes())
+    write_whole(kit.folder / FILE, file.read_bytes())
+    return Changes(new.edition, old.edition, tuple(_differences(old, new)))
+
+
+def _differences(old: Contract, new: Contract) -> list[str]:
+    before, after = ({each.name: each for each in one.members} for one in (old, new))
+    told = [f"New site: {name}" for name in sorted(after.keys() - before.keys())]
+    told += [f"No more in the league: {name}" for name in sorted(before.keys() - after.keys())]
+    told += [
+        f"OTHER KEYS for site {name}: ask it whether that is meant"
+        for name in sorted(before.keys() & after.keys())
+        if before[name].public_keys() != after[name].public_keys()
+    ]
+    if old.code != new.code:
+        told.append("Other code: install the version that goes with it")
+    told += _other_settings(old.config.model_dump(mode="json"), new.config.model_dump(mode="json"))
+    if old.until != new.until:
+        told.append(f"Valid until {new.until or 'further notice'}")
+    return told
+
+
+def _other_settings(old: dict[str, Any], new: dict[str, Any], place: str = "") -> list[str]:
+    told = []
+    for key, value in new.items():
+        was = old.get(key)
+        if isinstance(value, dict) and isinstance(was, dict):
+            told += _other_settings(was, value, f"{place}{key}.")
+        elif was != value:
+            told.append(f"{place}{key}: {was} → {value}"[:160])
+    return told
+
+
+@dataclass(frozen=True)
+class SiteStatus:
+    """How a site stands."""
+
+    site: str
+    up: bool
+    paused: bool
+    coordinator: str
+    contract_edition: int
+    contract_until: str
+    certificate_until: str
+    last_answer: str
+    refused: str
+
+
+def read_status(folder: Path) -> SiteStatus:
+    """How a site stands, from its kit's files."""
+    kit = Kit.read(folder)
+    contract = kit.contract()
+    shown = x509.load_pem_x509_certificate((kit.folder / "client.crt").read_bytes())
+    last, refused = "none yet", ""
+    if (kit.logs / ANSWERED).exists():
+        told = read_json(kit.logs / ANSWERED)
+        last = f"{told['asked']} {told['group']} at {told['at']}, {told['outcome']} in {told['seconds']} s".replace(
+            "  ", " "
+        )
+    if (kit.private / "refusal.json").exists():
+        refused = str(read_json(kit.private / "refusal.json")["code"])
+    return SiteStatus(
+        kit.name, is_held(kit.lock), (kit.private / PAUSED).exists(), kit.coordinator, contract.edition,
+        contract.until, str(shown.not_valid_after_utc.date()), last, refused,
+    )  # fmt: skip
+
+
+def set_pause(folder: Path, paused: bool) -> None:
+    """Pause a site, or let it take part again."""
+    flag = Kit.read(folder).private / PAUSED
+    if paused:
+        flag.touch(mode=0o600)
+    else:
+        flag.unlink(missing_ok=True)
+
+
+def leave_league(folder: Path) -> list[str]:
+    """Stop a site and destroy its keys; names what was destroyed.
+
+    Raises
+    ------
+    RunError : it doesn't stop.
+    """
+    kit = Kit.read(folder)
+    if is_held(kit.lock):
+        os.kill(int(kit.lock.read_text()), signal.SIGTERM)
+        ends = time.monotonic() + _STOP_S
+        while is_held(kit.lock):
+            if time.monotonic() > ends:
+                raise RunError(
+                    "the site's processes don't stop", where=kit.name, next_step="stop them, then try again"
+                )
+            time.sleep(0.2)
+    keys = [kit.private / name for name in (KEYS_FILE, NODE_FILE, CLIENT_FILE)]
+    keys += sorted((kit.out / "private").glob("league-*.key"))
+    gone = [path for path in keys if path.exists()]
+    for path in gone:
+        with path.open("r+b") as file:  # best effort: journals and flash may keep old blocks
+            file.write(bytes(path.stat().st_size))
+            file.flush()
+            os.fsync(file.fileno())
+        path.unlink()
+    (kit.folder / SITE_FILE).rename(kit.folder / "site.left.json")
+    return [str(path.relative_to(kit.folder)) for path in gone]
