@@ -21,7 +21,7 @@ from types import FrameType
 from common.errors import HansaError, RunError
 from common.processes import only_one
 from common.run_folder import RunFolder, read_json, write_json
-from server.front import Front
+from server.front import FRONTS, Front
 from server.orders import ADDRESS, LOCK, Order, Outcome, Post, State
 from server.stopping import ask_to_stop, is_asked_to_stop, take_back
 from server.up import Coordinator, CoordinatorKit
@@ -175,10 +175,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Keep the coordinator of a league up.")
     parser.add_argument("kit", type=Path)
     parser.add_argument("--port", type=int, default=0, help="where the SuperLink listens on this machine")
+    parser.add_argument(
+        "--front", choices=FRONTS, default="guard", help="what stands between it and the sites"
+    )
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        keep_up(given.kit, given.port)
+        keep_up(given.kit, given.port, FRONTS[given.front])
     except HansaError as fault:
         _log.error("%s", fault.sentence())
         return fault.exit_code

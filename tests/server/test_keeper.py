@@ -29,7 +29,7 @@ class App:
 
     superlink = "127.0.0.1:1"
 
-    def __init__(self, kit: Any, port: int) -> None:
+    def __init__(self, kit: Any, port: int, front: str) -> None:
         self.started: list[str] = []
         self.code: int | None = None
         self.link = True
@@ -40,6 +40,9 @@ class App:
         self.started.append(folder.root.name)
         self.code = None
         return len(self.started)
+
+    def mend_front(self) -> None:
+        pass
 
     def link_runs(self) -> bool:
         return self.link
@@ -71,7 +74,7 @@ class App:
 def kit(tmp_path: Path) -> Path:
     folder = tmp_path / "coordinator"
     (folder / "private").mkdir(parents=True)
-    members = tuple(Member(name, "key") for name in ("a", "b"))
+    members = tuple(Member(name, "key", "", "", "", "") for name in ("a", "b"))
     Contract(load_config({}), "code", members).write(folder / FILE)
     return folder
 
