@@ -96,5 +96,5 @@ def nginx_config(kit: Path, superlink: str) -> str:
     return pages.get_template("nginx.conf.jinja").render(
         kit=kit.resolve(), listen=f"{host}:{port}", superlink=superlink, routes=sorted(ROUTES),
         most_mib=MOST_BODY_BYTES >> 20, certificate=CERTIFICATE, refused_header=REFUSED,
-        refusals={code: each.body().decode() for code, each in refused.items()},
+        refusals={code: each.body().decode().replace("'", "\\'") for code, each in refused.items()},
     )  # fmt: skip
