@@ -68,8 +68,8 @@ def wait_until(what: str, holds: Callable[[], object], *, seconds: float = GENER
 def below(child: Child) -> dict[str, int]:
     """Process ids of what a party's first process started, by a word of its command line."""
     words = {
-        "server.worker": "app", "server.link": "link", "server.proxy": "proxy", "clients.node": "node", "clients.worker": "worker",
-        "nginx": "proxy",
+        "server.worker": "app", "server.link": "link", "server.proxy": "proxy", "nginx": "proxy",
+        "clients.node": "node", "clients.worker": "worker",
     }  # fmt: skip
     found = {}
     for entry in Path("/proc").iterdir():
