@@ -44,6 +44,7 @@ _MAX_BUCKET = 40
 _OPEN_SITES = 256
 _MOST_BYTES = 1 << 28
 _log = logging.getLogger("hansa.site")
+Plan = dict[str, str | int | float | bool]
 
 
 def redact(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -77,10 +78,11 @@ def prepare(message: Message, context: Context) -> Message:
     site, header = _enter(message, context)
     users = max(1.0, site.prepare().get("users", 1.0))
     layout, first = site.layout(), site.initial()
-    plan: dict[str, str | int | float | bool] = {
+    plan: Plan = {
         "bucket": min(_MAX_BUCKET, math.floor(2 * math.log2(users))),
         "initial": wire.vector_digest(first),
     }
+    _afford(context, site)
     if header.plan.get("initial") is True:
         plan["layout"] = layout.to_json()
         return _reply(message, header, site, layout, plan, vector=first)
@@ -94,11 +96,9 @@ def train(message: Message, context: Context) -> Message:
     if _config(context).rounds.protection != "plain":
         return _train_sealed(message, context, site, header)
     layout, vector = _receive(message, header, site)
-    result = _trained(context, site, vector, header.round)
+    result, plan = _trained(context, site, vector, header)
     payload = protect_for(_config(context), header.protection).protect(result.update, result.weight)
-    return _reply(
-        message, header, site, layout, {"weight": result.weight}, vector=payload, metrics=result.metrics
-    )
+    return _reply(message, header, site, layout, plan, vector=payload, metrics=result.metrics)
 
 
 @app.query("secure")
@@ -125,21 +125,45 @@ def _train_sealed(message: Message, context: Context, site: wire.Trainer, header
     attempt = Attempt.of(str(header.plan.get("attempt", "")))
     if attempt.round != header.round or site.name not in attempt.weights:
         raise WireError("the round's attempt is of another round or cohort", where=site.name)
-    result = _trained(context, site, vector, header.round)
+    result, plan = _trained(context, site, vector, header)
     payload = _blob(sealed.protect(result.update, attempt))
-    plan: dict[str, str | int | float | bool] = {"weight": result.weight}
     return _reply(message, header, site, layout, plan, vector=payload, metrics=result.metrics)
 
 
-def _trained(context: Context, site: wire.Trainer, vector: wire.FloatVector, round_: int) -> wire.TrainResult:
-    """Train; under differential privacy a round that is asked for again gets the bytes it got before."""
-    if _config(context).privacy.mode == "off":
-        return site.train(vector, round_)
+def _trained(
+    context: Context, site: wire.Trainer, vector: wire.FloatVector, header: wire.Header
+) -> tuple[wire.TrainResult, Plan]:
+    """Train, and what to tell beside the update; under differential privacy paid from the site's own ledger."""
+    config = _config(context)
+    if config.privacy.mode == "off":
+        result = site.train(vector, header.round)
+        return result, {"weight": result.weight}
     # Late, as the site itself: only a site that trains needs torch and Opacus.
+    from clients.ledger import open_ledger
+    from clients.ledger.rounds import check_receipt, paid_round, price_of_round
     from clients.private import KeptUpdates
 
-    kept = KeptUpdates(_out(context, site.name) / "private" / "updates")
-    return wire.TrainResult(kept.once(round_, vector, lambda: site.train(vector, round_).update), 1.0, {})
+    private = _out(context, site.name) / "private"
+    with open_ledger(_place(context)[1], private) as ledger:
+        if receipt := str(header.plan.get("receipt", "")):
+            check_receipt(ledger, receipt, private, site.name)
+        update = paid_round(
+            ledger, KeptUpdates(private / "updates"), price_of_round(config, header.round), vector,
+            lambda: site.train(vector, header.round).update,
+        )  # fmt: skip
+        return wire.TrainResult(update, 1.0, {}), {"weight": 1.0, "ledger": ledger.head().to_json()}
+
+
+def _afford(context: Context, site: wire.Trainer) -> None:
+    """Refuse to join a run of which the site's own budget doesn't hold a single round."""
+    config = _config(context)
+    if config.privacy.mode == "off":
+        return
+    from clients.ledger import open_ledger
+    from clients.ledger.rounds import price_of_round
+
+    with open_ledger(_place(context)[1], _out(context, site.name) / "private") as ledger:
+        ledger.afford(price_of_round(config, 1))
 
 
 def _sealed(context: Context, site: wire.Trainer) -> SealedSite:
@@ -218,7 +242,7 @@ def _receive(
 
 def _reply(
     message: Message, header: wire.Header, site: wire.Trainer, layout: wire.Layout,
-    plan: dict[str, str | int | float | bool], *,
+    plan: Plan, *,
     vector: wire.Payload | None = None, metrics: dict[str, float] | None = None,
 ) -> Message:  # fmt: skip
     answer = wire.Header(header.run, header.round, site.name, layout.digest, header.protection, plan)

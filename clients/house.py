@@ -19,6 +19,7 @@ from clients.ingest import SiteData, read_site, read_site_info
 from clients.ingest.sealed import read_vault
 from clients.vault import PassphraseSource, Vault, unlock
 from common.errors import ConfigError
+from common.schema import SiteInfo
 
 
 class House:
@@ -84,6 +85,22 @@ def open_house(folder: Path) -> House:
     info = read_site_info(folder)
     if not info.vault.path:
         return House(read_site(folder), None)
+    vault = open_vault(folder, info)
+    try:
+        return House(read_vault(vault), vault)
+    except BaseException:
+        vault.close()
+        raise
+
+
+def open_vault(folder: Path, info: SiteInfo) -> Vault:
+    """The vault that a `site.toml` names, in the hands of the role that it names.
+
+    Raises
+    ------
+    ConfigError : its key or the way to its passphrase isn't named.
+    HansaError : it can't be opened.
+    """
     if not info.vault.key or PassphraseSource.parse(info.vault.passphrase).kind == PassphraseSource().kind:
         raise ConfigError(
             "the vault's key or passphrase isn't named", where=f"{folder / 'site.toml'}, [vault]",
@@ -91,12 +108,7 @@ def open_house(folder: Path) -> House:
             next_step='add key = "…/trainer.key" and passphrase = "file:…"',
         )  # fmt: skip
     role = unlock(folder / info.vault.key, _beside(folder, info.vault.passphrase))
-    vault = Vault.open(folder / info.vault.path, role)
-    try:
-        return House(read_vault(vault), vault)
-    except BaseException:
-        vault.close()
-        raise
+    return Vault.open(folder / info.vault.path, role)
 
 
 def _beside(folder: Path, source: str) -> PassphraseSource:

@@ -223,9 +223,19 @@ class ModalitiesSection(_Section):
 
 
 class PolicySection(_Section):
-    """What happens to bad rows: they are skipped with a complaint, or the whole site is refused."""
+    """What the site permits: of bad rows, that they are skipped with a complaint or the whole site is refused; of
+    privacy, its own budget for one of its users, which no league can raise (`clients/ledger`).
+
+    `epsilon` at `delta` is all that may be spent in any `period_days` days, or ever where that is 0. `ledger` is the
+    folder of the ledger, beside `site.toml`, of a site without a vault; "run" is for made-up and public data alone:
+    then each run has a ledger of its own and the league's budget is the only one, unless `epsilon` is given.
+    """
 
     on_bad_rows: Literal["skip", "fail"] = "skip"
+    epsilon: float | None = Field(None, gt=0, le=1000)
+    delta: float = Field(1e-5, gt=0, le=1e-3)
+    period_days: int = Field(0, ge=0, le=36_500)
+    ledger: str = Field("ledger", min_length=1)
 
 
 class QualitySection(_Section):

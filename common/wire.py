@@ -208,6 +208,11 @@ def pack(
     return content
 
 
+def addressed(content: RecordDict, header: Header) -> RecordDict:
+    """The same records under another header; the vector is shared, not copied."""
+    return RecordDict({**content, HEADER: pack(header).config_records[HEADER]})
+
+
 def read_header(content: RecordDict, *, where: str) -> Header:
     """The header of a message.
 

@@ -28,13 +28,19 @@ _ROLL_CALL_S = 60.0
 
 @dataclass(frozen=True)
 class League:
-    """What the coordinator knows before it has asked anyone."""
+    """What the coordinator knows before it has asked anyone.
+
+    Parameters
+    ----------
+    receipts : folder of the receipts of sites' ledgers; beside the run's state unless several runs share one.
+    """
 
     config: LeagueConfig
     folder: RunFolder
     members: tuple[str, ...]
     held_out: tuple[str, ...]
     compare: bool
+    receipts: Path
     run: str = field(default="")
 
     @classmethod
@@ -59,6 +65,7 @@ class League:
             members=tuple(site.name for site in sites if not site.held_out),
             held_out=tuple(site.name for site in sites if site.held_out),
             compare=bool(context.run_config.get("compare", False)),
+            receipts=Path(str(context.run_config.get("receipts-dir") or folder.state / "receipts")),
             run=config.digest(),
         )
 

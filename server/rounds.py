@@ -27,6 +27,7 @@ from server.guard import fall, measure
 from server.league import League, Roster, require_quorum
 from server.outcome import Outcome
 from server.protection import Protection
+from server.receipts import Receipts, ledger_head, with_receipt
 from server.robust import protection_for
 from server.screen import Expected, claimed_weight, finite_metrics, screen
 from server.sealed.keys import KeyRing
@@ -151,7 +152,11 @@ def train_cohort(
     told = total.attempts() if isinstance(total, GroupedSum) else {}
     # One order for all of a group: a vector per site would grow with the cohort.
     orders = {text: _order(league, state, round_, text) for text in set(told.values()) or {""}}
-    requests = {name: (roster.nodes[name], orders[told.get(name, "")]) for name in roster.present(cohort)}
+    receipts, heads = Receipts(league.receipts), {}
+    requests = {
+        name: (roster.nodes[name], with_receipt(orders[told.get(name, "")], receipts.of(name)))
+        for name in roster.present(cohort)
+    }
     for name, reply in exchange(
         grid, requests, wire.TRAIN, group=str(round_), deadline_s=league.config.rounds.deadline_s
     ):
@@ -164,6 +169,7 @@ def train_cohort(
             )
             header, content = screen(reply, expected)
             claimed_weight(header, where=where)
+            head = ledger_head(header)
             metrics = finite_metrics(content, where=where)
             payload = total.check(content, site=name, where=where)
         except WireError as fault:
@@ -171,8 +177,11 @@ def train_cohort(
             outcome.quarantined[name] = fault.what
             continue
         total.fold(places[name], payload, state.weights[name])
+        if head is not None:
+            heads[name] = head
         outcome.metrics[name] = metrics
         outcome.bytes_up += payload.nbytes
+    receipts.note(heads)
     outcome.metrics = {name: outcome.metrics[name] for name in cohort if name in outcome.metrics}
     outcome.quarantined = {name: outcome.quarantined[name] for name in cohort if name in outcome.quarantined}
     return outcome

@@ -92,6 +92,7 @@ class Coordinator:
             self._worker = self._start_worker()
         settings: UserConfig = {
             "run-dir": str(folder.root), "compare": False, "progress": "plain", "deployed": True,
+            "receipts-dir": str(self.kit.folder / "private" / "receipts"),
         }  # fmt: skip
         with Control(self.superlink, self.kit.authority) as control:
             self._run_id = control.start(settings)

@@ -7,8 +7,10 @@ budget doesn't hold. The folder lies at the site, readable by its owner alone; w
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +35,24 @@ class KeptUpdates:
         """
         path = self._folder / f"round-{round_:05d}.update"
         digest = bytes.fromhex(vector_digest(received))
-        if path.exists():
-            return _read(path, digest, len(received), round_)
-        update = train()
+        with self._locked():
+            if path.exists():
+                return _read(path, digest, len(received), round_)
+            update = train()
+            write_whole(path, digest + update.astype("<f4").tobytes())
+            return update
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Two processes that are asked for the same round make one update between them."""
         self._folder.mkdir(parents=True, exist_ok=True)
         os.chmod(self._folder, 0o700)
-        write_whole(path, digest + update.astype("<f4").tobytes())
-        return update
+        handle = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
 
 
 def _read(path: Path, digest: bytes, size: int, round_: int) -> FloatVector:

@@ -263,6 +263,10 @@ class Vault:
                 raise
         return self._indexes[kind]
 
+    def refresh(self, kind: str) -> None:
+        """Read the kind's index anew at the next use: another process may have changed it."""
+        self._forget(kind)
+
     def sealed(self, kind: str, file: str) -> Sealed:
         """One object of the index, kept open."""
         found = self._open.get((kind, file))

@@ -30,7 +30,6 @@ from common.run_folder import sync_folder
 
 JSON = str | int | float | bool | None | list[Any] | dict[str, Any]
 _DOMAIN = b"hansa audit 1\n"
-_START = "0" * 64
 
 
 class AuditError(HansaError):
@@ -59,12 +58,15 @@ class Receipt:
     hash: str
 
 
+START = Receipt(-1, "0" * 64)
+"""The head of a log without entries."""
+
+
 class AuditLog:
     """One process's way to append; several processes may append to the same file in turn."""
 
     def __init__(self, path: Path, signing_key: Ed25519PrivateKey) -> None:
         self.path, self._key = path, signing_key
-        self._by = signer_id(signing_key.public_key())
 
     @classmethod
     def open(cls, path: Path, signing_key: Ed25519PrivateKey) -> AuditLog:
@@ -92,21 +94,11 @@ class AuditLog:
         """
         try:
             with self._locked() as handle:
-                previous = self._head(handle)
-                record: dict[str, Any] = {
-                    "n": previous.n + 1,
-                    "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                    "kind": kind,
-                    "facts": facts,
-                    "by": self._by,
-                    "previous": previous.hash,
-                }
-                record["signature"] = self._key.sign(_DOMAIN + _canonical(record)).hex()
-                line = _canonical(record)
+                entry, line = signed_line(self._head(handle), kind, facts, self._key)
                 _write_line(handle, line + b"\n")
         except (OSError, TypeError, ValueError) as fault:
             raise _unwritable(self.path, fault) from None
-        return _entry(record, line)
+        return entry
 
     def receipt(self) -> Receipt:
         """The head as it is now; `n` is -1 for an empty log."""
@@ -140,7 +132,7 @@ class AuditLog:
         if torn:
             self._set_aside(handle, torn, size - len(torn))
         if not whole and not end:
-            return Receipt(-1, _START)
+            return START
         line = whole.rpartition(b"\n")[2]
         try:
             return Receipt(int(json.loads(line)["n"]), hashlib.sha256(line).hexdigest())
@@ -154,6 +146,32 @@ class AuditLog:
             os.fsync(aside.fileno())
         os.ftruncate(handle, whole_bytes)
         os.fsync(handle)
+
+
+def signed_line(
+    head: Receipt, kind: str, facts: dict[str, JSON], key: Ed25519PrivateKey, at: datetime | None = None
+) -> tuple[Entry, bytes]:
+    """The entry that follows `head`, and its line without the line feed: for logs that lie elsewhere than in a file.
+
+    Parameters
+    ----------
+    at : the time to state; now unless given.
+
+    Raises
+    ------
+    TypeError, ValueError : the facts aren't JSON.
+    """
+    record: dict[str, Any] = {
+        "n": head.n + 1,
+        "at": (at or datetime.now(UTC)).isoformat(timespec="milliseconds"),
+        "kind": kind,
+        "facts": facts,
+        "by": signer_id(key.public_key()),
+        "previous": head.hash,
+    }
+    record["signature"] = key.sign(_DOMAIN + _canonical(record)).hex()
+    line = _canonical(record)
+    return _entry(record, line), line
 
 
 def verify(
@@ -170,22 +188,38 @@ def verify(
     ------
     AuditError : the first thing that is wrong, with its line.
     """
-    keys = [public_key] if isinstance(public_key, Ed25519PublicKey) else list(public_key)
-    signers = {signer_id(key): key for key in keys}
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]
+        data = path.read_bytes()
     except OSError as fault:
         raise AuditError("the log can't be read", where=str(path), why=str(fault.strerror)) from None
-    entries, previous = [], _START
-    for number, line in enumerate(lines):
-        entry = _checked(line, number, previous, signers, f"{path}, line {number + 1}")
+    return verify_lines(data, public_key, receipt, where=str(path))
+
+
+def verify_lines(
+    data: bytes,
+    public_key: Ed25519PublicKey | Iterable[Ed25519PublicKey],
+    receipt: Receipt | None = None,
+    *,
+    where: str,
+) -> list[Entry]:
+    """As `verify`, of a log's bytes.
+
+    Raises
+    ------
+    AuditError : as `verify`.
+    """
+    keys = [public_key] if isinstance(public_key, Ed25519PublicKey) else list(public_key)
+    signers = {signer_id(key): key for key in keys}
+    entries, previous = [], START.hash
+    for number, line in enumerate(data.split(b"\n")[:-1]):
+        entry = _checked(line, number, previous, signers, f"{where}, line {number + 1}")
         previous = entry.hash
         entries.append(entry)
     if receipt is not None and receipt.n >= 0:
         held = entries[receipt.n].hash if receipt.n < len(entries) else ""
         if held != receipt.hash:
             raise AuditError(
-                "the log lacks entries that it once had", where=str(path), why="it was cut or replaced"
+                "the log lacks entries that it once had", where=where, why="it was cut or replaced"
             )
     return entries
 

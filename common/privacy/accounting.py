@@ -13,6 +13,7 @@ Neighbours are ``add-remove``: one unit (a user, a record) is there or isn't. `e
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections import Counter
@@ -75,6 +76,23 @@ class Mechanism:
         """Any mechanism that is ε-DP by itself."""
         return cls("pure", epsilon, 1.0, steps)
 
+    def for_group(self, size: int) -> Mechanism:
+        """What the same answers cost somebody who has up to `size` of the units, such as a user with that many records.
+
+        Of a Poisson sample a user's share is Binomial(size, q) records, which is never likelier to be large than all
+        `size` with the chance that any is drawn; the mixture of Gaussians of the latter dominates (Ganesh 2024,
+        arXiv:2401.10294).
+
+        >>> Mechanism.gaussian(2.0, sample_rate=0.5).for_group(2)
+        Mechanism(kind='gaussian', noise=1.0, sample_rate=0.75, steps=1)
+        """
+        if size < 1:
+            raise ConfigError(f"a group of {size} units", next_step="give at least 1")
+        if self.kind == "pure":
+            return Mechanism.pure(size * self.noise, steps=self.steps)
+        drawn = 1.0 if self.sample_rate == 1 else -math.expm1(size * math.log1p(-self.sample_rate))
+        return Mechanism("gaussian", self.noise / size, drawn, self.steps)
+
 
 def epsilon_rdp(mechanisms: Iterable[Mechanism], delta: float) -> float:
     """ε of all mechanisms together at `delta` (add-remove), by Opacus's Rényi accountant; 0 for none.
@@ -83,21 +101,12 @@ def epsilon_rdp(mechanisms: Iterable[Mechanism], delta: float) -> float:
     ------
     ConfigError : δ isn't between 0 and 1.
     """
-    from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
+    from opacus.accountants.analysis.rdp import get_privacy_spent
 
     _check_delta(delta)
     curve = np.zeros(len(ORDERS))
     for mechanism in _merged(mechanisms):
-        if mechanism.kind == "gaussian":
-            spent = compute_rdp(
-                q=mechanism.sample_rate,
-                noise_multiplier=mechanism.noise,
-                steps=mechanism.steps,
-                orders=ORDERS,
-            )
-        else:
-            spent = mechanism.steps * _pure_rdp(mechanism.noise)
-        curve = curve + np.asarray(spent)
+        curve = curve + mechanism.steps * _rdp_of_one(mechanism.kind, mechanism.noise, mechanism.sample_rate)
     if not curve.any():
         return 0.0
     with warnings.catch_warnings():
@@ -107,8 +116,16 @@ def epsilon_rdp(mechanisms: Iterable[Mechanism], delta: float) -> float:
     return max(float(epsilon), 0.0)
 
 
-def epsilon_pld(mechanisms: Iterable[Mechanism], delta: float, relation: Relation = "add-remove") -> float:
-    """ε of all mechanisms together at `delta`, by dp-accounting's privacy-loss distributions (rounded up)."""
+def epsilon_pld(
+    mechanisms: Iterable[Mechanism], delta: float, relation: Relation = "add-remove", *,
+    interval: float = _PLD_INTERVAL,
+) -> float:  # fmt: skip
+    """ε of all mechanisms together at `delta`, by dp-accounting's privacy-loss distributions (rounded up).
+
+    Parameters
+    ----------
+    interval : step of the discretised losses; a coarser one is faster and never below a finer one's ε.
+    """
     import dp_accounting
     from absl import logging
     from dp_accounting.pld import common
@@ -121,16 +138,16 @@ def epsilon_pld(mechanisms: Iterable[Mechanism], delta: float, relation: Relatio
     # Replacing a unit is a removal and an addition: twice the loss of a mechanism that isn't Gaussian.
     twice = 1 if relation == "add-remove" else 2
     total = None
-    for mechanism in _merged(mechanisms):
+    for mechanism in _full_batches_joined(_merged(mechanisms)):
         if mechanism.kind == "gaussian":
             one = pld.from_gaussian_mechanism(
                 mechanism.noise, sampling_prob=mechanism.sample_rate, neighboring_relation=asked,
-                value_discretization_interval=_PLD_INTERVAL,
+                value_discretization_interval=interval,
             )  # fmt: skip
         else:
             one = pld.from_privacy_parameters(
                 common.DifferentialPrivacyParameters(twice * mechanism.noise),
-                value_discretization_interval=_PLD_INTERVAL,
+                value_discretization_interval=interval,
             )
         many = one.self_compose(mechanism.steps) if mechanism.steps > 1 else one
         total = many if total is None else total.compose(many)
@@ -161,12 +178,60 @@ def sigma_for(epsilon: float, delta: float, sample_rate: float, steps: int) -> f
     return math.ceil(high * 1000) / 1000
 
 
+def joint_sigma(sigma: float, sigma_count: float) -> float:
+    """The σ of one Gaussian that costs what a noisy sum of clipped gradients and a noisy count of them cost together.
+
+    Adaptive clipping (Andrew et al. 2021, theorem 1): beside the sum, with `sigma` times the clip of noise, the share
+    of users below the clip is told from a count of ±1/2 a user with noise of standard deviation `sigma_count`.
+
+    >>> round(joint_sigma(1.0, 10.0), 4)
+    0.9988
+    """
+    return float((sigma**-2 + (2 * sigma_count) ** -2) ** -0.5)
+
+
+def sigma_beside_count(joint: float, sigma_count: float) -> float:
+    """The σ left for the sum where sum and count together shall cost what `joint` costs: inverse of `joint_sigma`.
+
+    Raises
+    ------
+    ConfigError : the count alone costs more.
+    """
+    left = joint**-2 - (2 * sigma_count) ** -2
+    if left <= 0:
+        raise ConfigError(
+            f"a count with noise {sigma_count:g} costs more than sigma {joint:g} in all",
+            next_step="give the count more noise",
+        )
+    return float(left**-0.5)
+
+
 def _merged(mechanisms: Iterable[Mechanism]) -> Sequence[Mechanism]:
     """Those alike put together: a long history costs no more to compose than its kinds."""
     steps: Counter[tuple[Kind, float, float]] = Counter()
     for each in mechanisms:
         steps[each.kind, each.noise, each.sample_rate] += each.steps
     return [Mechanism(*alike, steps=count) for alike, count in sorted(steps.items())]
+
+
+def _full_batches_joined(mechanisms: Sequence[Mechanism]) -> Sequence[Mechanism]:
+    """Gaussians on all units at once are together exactly one Gaussian, whose loss needs no composition."""
+    full = [each for each in mechanisms if each.kind == "gaussian" and each.sample_rate == 1]
+    if not full:
+        return mechanisms
+    sigma = math.fsum(each.steps / each.noise**2 for each in full) ** -0.5
+    return [*(each for each in mechanisms if each not in full), Mechanism.gaussian(sigma)]
+
+
+@functools.lru_cache(maxsize=1024)
+def _rdp_of_one(kind: Kind, noise: float, sample_rate: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Rényi divergence of one answer at each of `ORDERS`; that of n is n times as large."""
+    from opacus.accountants.analysis.rdp import compute_rdp
+
+    if kind == "pure":
+        return _pure_rdp(noise)
+    spent = compute_rdp(q=sample_rate, noise_multiplier=noise, steps=1, orders=ORDERS)
+    return np.asarray(spent, dtype=np.float64)
 
 
 def _pure_rdp(epsilon: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -287,6 +287,7 @@ def _site_toml(config: BazaarConfig, merchant: Merchant) -> str:
         f'region = "{merchant.region}"\n\n{images}'
         f'[split]\nvalidation_from = "{validation:%Y-%m-%d}"\ntest_from = "{test:%Y-%m-%d}"\n'
         f'test_until = "{until:%Y-%m-%d}"\n\n[modalities]\n{flags}\n\n[policy]\non_bad_rows = "skip"\n'
+        'ledger = "run"\n'
     )
 
 

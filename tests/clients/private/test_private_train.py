@@ -117,7 +117,7 @@ def test_a_round_is_told_once_and_another_model_is_refused(tmp_path: Path) -> No
     assert np.array_equal(first, again)
     with pytest.raises(PrivacyError, match="another model"):
         kept.once(2, received + 1, lambda: np.zeros(5, np.float32))
-    (path,) = (tmp_path / "updates").iterdir()
+    (path,) = (tmp_path / "updates").glob("*.update")
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(PrivacyError, match="damaged"):
         kept.once(2, received, lambda: np.zeros(5, np.float32))

@@ -1,0 +1,70 @@
+"""A paid round: check the receipt, reserve, train, keep the bytes, note them, and only then let them go.
+
+Invariant: whatever is killed when, each update that left the site has a debit of its own, and a debit whose update
+never left serves the next try.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from clients.ledger.entries import Asked
+from clients.ledger.ledger import Ledger
+from clients.private import KeptUpdates, noise_multiplier
+from common.config import LeagueConfig
+from common.errors import PrivacyError
+from common.privacy.accounting import Mechanism
+from common.privacy.receipts import read_receipt
+from common.run_folder import write_whole
+from common.wire import FloatVector, vector_digest
+
+
+def price_of_round(config: LeagueConfig, round_: int) -> Asked:
+    """What one round of a league's run asks of each site."""
+    privacy = config.privacy
+    sigma = noise_multiplier(config)
+    mechanism = Mechanism.gaussian(sigma, sample_rate=privacy.sample_rate, steps=privacy.steps_per_round)
+    return Asked(
+        "training", mechanism, unit="user", run=config.digest(), league=config.name, round=round_,
+        run_epsilon=privacy.epsilon, delta=privacy.delta,
+    )  # fmt: skip
+
+
+def paid_round(
+    ledger: Ledger, kept: KeptUpdates, asked: Asked, received: FloatVector, train: Callable[[], FloatVector]
+) -> FloatVector:
+    """The noisy update of a round, made or kept.
+
+    Raises
+    ------
+    PrivacyError : the budget doesn't hold it, or the ledger can't be believed or written.
+    """
+
+    def pay_and_train() -> FloatVector:
+        ledger.reserve(asked)
+        return train()
+
+    update = kept.once(asked.round, received, pay_and_train)
+    ledger.tell(asked, vector_digest(update))
+    return update
+
+
+def check_receipt(ledger: Ledger, receipt: str, private: Path, site: str) -> None:
+    """Hold the coordinator's receipt against the ledger; the first one in a run pins the coordinator's key.
+
+    Raises
+    ------
+    PrivacyError : the receipt is forged or foreign, or the ledger is older than it.
+    """
+    head, by = read_receipt(receipt, site)
+    pinned = private / "coordinator.pub"
+    if not pinned.exists():
+        private.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_whole(pinned, by.encode())
+    elif pinned.read_text(encoding="ascii") != by:
+        raise PrivacyError(
+            "the receipt of the privacy ledger has another signer than before", where=str(pinned),
+            next_step="ask the coordinator whether its key changed; then delete the file",
+        )  # fmt: skip
+    ledger.require(head)

@@ -1,0 +1,234 @@
+"""Where a ledger's lines lie: in a private folder of the site, or sealed in its vault.
+
+Beside the lines lies an *anchor*: number and hash of the last entry, written after it. So a ledger from which lines
+were cut, or that was deleted, is known to have been longer; a crash between the two leaves the anchor one behind.
+Invariants: `append` returns only when the line is on the disk; a line torn by a crash is moved aside, never repaired.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from clients.vault import Vault
+from common.audit import AuditError, Receipt, verify
+from common.crypto.envelope import EnvelopeError
+from common.errors import PrivacyError
+from common.run_folder import sync_folder, write_whole
+
+LINES, KEY, ANCHOR, LOCK = "ledger.jsonl", "ledger.key", "ledger.anchor", ".ledger.lock"
+PART_LINES = 200
+
+
+class Store(Protocol):
+    """Keeps the lines of one ledger."""
+
+    where: str
+    folder: Path
+    lock: Path
+
+    def exists(self) -> bool:
+        """Whether there is, or was, a ledger here."""
+
+    def create(self, line: bytes, anchor: Receipt) -> None:
+        """Begin a ledger with its first line, whole or not at all."""
+
+    def read(self) -> bytes:
+        """All lines, each with its line feed; what follows the last one was torn. Call `exists` before it."""
+
+    def append(self, data: bytes, line: bytes) -> None:
+        """Add a line to `data`, what `read` gave under the same lock."""
+
+    def set_aside(self) -> None:
+        """Make room for a new ledger in place of one that can't be believed."""
+
+    def signing(self) -> Ed25519PrivateKey:
+        """The key that signs what this process writes."""
+
+    def signers(self) -> list[Ed25519PublicKey]:
+        """Keys whose signature counts."""
+
+
+@contextmanager
+def locked(store: Store) -> Iterator[None]:
+    """Keep other processes from the ledger."""
+    store.lock.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(store.lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def refused_file(store: Store) -> Path:
+    """Where the head stays that the coordinator has seen and the ledger lacks, for `write_off`."""
+    return store.lock.with_name(store.lock.name.replace("lock", "refused"))
+
+
+def read_anchor(store: Store) -> Receipt | None:
+    """The anchor, or None where there is none.
+
+    Raises
+    ------
+    ValueError : it was edited.
+    """
+    path = store.folder / ANCHOR
+    if not path.exists():
+        return None
+    data = path.read_bytes()
+    told = json.loads(data)
+    found = Receipt(int(told["n"]), str(told["hash"]))
+    if anchor_bytes(found) != data:
+        raise ValueError("not in its own form")
+    return found
+
+
+def write_anchor(store: Store, head: Receipt) -> None:
+    """Keep a head as the anchor."""
+    write_whole(store.folder / ANCHOR, anchor_bytes(head))
+
+
+def anchor_bytes(head: Receipt) -> bytes:
+    """The anchor's one form."""
+    return json.dumps({"n": head.n, "hash": head.hash}, separators=(",", ":")).encode()
+
+
+class FolderStore:
+    """A ledger in a folder of mode 0700, made whole by a rename: a folder that lacks a file lost it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.where = folder, str(folder)
+        self.lock = folder.with_name(f".{folder.name}{LOCK}")  # beside the folder, which is made by a rename
+
+    def exists(self) -> bool:
+        return self.folder.exists()
+
+    def create(self, line: bytes, anchor: Receipt) -> None:
+        made = self.folder.with_name(f".{self.folder.name}.{secrets.token_hex(4)}.new")
+        made.mkdir(parents=True, mode=0o700)
+        try:
+            write_whole(made / KEY, self._fresh.private_bytes_raw().hex().encode())
+            write_whole(made / LINES, line + b"\n")
+            write_whole(made / ANCHOR, anchor_bytes(anchor))
+            os.rename(made, self.folder)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+        sync_folder(self.folder.parent)
+
+    def read(self) -> bytes:
+        return (self.folder / LINES).read_bytes()
+
+    def append(self, data: bytes, line: bytes) -> None:
+        handle = os.open(self.folder / LINES, os.O_RDWR | os.O_APPEND)
+        try:
+            whole = data.rpartition(b"\n")[0] + b"\n"
+            if len(whole) < len(data):
+                with (self.folder / f"{LINES}.torn").open("ab") as aside:
+                    aside.write(data[len(whole) :] + b"\n")
+                    aside.flush()
+                    os.fsync(aside.fileno())
+                os.ftruncate(handle, len(whole))
+            rest = line + b"\n"
+            while rest:
+                rest = rest[os.write(handle, rest) :]
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def set_aside(self) -> None:
+        if self.folder.exists():
+            os.rename(
+                self.folder, self.folder.with_name(f"{self.folder.name}.damaged-{secrets.token_hex(4)}")
+            )
+            sync_folder(self.folder.parent)
+
+    def signing(self) -> Ed25519PrivateKey:
+        path = self.folder / KEY
+        if not self.folder.exists():
+            return self._fresh
+        return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(path.read_text(encoding="ascii")))
+
+    def signers(self) -> list[Ed25519PublicKey]:
+        return [self.signing().public_key()]
+
+    @property
+    def _fresh(self) -> Ed25519PrivateKey:
+        if not hasattr(self, "_made"):
+            self._made = Ed25519PrivateKey.generate()
+        return self._made
+
+
+class VaultStore:
+    """A ledger as objects `ledger/lines-00000`, … of a vault, signed by the role that holds it open."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault, self.where = vault, f"{vault.folder}, ledger"
+        # Not in the kind's own folder: there the vault shreds what its index doesn't name.
+        self.folder, self.lock = vault.folder, vault.folder / LOCK
+
+    def exists(self) -> bool:
+        """Names in the index, an anchor, or a log that speaks of entries; the log's first may have come to nothing."""
+        self._vault.refresh("ledger")
+        if self._names() or (self.folder / ANCHOR).exists():
+            return True
+        entries = verify(self._vault.folder / "audit.jsonl", self._vault.facts.log_signers())
+        written = [e.facts for e in entries if e.kind == "write" and e.facts.get("kind") == "ledger"]
+        return any(int(str(each["names"])) > 0 and int(str(each["sequence"])) > 1 for each in written)
+
+    def create(self, line: bytes, anchor: Receipt) -> None:
+        self._vault.write("ledger", _part(0), line + b"\n")
+        write_whole(self.folder / ANCHOR, anchor_bytes(anchor))
+
+    def read(self) -> bytes:
+        return b"".join(self._vault.read("ledger", name) for name in self._names())
+
+    def append(self, data: bytes, line: bytes) -> None:
+        lines = data.split(b"\n")[:-1]
+        first = len(lines) // PART_LINES * PART_LINES
+        body = b"".join(each + b"\n" for each in [*lines[first:], line])
+        self._vault.write("ledger", _part(first // PART_LINES), body)
+
+    def set_aside(self) -> None:
+        self._vault.refresh("ledger")
+        if names := self._names():
+            self._vault.delete("ledger", *names)
+        (self.folder / ANCHOR).unlink(missing_ok=True)
+
+    def signing(self) -> Ed25519PrivateKey:
+        return self._vault.key.signing
+
+    def signers(self) -> list[Ed25519PublicKey]:
+        facts = self._vault.facts
+        past = [Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)) for key in facts.past_signers]
+        return [*facts.signers("ledger").values(), *past]
+
+    def _names(self) -> list[str]:
+        return [name for name in self._vault.names("ledger") if name.startswith("lines-")]
+
+
+def _part(number: int) -> str:
+    return f"lines-{number:05d}"
+
+
+def broken(store: Store, fault: Exception) -> PrivacyError:
+    """The one way to say that a ledger can't be believed."""
+    why = {
+        AuditError: getattr(fault, "what", ""),
+        EnvelopeError: "it was edited, or this role may not read it",
+        FileNotFoundError: "a file of it is missing",
+    }.get(type(fault), "it can't be read")
+    return PrivacyError(
+        "the privacy ledger was edited or is damaged", where=store.where, why=why,
+        next_step="bring the newest whole copy back; if there is none, 'hansa budget lost' writes the budget off",
+    )  # fmt: skip
