@@ -11,6 +11,7 @@ import functools
 import json
 import logging
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from clients.sealed.site import SealedSite
 from common import wire
 from common.config import LeagueConfig
 from common.crypto.protocol import Attempt
+from common.disk import full_disk
 from common.errors import (
     ConfigError,
     HansaError,
@@ -59,6 +61,10 @@ def redact(message: Message, context: Context, call_next: ClientAppCallable) -> 
         return Message(Error(_ERROR_CODE + fault.exit_code, told), reply_to=message)
     except Exception as fault:  # noqa: BLE001 — the edge of the site: nothing may pass it unredacted
         _log.error("%s failed", message.metadata.message_type, exc_info=fault)
+        if full := full_disk(fault, "the site"):
+            return Message(
+                Error(_ERROR_CODE + full.exit_code, f"MachineError: {full.what}"), reply_to=message
+            )
         return Message(Error(_ERROR_CODE, type(fault).__name__), reply_to=message)
 
 
@@ -69,7 +75,8 @@ app = ClientApp(mods=[redact])
 def hello(message: Message, context: Context) -> Message:
     """Say which site this node is, without opening its data."""
     config = _config(context)
-    return Message(wire.pack(wire.Header(run=config.digest(), site=_place(context)[0])), reply_to=message)
+    header = wire.Header(run=config.digest(), site=_place(context)[0], plan={"clock": time.time()})
+    return Message(wire.pack(header), reply_to=message)
 
 
 @app.query("prepare")

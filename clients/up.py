@@ -18,6 +18,9 @@ from types import FrameType
 
 from clients.fitness import require_fit
 from clients.kit import Kit
+from clients.vital import FILE as ALIVE
+from clients.vital import is_hung
+from common import logs
 from common.errors import HansaError, RunError
 from common.processes import Child, free_port, only_one, stop
 from common.provision.contract import FILE
@@ -51,8 +54,10 @@ class SiteProcesses:
         RunError : the SuperNode ends at once again and again, so the machine is in trouble.
         """
         if not self._node.runs() and time.monotonic() > self._node_from:
-            self._require_welcome()
             self._node_ends = self._node_ends + 1 if time.monotonic() - self._node_from < _SHORT_S else 0
+            if not self._node_ends:
+                self._began = time.monotonic()  # its own place may be kept for a while, as for another's
+            self._require_welcome()
             if self._node_ends >= _MOST_SHORT:
                 raise RunError(
                     "the site's SuperNode ends whenever it is started", where=self._kit.name, why=self._node.tail(),
@@ -61,6 +66,10 @@ class SiteProcesses:
             _log.warning("the SuperNode has ended and is started again")
             self._node = self._start_node()
             self._node_from = time.monotonic() + min(_LONGEST_PAUSE_S, self._node_ends**2)
+        alive = self._kit.private / ALIVE
+        if self._worker.runs() and is_hung(alive, since=self._worker_from):
+            _log.warning("the worker shows no life and is ended")
+            stop([self._worker], polite_s=0.0)
         if not self._worker.runs():
             code = self._worker.process.returncode
             if code == HansaError.exit_code:
@@ -68,6 +77,7 @@ class SiteProcesses:
                     "the site's worker refuses to run", where=self._kit.name, why=self._worker.tail()
                 )
             _log.warning("the worker ended with %s and is started again", code)
+            stop([self._node])  # it might wait for ever for the rest of what the worker was handing it
             self._worker = self._start_worker()
 
     def _require_welcome(self) -> None:
@@ -105,6 +115,7 @@ class SiteProcesses:
             "--kit", str(self._kit.folder),
         ]  # fmt: skip
         home = {"FLWR_HOME": str(self._kit.folder / "private" / "flower")}
+        self._worker_from = time.time()
         return Child.start("worker", arguments, self._kit.logs / "worker.log", home)
 
 
@@ -141,7 +152,7 @@ def main() -> int:
     parser.add_argument("kit", type=Path)
     parser.add_argument("--site", type=Path, required=True, help="the site's own folder")
     given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(given.kit.name)
     try:
         run(given.kit, given.site)
     except HansaError as fault:

@@ -32,6 +32,8 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message
 from clients.app import app
 from clients.kit import Kit
 from clients.membership import ANSWERED, PAUSED
+from clients.vital import FILE, show_life
+from common import logs
 from common.errors import HansaError, WireError
 from common.provision.code import bundle_code, code_digest
 from common.provision.contract import Contract
@@ -50,9 +52,9 @@ def main() -> None:
     parser.add_argument("--secret", type=Path, required=True, help="file of the secret shared with it")
     parser.add_argument("--kit", type=Path, required=True)
     given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logs.configure("worker")
     kit = Kit.read(given.kit)
+    show_life(kit.private / FILE)
     kit.contract().require_code()
     import clients.site  # noqa: F401 — torch and the encoders, before the first round waits for them
 

@@ -10,6 +10,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from common import wire
+from common.disk import full_disk, set_aside, use_what_was_set_aside
 from common.errors import HansaError
 from common.progress import RoundProgress, Style
 from common.run_folder import write_json
@@ -37,14 +38,26 @@ def main(grid: Grid, context: Context) -> None:
         try:
             run_league(watched, league, progress)
         except HansaError as fault:
-            # Flower's engine reports only that a run failed; whoever started it reads the reason here.
-            write_json(league.folder.state / "failure.json", fault.as_dict())
+            _write_down(league, fault)
             raise
+        except OSError as fault:
+            full = full_disk(fault, "the coordinator")
+            if full is None:
+                raise
+            _write_down(league, full)
+            raise full from None
+
+
+def _write_down(league: League, fault: HansaError) -> None:
+    # Flower's engine reports only that a run failed; whoever started it reads the reason here.
+    use_what_was_set_aside(league.folder.state)
+    write_json(league.folder.state / "failure.json", fault.as_dict())
 
 
 def run_league(grid: WatchedGrid, league: League, progress: RoundProgress) -> None:
     """The story of a run."""
     (league.folder.state / "failure.json").unlink(missing_ok=True)
+    set_aside(league.folder.state)
     state = restore(league, progress)
     roster = roll_call(grid, league, progress)
     grid.meet(roster.nodes)

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+from common import logs
 from common.errors import HansaError, RunError
 from common.processes import only_one
 from common.run_folder import RunFolder, read_json, write_json
@@ -179,7 +180,7 @@ def main() -> int:
         "--front", choices=FRONTS, default="guard", help="what stands between it and the sites"
     )
     given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure("coordinator")
     try:
         keep_up(given.kit, given.port, FRONTS[given.front])
     except HansaError as fault:

@@ -23,7 +23,8 @@ from common.run_folder import RunFolder, read_config, read_sites
 from server.exchange import exchange
 from server.screen import Expected, screen
 
-_ROLL_CALL_S = 60.0
+_ROLL_CALL_S, _WELCOME_S = 60.0, 10.0
+_MOST_SKEW_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,10 @@ class League:
 
 @dataclass
 class Roster:
-    """Which node speaks for which site."""
+    """Which node speaks for which site, and which nodes were refused."""
 
     nodes: dict[str, int]
+    refused: set[int] = field(default_factory=set)
 
     def present(self, names: Iterable[str]) -> list[str]:
         """Those of the sites that answered the roll call, in the given order."""
@@ -97,24 +99,74 @@ def roll_call(grid: Grid, league: League, progress: RoundProgress) -> Roster:
     ------
     QuorumError : fewer members are connected than a round needs.
     """
+    roster = Roster({})
     node_ids = _await_nodes(grid, len(league.names))
+    reasons = _meet(grid, league, roster, node_ids, progress, _ROLL_CALL_S)
+    require_quorum(league, league.members, roster.present(league.members), "roll call", reasons)
+    return roster
+
+
+def welcome(grid: Grid, league: League, roster: Roster, progress: RoundProgress) -> list[str]:
+    """Sites that connected after the roll call, and now take part as well."""
+    known = {*roster.nodes.values(), *roster.refused}
+    strangers = [node for node in sorted(grid.get_node_ids()) if node not in known]
+    before = set(roster.nodes)
+    if strangers and len(before) < len(league.names):
+        _meet(grid, league, roster, strangers, progress, _WELCOME_S)
+    came = [name for name in roster.nodes if name not in before]
+    for name in came:
+        progress.note(f"Site '{name}' has come and takes part from now on.")
+    return came
+
+
+def _meet(
+    grid: Grid, league: League, roster: Roster, node_ids: list[int], progress: RoundProgress, deadline_s: float
+) -> dict[str, str]:  # fmt: skip
+    """Ask nodes which site they are and note the good ones, in site order; why named ones were left out."""
     content = wire.pack(wire.Header(run=league.run))
     requests = {str(node): (node, content) for node in node_ids}
-    nodes: dict[str, int] = {}
-    for key, reply in exchange(grid, requests, wire.HELLO, group="hello", deadline_s=_ROLL_CALL_S):
+    reasons: dict[str, str] = {}
+    asked = time.time()
+    for key, reply in exchange(grid, requests, wire.HELLO, group="hello", deadline_s=deadline_s):
+        name = ""
         try:
             if reply is None:
                 raise WireError("no answer to the roll call", where=f"node {key}")
-            name = "" if reply.has_error() else wire.read_header(reply.content, where=f"node {key}").site
+            header = None if reply.has_error() else wire.read_header(reply.content, where=f"node {key}")
+            name = header.site if header else ""
             screen(reply, Expected(site=name, run=league.run))
-            if name not in league.names or name in nodes:
+            if name not in league.names or name in roster.nodes:
                 raise WireError(f"the name '{name[:80]}' is foreign or taken", where=f"node {key}")
-            nodes[name] = int(key)
+            check_clock(
+                header.plan.get("clock") if header else None, asked, time.time(), where=f"site '{name}'"
+            )
+            roster.nodes[name] = int(key)
         except WireError as fault:
             progress.note(f"Left out: {fault.sentence()}")
-    roster = Roster({name: nodes[name] for name in league.names if name in nodes})
-    require_quorum(league, league.members, roster.present(league.members), "roll call", {})
-    return roster
+            if name in league.names:
+                reasons[name] = fault.what
+            if reply is not None:
+                roster.refused.add(int(key))
+    roster.nodes = {name: roster.nodes[name] for name in league.names if name in roster.nodes}
+    return reasons
+
+
+def check_clock(told: object, asked: float, heard: float, *, where: str) -> None:
+    """Refuse a site whose clock, read between asking and hearing, is off by more than a minute.
+
+    Raises
+    ------
+    WireError : with how far, and in which direction.
+    """
+    if isinstance(told, bool) or not isinstance(told, int | float) or not math.isfinite(told):
+        raise WireError("the site told no time of day", where=where)
+    off = told - heard if told > heard else min(0.0, told - asked)
+    if abs(off) > _MOST_SKEW_S:
+        raise WireError(
+            f"the site's clock is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} the coordinator's",
+            where=where, why="certificates and deadlines go by the clock",
+            next_step="set both clocks by a time server (timedatectl set-ntp true), then resume the run",
+        )  # fmt: skip
 
 
 def require_quorum(

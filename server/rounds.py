@@ -24,9 +24,10 @@ from common.run_folder import append_line
 from common.wire import FloatVector
 from server.exchange import exchange
 from server.guard import fall, measure
-from server.league import League, Roster, require_quorum
+from server.league import League, Roster, require_quorum, welcome
 from server.outcome import Outcome
 from server.protection import Protection
+from server.pulse import WatchedGrid
 from server.receipts import Receipts, ledger_head, with_receipt
 from server.robust import protection_for
 from server.screen import Expected, claimed_weight, finite_metrics, screen
@@ -57,6 +58,11 @@ def run_rounds(grid: Grid, league: League, roster: Roster, state: RunState, prog
             stop_if_asked(league.folder, state.round)
             began = time.monotonic()
             round_ = state.round + 1
+            came = welcome(grid, league, roster, progress)
+            if came and isinstance(grid, WatchedGrid):
+                grid.meet(roster.nodes)
+            if session is not None:
+                session.behind |= set(came)
             cohort = choose_cohort(league, state, round_)
             mean: FloatVector | None
             if session is None:

@@ -19,6 +19,7 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.superlink.runtime import run_serverapp
 
 import server.app  # noqa: F401 — the run doesn't wait for these imports
+from common import logs
 
 _PAUSE_S = 0.2
 
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--secret", type=Path, required=True, help="file of the secret shared with it")
     parser.add_argument("--authority", type=Path, required=True, help="the league's certificate authority")
     given = parser.parse_args()
+    logs.configure("coordinator's app")
     authority = given.authority.read_bytes()
     token = await_run(given.superlink, given.secret.read_bytes(), authority)
     run_serverapp(given.superlink, Queue(), token, False, authority, None, False)

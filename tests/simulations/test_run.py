@@ -30,7 +30,9 @@ BEHAVIOUR = {"auc", "log_loss"}
 
 
 def files_of(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+    """All of a run but `live.json`, which says what its process does at this moment."""
+    found = [path for path in sorted(root.rglob("*")) if path.is_file() and path.name != "live.json"]
+    return {str(path.relative_to(root)): path.read_bytes() for path in found}
 
 
 @pytest.fixture

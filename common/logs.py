@@ -1,0 +1,85 @@
+"""What processes write about themselves: sentences on a terminal, one JSON document a line elsewhere.
+
+Invariant: no record holds an exception's message or a variable's value, which may quote a site's data or a secret: of
+an exception there are its kind and the places in the code. `HANSA_DEBUG=1` adds the rest, on a terminal alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+_ROOT = Path(__file__).resolve().parents[1]
+_CHATTY = ("httpx", "httpcore", "urllib3")
+
+
+def configure(party: str, stream: TextIO | None = None) -> None:
+    """Set up the logs of this process.
+
+    Parameters
+    ----------
+    party : who speaks, such as "coordinator" or a site's name.
+    stream : the standard error by default.
+    """
+    stream = stream or sys.stderr
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Sentences(party) if stream.isatty() else _Lines(party))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def places_of(fault: BaseException) -> list[str]:
+    """File, line and function of each step to an exception, innermost last; nothing of what was in them."""
+    steps = traceback.extract_tb(fault.__traceback__)
+    return [f"{_short(step.filename)}:{step.lineno} {step.name}" for step in steps]
+
+
+class _Lines(logging.Formatter):
+    """One JSON document a record."""
+
+    def __init__(self, party: str) -> None:
+        super().__init__()
+        self._party = party
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(), "party": self._party, "from": record.name,
+            "message": record.getMessage(),
+        }  # fmt: skip
+        fault = record.exc_info[1] if record.exc_info else None
+        if fault is not None:
+            return json.dumps(
+                {**told, "error": type(fault).__name__, "places": places_of(fault)}, ensure_ascii=False
+            )
+        return json.dumps(told, ensure_ascii=False)
+
+
+class _Sentences(logging.Formatter):
+    """For a person."""
+
+    def __init__(self, party: str) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+        self._party = party
+
+    def formatException(self, ei: object) -> str:
+        fault = ei[1] if isinstance(ei, tuple) else None
+        if not isinstance(fault, BaseException):
+            return ""
+        if os.environ.get("HANSA_DEBUG") == "1":
+            return "".join(traceback.format_exception(fault))
+        return f"  {type(fault).__name__} at " + " < ".join(reversed(places_of(fault)[-4:]))
+
+
+def _short(name: str) -> str:
+    path = Path(name)
+    return path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name
