@@ -1,5 +1,5 @@
-"""Flower's SuperNode, with three things changed: it shows the site's certificate, understands the coordinator's
-refusals, and asks for work several times a second in place of once in three.
+"""Flower's SuperNode, with four things changed: it shows the site's certificate, understands the coordinator's
+refusals, asks for work several times a second in place of once in three, and drops a message whole.
 
     python -m clients.node --kit KIT --refusal FILE <arguments of flower-supernode>
 
@@ -17,23 +17,26 @@ import os
 import ssl
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
 
 import httpx
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufClientInterceptor, ProtobufRequestContext
+from flwr.supercore.run import RunNotRunningException
 from flwr.supernode import fleet_http_connection as connection
 from flwr.supernode import start_client_internal as node
 from flwr.supernode.cli.flower_supernode import flower_supernode
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from clients.kit import Kit
+from common.flower_pace import quicken
 from common.provision.door import EDITION, INSTANCE, REFUSED, Refusal
 from common.run_folder import write_json
 
 _LONGEST_PAUSE_S = 0.2
+Pull = Callable[..., dict[str, bytes]]
 REFUSED_CODE = 3
 
 
@@ -91,8 +94,25 @@ def main() -> None:
     own, flowers = parser.parse_known_args()
     sys.argv[1:] = flowers
     connection.FleetHttpClient = client_of(Kit.read(own.kit), own.refusal)  # type: ignore[attr-defined]
+    quicken()
+    node.pull_objects = whole_or_dropped(node.pull_objects)  # type: ignore[attr-defined]
     node.time = SimpleNamespace(sleep=_short_sleep)  # type: ignore[assignment, attr-defined]
     flower_supernode()
+
+
+def whole_or_dropped(pull_objects: Pull) -> Pull:
+    """The same, but a run that ends meanwhile is a failure like any other.
+
+    Flower drops such a message and leaves its task behind, for whose parts the worker would then wait for hours.
+    """
+
+    def pull(*given: Any, **named: Any) -> dict[str, bytes]:
+        try:
+            return pull_objects(*given, **named)
+        except RunNotRunningException:
+            raise RuntimeError("the run has ended") from None
+
+    return pull
 
 
 def _short_sleep(seconds: float) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import logging
+import signal
 import time
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from clients.membership import ANSWERED, PAUSED
 from clients.vital import FILE, show_life
 from common import logs
 from common.errors import HansaError, WireError
+from common.flower_pace import quicken
 from common.provision.code import bundle_code, code_digest
 from common.provision.contract import Contract
 from common.run_folder import write_json
@@ -53,6 +55,9 @@ def main() -> None:
     parser.add_argument("--kit", type=Path, required=True)
     given = parser.parse_args()
     logs.configure("worker")
+    quicken()
+    # Flower interrupts the process whose run was stopped; this one outlives its runs.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     kit = Kit.read(given.kit)
     show_life(kit.private / FILE)
     kit.contract().require_code()
@@ -106,9 +111,9 @@ def work(node: str, token: str, kit: Kit) -> None:
             push_message(client, reply, context)
             status, details = _COMPLETED, ""
         finally:
+            heartbeat.stop()
             told = context_to_proto(context) if context else None
             client.PushTaskOutput(PushTaskOutputRequest(context=told, sub_status=status, details=details))
-            heartbeat.stop()
 
 
 def answer(message: Message, context: Context, bundle: bytes, kit: Kit) -> Message:

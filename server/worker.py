@@ -20,6 +20,7 @@ from flwr.superlink.runtime import run_serverapp
 
 import server.app  # noqa: F401 — the run doesn't wait for these imports
 from common import logs
+from common.flower_pace import quicken
 
 _PAUSE_S = 0.2
 
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--authority", type=Path, required=True, help="the league's certificate authority")
     given = parser.parse_args()
     logs.configure("coordinator's app")
+    quicken()
     authority = given.authority.read_bytes()
     token = await_run(given.superlink, given.secret.read_bytes(), authority)
     run_serverapp(given.superlink, Queue(), token, False, authority, None, False)
