@@ -111,7 +111,8 @@ def work(node: str, token: str, kit: Kit) -> None:
             push_message(client, reply, context)
             status, details = _COMPLETED, ""
         finally:
-            heartbeat.stop()
+            if heartbeat.is_running:
+                heartbeat.stop()
             told = context_to_proto(context) if context else None
             client.PushTaskOutput(PushTaskOutputRequest(context=told, sub_status=status, details=details))
 

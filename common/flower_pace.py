@@ -15,6 +15,6 @@ def quicken() -> None:
     """Change it for this process."""
     for function in (inflatable_utils.pull_objects, inflatable_utils.pull_and_inflate_object_from_tree):
         defaults = function.__kwdefaults__
-        if not set(PACE) <= set(defaults):
+        if defaults is None or not set(PACE) <= set(defaults):
             raise RuntimeError("this isn't the Flower that Hansa was made for")
         defaults.update(PACE)

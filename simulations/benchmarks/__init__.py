@@ -31,6 +31,7 @@ BENCHMARKS = MappingProxyType({
     "protections": "protections",
     "malicious": "malicious",
     "vault": "vault",
+    "deployment": "deployment",
 })  # fmt: skip
 """Name on the command line → module in this room."""
 
