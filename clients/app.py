@@ -289,6 +289,12 @@ def _out(context: Context, name: str) -> Path:
 
 
 def _open(context: Context, name: str, folder: Path, config: LeagueConfig) -> wire.Trainer:
+    if config.privacy.seeded and context.node_config.get("site-dir"):
+        raise PrivacyError(
+            "the league draws its noise from a seed", where=f"site '{name}'",
+            why="noise that can be replayed can be taken away again; seeds are for simulations",
+            next_step="set privacy.seeded=false",
+        )  # fmt: skip
     if context.run_config.get("job") == "noop":
         settings = context.run_config
         size, steps = int(settings.get("noop-size", 1000)), int(settings.get("noop-steps", 0))

@@ -54,7 +54,7 @@ def training_data(
     """Everything before an instant, ready to sample from; ``max_users`` > 0 keeps that many users (thin-data runs).
 
     With ``private`` no user's samples depend on another's records: not by the date of the earliest event, and not by
-    whether anyone buys at all.
+    whether anyone buys at all; and users who only write reviews are trained on too.
     """
     past = site.log.before(until_s)
     if max_users:
@@ -72,20 +72,22 @@ def training_data(
     if max_users:
         reviews = reviews[site.reviews.user[reviews] < max_users]
     reviews = reviews[np.argsort(site.reviews.user[reviews], kind="stable")]
+    review_offsets = np.searchsorted(site.reviews.user[reviews], np.arange(log.n_users + 1)).astype(np.int64)
+    taught = offsets[1:] > offsets[:-1]
+    if private:
+        taught |= review_offsets[1:] > review_offsets[:-1]
     return TrainingData(
         site=site,
         log=log,
         target_rows=rows.astype(np.int64),
         cumulative_weight=np.concatenate([[0.0], np.cumsum(weights[rows])]),
         target_offsets=offsets,
-        users=np.flatnonzero(offsets[1:] > offsets[:-1]).astype(np.int64),
+        users=np.flatnonzero(taught).astype(np.int64),
         can_rank=_distinct_items(log) >= 2,
         behaviour=behaviour_rows(past, instants, horizon),
         log_popularity=log_popularity(log, site.n_items),
         review_rows=reviews,
-        review_offsets=np.searchsorted(site.reviews.user[reviews], np.arange(log.n_users + 1)).astype(
-            np.int64
-        ),
+        review_offsets=review_offsets,
     )
 
 

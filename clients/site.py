@@ -20,7 +20,12 @@ from clients.house import open_house
 from clients.judge import behaviour_logits, behaviour_metrics, rows_of
 from clients.outputs import write_outputs
 from clients.prepare import prepare_site
-from clients.private import noise_multiplier, train_private
+from clients.private.noise import Noise, SystemNoise
+from clients.private.objective import UserLosses
+from clients.private.preflight import preflight
+from clients.private.train import seeded_chance, train_private
+from clients.private.units import unit_data
+from clients.private.whole_site import site_update
 from clients.samples import TrainingData, derived_seed, training_data
 from clients.scoring import Tuned, Windows, deployed_scorer, rank, tune, windows
 from clients.train import train_epochs
@@ -28,6 +33,7 @@ from clients.worth import Deployment, Results, baselines, deploy, judge_model
 from common.config import LeagueConfig
 from common.models import HansaModel, build_model
 from common.models.model import PrivateParts, load_shared, shared_arrays
+from common.privacy.guarantee import noise_multiplier
 from common.wire import FloatVector, Layout, TrainResult
 
 FINE_TUNE_RATE = 0.3
@@ -51,6 +57,7 @@ class Site:
     def __init__(self, dataset: SiteDataset, config: LeagueConfig, language: str = "en") -> None:
         self.dataset, self.config, self.language = dataset, config, language
         self.name = dataset.name
+        self._is_tried = False
 
     def layout(self) -> Layout:
         """Names and shapes of the shared parameters."""
@@ -61,8 +68,9 @@ class Site:
         return self.layout().flatten(shared_arrays(self._fresh()))
 
     def prepare(self) -> dict[str, float]:
-        """How many users the site trains on; a private site doesn't tell."""
+        """How many users the site trains on; a private site doesn't tell, and tries its own training first."""
         if self.is_private:
+            self._tried()
             return {}
         return {"users": float(self.before_validation.n_users)}
 
@@ -71,13 +79,26 @@ class Site:
         model = self.model_of(vector)
         if self.is_private:
             # Losses and figures of the validation window would tell of users without noise: they stay at the site.
-            self._epoch(model, round_, 0)
-            return TrainResult(self._update(model, vector), 1.0, {})
+            return TrainResult(self._private_update(model, vector, round_), 1.0, {})
         metrics = self.measure(vector)
         seed = derived_seed(self.config.seed, self.name, "round", round_)
         loss = self._epoch(model, round_, seed)
         metrics["train/loss"] = loss
         return TrainResult(self._update(model, vector), 1.0, _finite(metrics))
+
+    def _private_update(self, model: HansaModel, vector: FloatVector, round_: int) -> FloatVector:
+        """The round's update by the league's mode. Under `distributed` its noise is added where it becomes integers."""
+        self._tried()
+        mode, sigma = self.config.privacy.mode, noise_multiplier(self.config)
+        if mode == "site":
+            seed = derived_seed(self.config.seed, self.name, "round", round_)
+            self._ordinary_epoch(model, round_, seed)
+            update, clip = self._update(model, vector), self.config.privacy.clip
+            chance = self._chance(round_)
+            noise = chance[0] if chance else SystemNoise()
+            return site_update(update, clip, sigma, noise, f"site '{self.name}'")
+        self._private_epoch(model, 0.0 if mode == "distributed" else sigma, round_)
+        return self._update(model, vector)
 
     def _update(self, model: HansaModel, vector: FloatVector) -> FloatVector:
         return (self.layout().flatten(shared_arrays(model)) - vector).astype(np.float32)
@@ -149,18 +170,37 @@ class Site:
         return self.config.privacy.mode != "off"
 
     @functools.cached_property
-    def _private_data(self) -> TrainingData:
-        until, users = self.dataset.split.valid_from, self.config.training.max_users
-        return training_data(self.dataset, until, users, private=True)
+    def private_data(self) -> TrainingData:
+        """What a private site trains on, a unit a sample."""
+        return unit_data(self.dataset, self.config)
+
+    def _tried(self) -> None:
+        if not self._is_tried and self.config.privacy.mode != "site":
+            losses = UserLosses(self._fresh(), self.config).without_chance()
+            preflight(losses, self.private_data, self.config, f"site '{self.name}'")
+        self._is_tried = True
 
     def _epoch(self, model: HansaModel, round_: int, seed: int) -> float:
-        if self.is_private:
-            train_private(model, self._private_data, self.config, noise_multiplier(self.config))
+        """One round's training of a model that stays here: under the same promise, with the site's noise alone."""
+        if self.config.privacy.mode in ("user", "record", "distributed"):
+            self._private_epoch(model, noise_multiplier(self.config), round_)
             return math.nan
+        return self._ordinary_epoch(model, round_, seed)
+
+    def _private_epoch(self, model: HansaModel, sigma: float, round_: int) -> None:
+        train_private(model, self.private_data, self.config, sigma, *(self._chance(round_) or ()))
+
+    def _ordinary_epoch(self, model: HansaModel, round_: int, seed: int) -> float:
         epochs = self.config.training.epochs_per_round
         return train_epochs(
             model, self.before_validation, self.config, seed, epochs, self.learning_rate_scale(round_)
         )
+
+    def _chance(self, round_: int) -> tuple[Noise, np.random.Generator] | None:
+        """Chance from the league's seed, where its settings say that nothing is promised."""
+        if not self.config.privacy.seeded:
+            return None
+        return seeded_chance(self.config.seed, self.name, round_)
 
     def learning_rate_scale(self, round_: int) -> float:
         """Cosine decay of the learning rate over the rounds, to a tenth."""

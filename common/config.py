@@ -24,7 +24,7 @@ EncoderKind = Literal["frozen", "scratch"]
 AdapterKind = Literal["mlp", "linear"]
 ServerOptimiser = Literal["average", "momentum", "adam"]
 Protection = Literal["plain", "masked", "he", "he+masked"]
-PrivacyMode = Literal["off", "user"]
+PrivacyMode = Literal["off", "user", "record", "distributed", "site"]
 Aggregator = Literal["mean", "median", "trimmed_mean", "krum", "norm_bound"]
 WeightRule = Literal["sqrt_users", "users", "equal"]
 
@@ -93,6 +93,18 @@ class PrivacyConfig(Settings):
     )
     negatives: int = Field(64, ge=1, description="items drawn for each user; batches share none")
     physical_batch: int = Field(256, ge=1, description="users at once in memory; changes no result")
+    honest_sites: int = Field(
+        3, ge=2, description="distributed: sites whose noise counts; a round with fewer is refused"
+    )
+    record_days: int = Field(1, ge=1, description="record: what one user did in so many days is one record")
+    records_per_user: int = Field(
+        30,
+        ge=1,
+        description="record: only so many spans of record_days before the validation window are used",
+    )
+    seeded: bool = Field(
+        False, description="simulation only: chance from the league's seed, and so no guarantee at all"
+    )
 
 
 class RoundsConfig(Settings):
@@ -170,9 +182,30 @@ def load_config(source: Path | dict[str, Any]) -> LeagueConfig:
     where = str(source) if isinstance(source, Path) else "settings"
     data = _parse(source) if isinstance(source, Path) else source
     try:
-        return LeagueConfig.model_validate(data)
+        config = LeagueConfig.model_validate(data)
     except ValidationError as fault:
         raise _teach(fault, where) from None
+    if config.privacy.mode == "distributed":
+        _check_distributed(config, where)
+    return config
+
+
+def _check_distributed(config: LeagueConfig, where: str) -> None:
+    """What the proof for noise shared over sites asks for."""
+    privacy, rounds = config.privacy, config.rounds
+    for wrong, what, why, next_step in (
+        (rounds.protection == "plain", "shared noise under protection plain",
+         "the coordinator would see each site's update with a part of the noise only",
+         "set rounds.protection to masked, he or he+masked"),
+        (rounds.groups > 1, "shared noise in groups of sites",
+         "each group's sum is seen by itself", "set rounds.groups=1"),
+        (privacy.sample_rate < 1, "shared noise on a sample of the users",
+         "no reviewed theorem gives sums of discrete Gaussians the gain of sampling", "set privacy.sample_rate=1"),
+        (privacy.steps_per_round > 1, "shared noise over several steps of one round",
+         "noise is complete in the sum alone, so each step needs a round", "set privacy.steps_per_round=1"),
+    ):  # fmt: skip
+        if wrong:
+            raise ConfigError(what, where=where, why=why, next_step=next_step)
 
 
 def with_overrides(config: LeagueConfig, overrides: dict[str, Any]) -> LeagueConfig:

@@ -9,25 +9,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from clients.ledger.entries import Asked
+from clients.ledger.entries import COORDINATOR, Asked
 from clients.ledger.ledger import Ledger
-from clients.private import KeptUpdates, noise_multiplier
+from clients.private import KeptUpdates
 from common.config import LeagueConfig
 from common.errors import PrivacyError
-from common.privacy.accounting import Mechanism
+from common.privacy.guarantee import UNITS, round_mechanism
 from common.privacy.receipts import read_receipt
 from common.run_folder import write_whole
 from common.wire import FloatVector, vector_digest
 
 
 def price_of_round(config: LeagueConfig, round_: int) -> Asked:
-    """What one round of a league's run asks of each site."""
+    """What one round of a league's run asks of each site, in the unit of its mode."""
     privacy = config.privacy
-    sigma = noise_multiplier(config)
-    mechanism = Mechanism.gaussian(sigma, sample_rate=privacy.sample_rate, steps=privacy.steps_per_round)
+    adversary, records = COORDINATOR, 1
+    if privacy.mode == "distributed":
+        adversary = (
+            f"whoever sees the sums of a league with {privacy.honest_sites} honest sites or more; against one who "
+            "sees this site's update alone only its part of the noise holds"
+        )
+    if privacy.mode == "record":
+        records = privacy.records_per_user
     return Asked(
-        "training", mechanism, unit="user", run=config.digest(), league=config.name, round=round_,
-        run_epsilon=privacy.epsilon, delta=privacy.delta,
+        "training", round_mechanism(config), unit=UNITS[privacy.mode], records_per_user=records, adversary=adversary,
+        run=config.digest(), league=config.name, round=round_, run_epsilon=privacy.epsilon, delta=privacy.delta,
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
-"""Training under user-level differential privacy: one user is one sample (`train.py`), told once (`kept.py`)."""
+"""Training under differential privacy: one unit is one sample (`train`), told once (`kept`), tried before
+(`preflight`)."""
 
 from clients.private.kept import KeptUpdates
-from clients.private.train import noise_multiplier, train_private
+from clients.private.train import train_private
 
-__all__ = ["KeptUpdates", "noise_multiplier", "train_private"]
+__all__ = ["KeptUpdates", "train_private"]

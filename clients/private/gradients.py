@@ -94,7 +94,12 @@ def norms(gradients: Gradients) -> Tensor:
     return torch.stack(squares).sum(0).sqrt()
 
 
+def factors(norm: Tensor, clip: float) -> Tensor:
+    """What each gradient is multiplied with, so that its norm is ``clip`` at most."""
+    return (clip / norm.clamp(min=1e-12)).clamp(max=1.0)
+
+
 def clipped_sum(gradients: Gradients, clip: float) -> dict[str, Tensor]:
     """Sum over users, each scaled to a norm of ``clip`` at most; float64, so that the order hardly matters."""
-    factor = (clip / norms(gradients).clamp(min=1e-12)).clamp(max=1.0)
+    factor = factors(norms(gradients), clip)
     return {name: torch.tensordot(factor, part.double(), dims=1) for name, part in gradients.items()}

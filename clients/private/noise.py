@@ -1,8 +1,8 @@
 """Normal noise that nobody can replay: AES-CTR under a key that the operating system gave and no one keeps.
 
 Box-Muller in float64 on 53-bit uniforms. Each value is the scaled sum of four draws, so that its low bits don't
-tell the sum that it hides (Holohan & Braghin 2021, arXiv:2107.10138). Invariant: there is no seed; two sources never
-agree.
+tell the sum that it hides (Holohan & Braghin 2021, arXiv:2107.10138). Invariant: `SystemNoise` has no seed; two sources
+never agree.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ _SUMMED = 4
 
 
 class Noise(Protocol):
-    """Gives ``count`` independent standard normal draws, float64."""
+    """Gives ``count`` independent draws, float64: standard normal, or uniform in (0, 1]."""
 
     def __call__(self, count: int) -> NDArray[np.float64]: ...
+
+    def uniforms(self, count: int) -> NDArray[np.float64]: ...
 
 
 class SystemNoise:
@@ -46,6 +48,24 @@ class SystemNoise:
         return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
 
 
+class SeededNoise:
+    """Chance that can be replayed, and so hides nothing: for simulations whose settings say ``seeded``."""
+
+    def __init__(self, seed: int) -> None:
+        self._generator = np.random.default_rng(seed)
+
+    def __call__(self, count: int) -> NDArray[np.float64]:
+        return self._generator.standard_normal(count)
+
+    def uniforms(self, count: int) -> NDArray[np.float64]:
+        """Uniform in (0, 1]."""
+        return 1.0 - self._generator.random(count)
+
+
 def system_generator() -> np.random.Generator:
-    """A numpy generator for sampling, keyed anew by the operating system each time."""
+    """A numpy generator for what a sample holds, keyed anew by the operating system each time.
+
+    Who is in a step, and the noise, come from `SystemNoise`: the proof rests on those two alone. Which of a user's own
+    records a sample shows may be known to anybody, since the clip bounds every choice.
+    """
     return np.random.Generator(np.random.PCG64(int.from_bytes(os.urandom(16), "little")))

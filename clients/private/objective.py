@@ -7,13 +7,23 @@ the model has a part in every loss, if only with weight 0.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
-from clients.private.sample import UserBatch
+from clients.private.sample import UserBatch, UserRows
 from common.config import LeagueConfig
 from common.models import HansaModel
 from common.models.losses import behaviour_loss, ranking_loss, sentiment_loss
+
+
+class Features(NamedTuple):
+    """What users' losses read of the catalogue: the untrained vectors (b, n, r), and which modalities are there."""
+
+    raw: Tensor
+    has_text: Tensor
+    has_image: Tensor
 
 
 class UserLosses(nn.Module):
@@ -33,10 +43,21 @@ class UserLosses(nn.Module):
         return self
 
     def forward(self, *parts: Tensor) -> Tensor:
-        users, settings = UserBatch(*parts), self.training_config
-        items, reviews = self._vectors(users)
-        history, wanted, negative = self._split(items)
-        raw_history, raw_wanted, raw_negative = self._split(users.raw)
+        """From the parts of a `UserBatch`, each encoder called once."""
+        users, model = UserBatch(*parts), self.model
+        texts = torch.cat([users.text, users.reviews], dim=1)
+        text = model.text_adapter(_each(model.text_encoder, texts))
+        image = model.image_adapter(_each(model.image_encoder, users.image))
+        return self.of_adapted(text, image, Features(users.raw, users.has_text, users.has_image), users)
+
+    def of_adapted(
+        self, text: Tensor, image: Tensor, features: Features, users: UserBatch | UserRows
+    ) -> Tensor:
+        """From adapted texts (b, n + r, d), of items and then of reviews, and adapted pictures (b, n, d)."""
+        settings, n = self.training_config, image.shape[1]
+        fused = self.model.fusion(text[:, :n], image, features.has_text, features.has_image)
+        history, wanted, negative = self._split(nn.functional.normalize(fused, dim=-1))
+        raw_history, raw_wanted, raw_negative = self._split(features.raw)
         weights = self.model.user_tower.weights(users.kinds, users.gaps, users.visible)
         learned = self.model.user_tower(history, weights)
         who, looks = learned[:, : self.targets], learned[:, self.targets]
@@ -47,18 +68,9 @@ class UserLosses(nn.Module):
         loss = ranking_loss(scores[..., 0], scores[..., 1:], users.barred, users.ranks)
         logits = self.model.behaviour(users.features, looks)
         behaviour = behaviour_loss(logits, users.intent, users.next_kind, users.has_behaviour)
-        sentiment = sentiment_loss(self.model.sentiment(reviews)[..., 0], users.labels)
+        sentiment = sentiment_loss(self.model.sentiment(text[:, n:])[..., 0], users.labels)
         unused = 0.0 * self.model.category(looks).sum(-1)
         return loss + settings.behaviour_weight * behaviour + settings.sentiment_weight * sentiment + unused
-
-    def _vectors(self, users: UserBatch) -> tuple[Tensor, Tensor]:
-        """Vectors of the items (b, n, d) and of the reviews' texts (b, r, d), each encoder called once."""
-        n = users.image.shape[1]
-        texts = torch.cat([users.text, users.reviews], dim=1)
-        adapted = self.model.text_adapter(_each(self.model.text_encoder, texts))
-        image = self.model.image_adapter(_each(self.model.image_encoder, users.image))
-        fused = self.model.fusion(adapted[:, :n], image, users.has_text, users.has_image)
-        return nn.functional.normalize(fused, dim=-1), adapted[:, n:]
 
     def _split(self, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """History, targets and negatives."""

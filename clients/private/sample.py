@@ -15,24 +15,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clients.behaviour import BehaviourRows
-from clients.dataset import Ints, gather_histories, rows_before
+from clients.dataset import Ints, SiteDataset, gather_histories, rows_before
 from clients.samples import TrainingData, draw_behaviour, draw_targets, visible_events
 from common.config import LeagueConfig
 from common.models.heads import N_LOG_FEATURES
 
 
-class UserBatch(NamedTuple):
-    """b users. The t targets, then the instant of behaviour, look at 2 h events: h before the targets, h before it.
+class UserRows(NamedTuple):
+    """b users by row numbers. The t targets, then the instant of behaviour, look at 2 h events: h before each.
 
-    ``text`` and ``image`` (b, 2h + t + k, …) are the items of the history, of the targets and of the k negatives, as
-    the encoders read them; ``reviews`` (b, r, …) texts of the user's own reviews.
+    ``items`` (b, 2h + t + k) are rows of the catalogue: history, targets and the k negatives; ``reviews`` (b, r) rows
+    of the site's reviews, each the user's own. Row 0 stands in where there is none, with weight 0 or label -1.
     """
 
-    text: Tensor
-    image: Tensor
-    has_text: Tensor
-    has_image: Tensor
-    raw: Tensor
+    items: Tensor
+    reviews: Tensor
     kinds: Tensor
     gaps: Tensor
     visible: Tensor
@@ -42,7 +39,42 @@ class UserBatch(NamedTuple):
     intent: Tensor
     next_kind: Tensor
     has_behaviour: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def gathered(self, site: SiteDataset) -> UserBatch:
+        """The same users with the contents of their rows."""
+        items = site.items.take(self.items)
+        return UserBatch(
+            items.text, items.image, items.has_text, items.has_image, items.raw,
+            review_texts(site, self.reviews, self.labels), *self[2:],
+        )  # fmt: skip
+
+    def contents(self, site: SiteDataset) -> UserRows:
+        """The same with texts of reviews in place of their row numbers, which depend on other users' reviews."""
+        return UserRows(self.items, review_texts(site, self.reviews, self.labels), *self[2:])
+
+
+class UserBatch(NamedTuple):
+    """b users with what their rows hold: ``text`` and ``image`` (b, 2h + t + k, …) as the encoders read them."""
+
+    text: Tensor
+    image: Tensor
+    has_text: Tensor
+    has_image: Tensor
+    raw: Tensor
     reviews: Tensor
+    kinds: Tensor
+    gaps: Tensor
+    visible: Tensor
+    barred: Tensor
+    ranks: Tensor
+    features: Tensor
+    intent: Tensor
+    next_kind: Tensor
+    has_behaviour: Tensor
     labels: Tensor
 
     def __len__(self) -> int:
@@ -55,12 +87,13 @@ class UserBatch(NamedTuple):
 
 def draw_users(
     data: TrainingData, config: LeagueConfig, users: Ints, generator: np.random.Generator
-) -> UserBatch:
+) -> UserRows:
     """One sample of each user: targets with the history they may see, an instant of behaviour, reviews, negatives."""
     training, length = config.training, config.model.history_length
     count = training.targets_per_user
-    targets = draw_targets(data, users, count, length, generator)
+    targets, has_targets = _targets(data, users, count, length, generator)
     items, kinds, times, valid = gather_histories(data.log, users, targets.max(1) + 1, length)
+    valid &= has_targets[:, None]
     at, wanted = data.log.time[targets], data.log.item[targets]
     seen = visible_events(items, times, valid, at, wanted, generator) & data.can_rank[users][:, None, None]
     rows = draw_behaviour(data, users, generator)
@@ -74,19 +107,40 @@ def draw_users(
     visible = np.zeros(gaps.shape, bool)
     gaps[:, :count, :length], visible[:, :count, :length] = at[:, :, None] - times[:, None], seen
     gaps[:, count, length:], visible[:, count, length:] = instants[:, None] - before[2], before[3]
+    gaps *= visible  # padding holds nothing, rather than what lies beside the user's rows
     touched = np.where(valid, items, -1)
     barred = (wanted[..., None] == negatives[:, None]) | (touched[:, :, None] == negatives[:, None]).any(1)[
         :, None
     ]
-    catalogue = data.site.items.take(
-        _tensor(np.concatenate([items, before[0], wanted, negatives], 1).clip(0))
-    )
+    seen_items = [np.where(valid, items, 0), np.where(before[3], before[0], 0)]
+    wanted = np.where(has_targets[:, None], wanted, 0)
     reviews, labels = _reviews(data, users, training.reviews_per_user, generator)
-    return UserBatch(
-        catalogue.text, catalogue.image, catalogue.has_text, catalogue.has_image, catalogue.raw,
-        _tensor(np.concatenate([kinds, before[1]], 1)), _tensor(gaps), _tensor(visible), _tensor(barred),
-        _tensor(np.asarray(seen.any(2), np.float32)), *_behaviour(rows, place, len(users)), reviews, labels,
+    return UserRows(
+        _tensor(np.concatenate([*seen_items, wanted, negatives], 1)), reviews,
+        _tensor(np.concatenate([kinds * valid, before[1] * before[3]], 1)), _tensor(gaps), _tensor(visible),
+        _tensor(barred), _tensor(np.asarray(seen.any(2), np.float32)), *_behaviour(rows, place, len(users)), labels,
     )  # fmt: skip
+
+
+def review_texts(site: SiteDataset, rows: Tensor, labels: Tensor) -> Tensor:
+    """What the text encoder reads of reviews; zeros where a user has none."""
+    texts = site.reviews.text
+    if not len(texts):
+        like = site.items.text
+        return torch.zeros((*rows.shape, *like.shape[1:]), dtype=like.dtype)
+    found: Tensor = texts[rows]
+    return found * (labels >= 0).reshape(*labels.shape, *[1] * (texts.dim() - 1))
+
+
+def _targets(
+    data: TrainingData, users: Ints, count: int, length: int, generator: np.random.Generator
+) -> tuple[Ints, NDArray[np.bool_]]:
+    """Rows (b, count) of targets, and which users have any; row 0 for the others, who have reviews only."""
+    has = data.target_offsets[users + 1] > data.target_offsets[users]
+    if not len(data.target_rows):
+        return np.zeros((len(users), count), np.int64), has
+    drawn = draw_targets(data, users, count, length, generator)
+    return np.where(has[:, None], drawn, 0), has
 
 
 def _behaviour(rows: BehaviourRows, place: Ints, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -105,18 +159,15 @@ def _behaviour(rows: BehaviourRows, place: Ints, n: int) -> tuple[Tensor, Tensor
 def _reviews(
     data: TrainingData, users: Ints, count: int, generator: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Texts (b, count, …) and labels (b, count) of reviews drawn from each user's own; label -1 where there is none."""
-    texts = data.site.reviews.text
+    """Rows (b, count) of reviews drawn from each user's own, and their labels; label -1 where there is none."""
     spread = generator.random((len(users), count))
     first, last = data.review_offsets[users], data.review_offsets[users + 1]
     has = (last > first) & (count > 0)
-    labels = np.full((len(users), count), -1, np.int64)
-    reviews = torch.zeros((len(users), count, *texts.shape[1:]), dtype=texts.dtype)
+    labels, rows = np.full((len(users), count), -1, np.int64), np.zeros((len(users), count), np.int64)
     picked = first[has][:, None] + (spread[has] * (last - first)[has][:, None]).astype(np.int64)
-    rows = data.review_rows[picked]
-    labels[has] = data.site.reviews.label[rows]
-    reviews[_tensor(has)] = texts[_tensor(rows)]
-    return reviews, _tensor(labels)
+    rows[has] = data.review_rows[picked]
+    labels[has] = data.site.reviews.label[rows[has]]
+    return _tensor(rows), _tensor(labels)
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:

@@ -1,37 +1,27 @@
-"""A private round at one site: clipped gradients of Poisson-sampled users, noise of the operating system, small steps.
+"""A private round at one site: clipped gradients of Poisson-sampled units, noise of the operating system, small steps.
 
-DP-SGD (Abadi et al. 2016) with one user as one sample. Invariants: each step adds its noise, also when chance drew no
-user; sampling rate, number of steps and the divisor are public, so nothing of the data is told but the noisy sums.
+DP-SGD (Abadi et al. 2016) with one unit (a user, or a record) as one sample. Invariants: each step adds its noise, also
+when chance drew no unit; sampling rate, number of steps and the divisor are public, so nothing of the data is told but
+the noisy sums. Who is in a step is drawn from the same source as the noise.
 """
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
-from clients.private.gradients import clipped_sum, per_user_for
-from clients.private.noise import Noise, SystemNoise, system_generator
+from clients.private.ghost import Catalogue, ghost
+from clients.private.gradients import Gradients, clipped_sum, vectorised
+from clients.private.noise import Noise, SeededNoise, SystemNoise, system_generator
 from clients.private.objective import UserLosses
-from clients.private.sample import draw_users
-from clients.samples import TrainingData
+from clients.private.sample import UserRows, draw_users
+from clients.samples import TrainingData, derived_seed
 from common.config import LeagueConfig
 from common.models import HansaModel
-from common.privacy.accounting import sigma_for
 
-
-@functools.lru_cache(maxsize=16)
-def noise_multiplier(config: LeagueConfig) -> float:
-    """The σ with which all rounds of a run together keep to the site's budget.
-
-    Raises
-    ------
-    ConfigError : no noise is enough for that many rounds.
-    """
-    privacy = config.privacy
-    steps = config.rounds.count * privacy.steps_per_round
-    return sigma_for(privacy.epsilon, privacy.delta, privacy.sample_rate, steps)
+ClippedSum = Callable[[UserLosses, UserRows], Gradients]
 
 
 def train_private(
@@ -42,21 +32,38 @@ def train_private(
 
     Parameters
     ----------
-    noise_multiplier : standard deviation of the noise on the sum, over the clip norm.
+    noise_multiplier : standard deviation of the noise on the sum, over the clip norm; 0 where the noise is added to the
+        whole numbers that leave the site.
     """
     privacy = config.privacy
     noise, generator = noise or SystemNoise(), generator or system_generator()
     losses = UserLosses(model, config).without_chance()
+    summed = clipped_sums(config, data)
     for _ in range(privacy.steps_per_round):
-        users = data.users[generator.random(data.n_users) < privacy.sample_rate]
+        users = data.users[noise.uniforms(data.n_users) <= privacy.sample_rate]
         total = {name: torch.zeros(p.shape, dtype=torch.float64) for name, p in losses.named_parameters()}
-        per_user = per_user_for(config.model.encoders)
         for at in range(0, len(users), privacy.physical_batch):
             batch = draw_users(data, config, users[at : at + privacy.physical_batch], generator)
-            for name, part in clipped_sum(per_user(losses, batch), privacy.clip).items():
+            for name, part in summed(losses, batch).items():
                 total[name] += part
         with torch.no_grad():
             for name, parameter in losses.named_parameters():
-                drawn = torch.from_numpy(noise(parameter.numel())).reshape(parameter.shape)
-                noisy = total[name] + privacy.clip * noise_multiplier * drawn
-                parameter.sub_((privacy.learning_rate / privacy.expected_users * noisy).to(parameter.dtype))
+                if noise_multiplier:
+                    drawn = torch.from_numpy(noise(parameter.numel())).reshape(parameter.shape)
+                    total[name] += privacy.clip * noise_multiplier * drawn
+                step = privacy.learning_rate / privacy.expected_users * total[name]
+                parameter.sub_(step.to(parameter.dtype))
+
+
+def clipped_sums(config: LeagueConfig, data: TrainingData) -> ClippedSum:
+    """The fastest way to the clipped sum for the model's encoders."""
+    clip, site = config.privacy.clip, data.site
+    if config.model.encoders == "frozen":
+        catalogue = Catalogue(site)
+        return lambda losses, users: ghost(losses, users, catalogue, clip)
+    return lambda losses, users: clipped_sum(vectorised(losses, users.gathered(site)), clip)
+
+
+def seeded_chance(*parts: str | int) -> tuple[Noise, np.random.Generator]:
+    """Chance that can be replayed, for simulations whose settings say ``seeded``."""
+    return SeededNoise(derived_seed("noise", *parts)), np.random.default_rng(derived_seed("samples", *parts))

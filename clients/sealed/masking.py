@@ -18,12 +18,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from clients.sealed.keys import SiteKeys
-from common.config import RoundsConfig
+from common.config import LeagueConfig
 from common.crypto import masks, shamir
 from common.crypto.container import canonical, check_signature
 from common.crypto.fields import Words
 from common.crypto.protocol import LEAST_GROUP, Attempt, survivor_message
 from common.errors import WireError
+from common.privacy.shared_noise import require_honest
 from common.run_folder import read_json, write_json
 
 _NONCE = bytes(12)  # a share key encrypts one share of one attempt only
@@ -32,8 +33,9 @@ _NONCE = bytes(12)  # a share key encrypts one share of one attempt only
 class Masking:
     """What a site remembers of the attempts that it took part in."""
 
-    def __init__(self, folder: Path, name: str, run: str, rounds: RoundsConfig, keys: SiteKeys) -> None:
-        self._folder, self._name, self._run, self._rounds, self._keys = folder, name, run, rounds, keys
+    def __init__(self, folder: Path, name: str, config: LeagueConfig, keys: SiteKeys) -> None:
+        self._folder, self._name, self._keys = folder, name, keys
+        self._config, self._run, self._rounds = config, config.digest(), config.rounds
         self._where = f"site '{name}'"
 
     def use(self, attempt: Attempt, words: Words) -> None:
@@ -89,6 +91,7 @@ class Masking:
         if self._name not in survivors or survivors != [n for n in attempt.names if n in survivors]:
             raise WireError("the survivor set is not of this cohort", where=self._where)
         masks.require_survivors(len(survivors), len(attempt.names), self._rounds.colluding_sites, self._where)
+        require_honest(self._config, len(survivors), self._where)
         message, summed = survivor_message(label, survivors), _sum_digest(attempt, survivors)
         before = {e["sum"] for e in used.values() if e["round"] == attempt.round} - {None, summed}
         if before:

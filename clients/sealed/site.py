@@ -19,6 +19,7 @@ import numpy as np
 from clients.sealed.keys import SiteKeys
 from clients.sealed.masking import Masking
 from clients.sealed.model import OwnModel
+from clients.sealed.shared_noise import noisy_integers
 from common import wire
 from common.config import LeagueConfig
 from common.crypto import he
@@ -35,6 +36,7 @@ from common.crypto.protocol import (
     upload_facts,
 )
 from common.errors import WireError
+from common.privacy.shared_noise import enough_noise
 from common.provision.pinned import Pinned
 
 
@@ -57,10 +59,10 @@ class SealedSite:
         for private in (folder, folder / "model"):  # what is written within is 0600 from its creation
             private.mkdir(parents=True, exist_ok=True, mode=0o700)
             private.chmod(0o700)
-        self.name, self._config, self._trainer = name, config, trainer
+        self.name, self._config, self._trainer, self._folder = name, config, trainer, folder
         self._run, self._where = config.digest(), f"site '{name}'"
         self._keys = SiteKeys(folder, name, self._run, pinned)
-        self._masking = Masking(folder, name, self._run, config.rounds, self._keys)
+        self._masking = Masking(folder, name, config, self._keys)
         self._model = OwnModel(folder / "model", name, config, trainer)
 
     def answer(self, step: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -91,12 +93,14 @@ class SealedSite:
         return self._keys.offer()
 
     def protect(self, update: wire.FloatVector, attempt: Attempt) -> bytes:
-        """clip → weight → quantise → pack → mask → encrypt → container → sign."""
+        """clip → weight → quantise → + noise where sites share it → pack → mask → encrypt → container → sign."""
         rounds = self._config.rounds
-        share, scale = attempt.share([self.name]), attempt.scale(rounds)
-        whole = quantise(bounded(update, rounds), share, rounds.clip_range, scale)
-        words = attempt.packing(rounds).pack(whole)
-        return self.seal(words, attempt)
+        if self._config.privacy.mode == "distributed":
+            whole = noisy_integers(self._config, update, attempt, self._folder / "updates", self.name)
+        else:
+            share, scale = attempt.share([self.name]), attempt.scale(rounds)
+            whole = quantise(bounded(update, rounds), share, rounds.clip_range, scale)
+        return self.seal(attempt.packing(rounds).pack(whole), attempt)
 
     def seal(self, words: Words, attempt: Attempt) -> bytes:
         """The second half of `protect`: mask → encrypt → container → sign."""
@@ -195,6 +199,8 @@ class SealedSite:
 
     def _opened(self, round_: int, one: GroupSum) -> wire.FloatVector:
         rounds, layout, where = self._config.rounds, self._trainer.layout(), wire.place(self.name, round_)
+        if not enough_noise(self._config, len(one.survivors)):
+            raise WireError("the sum holds too little noise", where=where)
         packing, scale = one.attempt.packing(rounds), one.attempt.scale(rounds)
         words = self.he_key(epoch_of(rounds, round_)).decrypt(
             one.parts, packing.words(layout.size), where=where

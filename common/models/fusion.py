@@ -15,7 +15,11 @@ from common.config import ModelConfig
 
 
 class Adapter(nn.Module):
-    """Maps one modality's features (..., in_dim) to the common space (..., out_dim)."""
+    """Maps one modality's features (..., in_dim) to the common space (..., out_dim).
+
+    ``first`` is the layer that reads features, ``rest`` what follows: under differential privacy the first runs once an
+    item, the rest once for each user that meets the item.
+    """
 
     def __init__(self, in_dim: int, hidden_dim: int, out_dim: int, dropout: float) -> None:
         super().__init__()
@@ -24,10 +28,17 @@ class Adapter(nn.Module):
         self.drop = nn.Dropout(dropout)
         self.leave = nn.Linear(hidden_dim, out_dim)
 
-    def forward(self, features: Tensor) -> Tensor:
-        hidden: Tensor = self.drop(nn.functional.gelu(self.norm(self.enter(features))))
+    @property
+    def first(self) -> nn.Linear:
+        return self.enter
+
+    def rest(self, entered: Tensor) -> Tensor:
+        hidden: Tensor = self.drop(nn.functional.gelu(self.norm(entered)))
         leave: Tensor = self.leave(hidden)
         return leave
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.rest(self.enter(features))
 
 
 class LinearAdapter(nn.Module):
@@ -40,12 +51,19 @@ class LinearAdapter(nn.Module):
         super().__init__()
         self.leave = nn.Linear(in_dim, out_dim, bias=False)
 
+    @property
+    def first(self) -> nn.Linear:
+        return self.leave
+
+    def rest(self, entered: Tensor) -> Tensor:
+        return entered
+
     def forward(self, features: Tensor) -> Tensor:
         leave: Tensor = self.leave(features)
         return leave
 
 
-def make_adapter(config: ModelConfig, in_dim: int) -> nn.Module:
+def make_adapter(config: ModelConfig, in_dim: int) -> Adapter | LinearAdapter:
     """The adapter that the configuration names, from one encoder's output to the common space."""
     if config.adapter == "linear":
         return LinearAdapter(in_dim, config.item_dim)

@@ -11,13 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from clients.dataset import DAY_S, PURCHASE, Log, SiteDataset
-from clients.private import KeptUpdates, noise_multiplier, train_private
+from clients.private import KeptUpdates, train_private
+from clients.private.noise import SystemNoise
 from clients.private.sample import draw_users
 from clients.samples import TrainingData, training_data
 from common.config import with_overrides
 from common.errors import PrivacyError
 from common.models import HansaModel, build_model
 from common.privacy.accounting import Mechanism, epsilon_rdp
+from common.privacy.guarantee import noise_multiplier
 from tests.clients.small_site import CONFIG, IMAGE, START, TEXT, drawn_site
 
 PRIVATE = with_overrides(CONFIG, {"privacy.mode": "user", "privacy.steps_per_round": 3})
@@ -37,10 +39,11 @@ def flat(model: HansaModel) -> torch.Tensor:
 
 
 class Counted:
-    """Noise of zeros that notes how much was asked for."""
+    """Noise of zeros that notes how much was asked for; who is in a step is drawn as ever."""
 
     def __init__(self) -> None:
         self.drawn = 0
+        self.uniforms = SystemNoise().uniforms
 
     def __call__(self, count: int) -> NDArray[np.float64]:
         self.drawn += count
@@ -97,7 +100,8 @@ def test_a_user_has_no_part_in_another_users_sample() -> None:
         drawn.append(draw_users(found, PRIVATE, users, np.random.default_rng(7)))
     for batch in drawn[1:]:
         for name in batch._fields:
-            assert torch.equal(getattr(batch, name), getattr(drawn[0], name)), name
+            if name != "reviews":  # rows of the site's table; their texts are the same
+                assert torch.equal(getattr(batch, name), getattr(drawn[0], name)), name
 
 
 def _with(site: SiteDataset, log: Log) -> SiteDataset:
@@ -121,3 +125,39 @@ def test_a_round_is_told_once_and_another_model_is_refused(tmp_path: Path) -> No
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(PrivacyError, match="damaged"):
         kept.once(2, received, lambda: np.zeros(5, np.float32))
+
+
+def test_who_is_in_a_step_is_drawn_anew_by_chance_alone() -> None:
+    config = with_overrides(PRIVATE, {"privacy.sample_rate": 0.3, "privacy.steps_per_round": 1})
+    sizes = []
+    for _ in range(60):
+        noise = Counted()
+        noise.uniforms = lambda count, own=noise.uniforms: sizes.append(own(count) <= 0.3) or np.ones(count)
+        train_private(fresh(), data(), config, 0.0, noise, np.random.default_rng(0))
+    counts = np.array([drawn.sum() for drawn in sizes])
+    n = data().n_users
+    # A shuffled batch has one size; Poisson's varies as a binomial does.
+    assert 0.3 < counts.var() / (n * 0.3 * 0.7) < 2.2
+    assert abs(counts.mean() / n - 0.3) < 0.1
+
+
+@pytest.mark.parametrize("users", [3, 15])
+def test_the_step_is_divided_by_a_public_number_whatever_the_batch(users: int) -> None:
+    moved = []
+    for expected in (100, 400):
+        few = replace(data(), users=data().users[:users])
+        config = with_overrides(PRIVATE, {"privacy.steps_per_round": 1, "privacy.expected_users": expected})
+        model = fresh()
+        train_private(model, few, config, 0.0, Counted(), np.random.default_rng(0))
+        moved.append(float((flat(model) - flat(fresh())).norm()))
+    assert moved[0] == pytest.approx(4 * moved[1], rel=1e-3)
+
+
+def test_a_seed_replays_a_round_only_where_the_settings_say_so() -> None:
+    from clients.private.train import seeded_chance
+
+    models = [fresh(), fresh(), fresh()]
+    for model, chance in zip(models, [seeded_chance(1, "a", 1), seeded_chance(1, "a", 1), ()], strict=True):
+        train_private(model, data(), PRIVATE, 1.0, *chance)
+    assert torch.equal(flat(models[0]), flat(models[1]))
+    assert not torch.equal(flat(models[0]), flat(models[2]))

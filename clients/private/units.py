@@ -1,0 +1,80 @@
+"""What a private site trains on, a unit a sample: users as they are, or each record as a user of its own.
+
+A *record* is all that one user did at the site in one span of days, with the reviews that the user wrote then. A
+recommendation is taught by an item together with what came before it, so a single event could teach nothing. Spans are
+counted back from the instant where training ends, and only the contract's number of them is used: so no user has more
+records than that, whatever the data. Invariant: no record's sample reads another record, of the same user or of
+another. Histories end with the span, and what joins spans (purchase intent over weeks) isn't taught in this mode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from clients.behaviour import BehaviourRows
+from clients.dataset import DAY_S, Ints, Log, SiteDataset
+from clients.samples import TrainingData, training_data
+from common.config import LeagueConfig
+from common.models.heads import N_LOG_FEATURES
+
+
+def unit_data(site: SiteDataset, config: LeagueConfig) -> TrainingData:
+    """Everything before the validation window, by the unit of the league's mode."""
+    until_s, privacy, most = site.split.valid_from, config.privacy, config.training.max_users
+    if privacy.mode != "record":
+        return training_data(site, until_s, most, private=True)
+    span_s = privacy.record_days * DAY_S
+    kept = _since(site, until_s - privacy.records_per_user * span_s, most)
+    return _of_records(as_records(kept, until_s, span_s))
+
+
+def without(data: TrainingData, unit: int, config: LeagueConfig) -> TrainingData:
+    """The neighbour of `unit_data`'s result that lacks one unit; numbers of the others stay."""
+    site, reviews = data.site, data.site.reviews
+    others = np.flatnonzero(reviews.user != unit)
+    less = replace(
+        site, log=site.log.where(site.log.user != unit),
+        reviews=replace(
+            reviews, user=reviews.user[others], text=reviews.text[others], label=reviews.label[others],
+            time=reviews.time[others],
+        ),
+    )  # fmt: skip
+    if config.privacy.mode == "record":
+        return _of_records(less)
+    return training_data(less, less.split.valid_from, config.training.max_users, private=True)
+
+
+def _of_records(site: SiteDataset) -> TrainingData:
+    data = training_data(site, site.split.valid_from, private=True)
+    none = np.zeros(0, np.int64)
+    behaviour = BehaviourRows(none, none, np.zeros((0, N_LOG_FEATURES), np.float32), none, none)
+    return replace(data, behaviour=behaviour)
+
+
+def as_records(site: SiteDataset, until_s: int, span_s: int) -> SiteDataset:
+    """The same items, events and reviews, with (user, span) in place of users."""
+    log, reviews = site.log, site.reviews
+    users, times = np.concatenate([log.user, reviews.user]), np.concatenate([log.time, reviews.time])
+    pairs = np.stack([users, (until_s - 1 - times) // span_s], axis=1)
+    found, number = np.unique(pairs, axis=0, return_inverse=True)
+    number = number.reshape(-1).astype(np.int64)
+    records = Log.of(number[: len(log)], log.item, log.kind, log.time, len(found))
+    names = tuple(f"{site.user_ids[user]}/{span}" for user, span in found.tolist())
+    return replace(site, user_ids=names, log=records, reviews=replace(reviews, user=number[len(log) :]))
+
+
+def _since(site: SiteDataset, from_s: int, max_users: int) -> SiteDataset:
+    """The site without what came before an instant and, where asked for, with its first users only."""
+    log, reviews = site.log, site.reviews
+
+    def kept(time: Ints, user: Ints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        return np.asarray((time >= from_s) & ((user < max_users) | (max_users == 0)))
+
+    chosen = np.flatnonzero(kept(reviews.time, reviews.user))
+    few = replace(
+        reviews, user=reviews.user[chosen], text=reviews.text[chosen], label=reviews.label[chosen],
+        time=reviews.time[chosen],
+    )  # fmt: skip
+    return replace(site, log=log.where(kept(log.time, log.user)), reviews=few)

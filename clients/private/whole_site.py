@@ -1,0 +1,44 @@
+"""Site-level privacy: the whole of a site's update is one sample, refused where noise would drown it.
+
+Noise that hides one site among 4 to 8 is far larger than what they learn. So the ratio of noise to update is measured
+on the site's own first update, and above `MOST` nothing is released. Invariant: what the refusal tells the coordinator
+follows from public settings alone (the update is at most the clip); the measured figure stays in the site's log.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from clients.private.noise import Noise
+from common.errors import PrivacyError
+from common.wire import FloatVector
+
+MOST = 10.0
+
+
+def site_update(
+    update: FloatVector, clip: float, noise_multiplier: float, noise: Noise, where: str
+) -> FloatVector:
+    """The update, scaled to a norm of ``clip`` at most, with the noise that hides it.
+
+    Raises
+    ------
+    PrivacyError : the noise is more than `MOST` times the update.
+    """
+    deviation = clip * noise_multiplier
+    expected = deviation * math.sqrt(update.size)
+    norm = float(np.linalg.norm(update.astype(np.float64)))
+    clipped = update.astype(np.float64) * min(1.0, clip / max(norm, 1e-12))
+    told = min(norm, clip)
+    if expected > MOST * max(told, 1e-12):
+        raise PrivacyError(
+            f"site-level noise is at least {expected / clip:.0f} times the update of {update.size:,} numbers",
+            where=where,
+            why=f"hiding a whole site takes noise of norm {expected:.3g}, and this site's update has {told:.3g} "
+            f"({expected / max(told, 1e-12):.0f} times): the sum of a few sites would be noise alone",
+            next_step="set privacy.mode=user, which hides each person; site level needs hundreds of sites or a model "
+            "of a few numbers",
+        )
+    return (clipped + deviation * noise(update.size)).astype(np.float32)

@@ -1,0 +1,100 @@
+"""What a league's settings promise to whom: one mode, one unit, one σ, and ε by two libraries.
+
+    user         one user with all bounded history and reviews at a site; noise at each site
+    record       what one user did in one span of days at a site, with the reviews written then; noise at each site
+    distributed  one user; noise in parts at the sites, whole in the sum (`shared_noise`); beside it what a site's own
+                 part promises by itself
+    site         all of one site's data; noise at each site
+    off          nothing
+
+Neighbours are ``add-remove``. Invariant: everything here follows from the public settings, never from data; ε by Rényi
+accounting is at most the budget of the settings.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from common.config import LeagueConfig, PrivacyMode
+from common.privacy.accounting import Mechanism, epsilon_pld, epsilon_rdp, sigma_for
+
+Unit = Literal["user", "record", "site"]
+UNITS: dict[PrivacyMode, Unit] = {
+    "user": "user", "record": "record", "distributed": "user", "site": "site",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """The promise of one run to each unit at one site.
+
+    Parameters
+    ----------
+    epsilon : Rényi accounting, by Opacus; the gate.
+    epsilon_pld : privacy-loss distributions, by dp-accounting; None where no theorem lets them stand for the mechanism.
+    epsilon_alone : distributed: what a site's own noise promises if all other sites collude.
+    epsilon_user : record: what a user is promised, who has at most ``records_per_user`` records (group privacy).
+    """
+
+    mode: PrivacyMode
+    unit: Unit
+    delta: float
+    noise_multiplier: float
+    epsilon: float
+    epsilon_pld: float | None
+    epsilon_alone: float | None = None
+    epsilon_user: float | None = None
+    seeded: bool = False
+    relation: str = "add-remove"
+
+
+@functools.lru_cache(maxsize=16)
+def noise_multiplier(config: LeagueConfig) -> float:
+    """The σ with which all rounds of a run together keep to the site's budget.
+
+    Raises
+    ------
+    ConfigError : no noise is enough for that many rounds.
+    """
+    privacy = config.privacy
+    return sigma_for(privacy.epsilon, privacy.delta, *_samples(config))
+
+
+def round_mechanism(config: LeagueConfig) -> Mechanism:
+    """What one round costs a site."""
+    rate, steps = _samples(config)
+    steps //= config.rounds.count
+    return Mechanism.gaussian(noise_multiplier(config), sample_rate=rate, steps=steps)
+
+
+@functools.lru_cache(maxsize=16)
+def guarantee_of(config: LeagueConfig) -> Guarantee | None:
+    """The promise, or None where there is none."""
+    privacy = config.privacy
+    if privacy.mode == "off":
+        return None
+    sigma, (rate, steps) = noise_multiplier(config), _samples(config)
+    run = [Mechanism.gaussian(sigma, sample_rate=rate, steps=steps)]
+    alone = user = pld = None
+    if privacy.mode == "distributed":
+        part = Mechanism.gaussian(sigma / math.sqrt(privacy.honest_sites), steps=steps)
+        alone = epsilon_rdp([part], privacy.delta)
+    else:
+        pld = epsilon_pld(run, privacy.delta)
+    if privacy.mode == "record":
+        user = epsilon_rdp([run[0].for_group(privacy.records_per_user)], privacy.delta)
+    return Guarantee(
+        privacy.mode, UNITS[privacy.mode], privacy.delta, sigma, epsilon_rdp(run, privacy.delta), pld, alone, user,
+        privacy.seeded,
+    )  # fmt: skip
+
+
+def _samples(config: LeagueConfig) -> tuple[float, int]:
+    """Sampling rate and steps of a whole run; a site as unit is in every round, with one answer each."""
+    privacy, rounds = config.privacy, config.rounds.count
+    if privacy.mode == "site":
+        return 1.0, rounds
+    return privacy.sample_rate, rounds * privacy.steps_per_round

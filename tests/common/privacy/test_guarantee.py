@@ -1,0 +1,114 @@
+"""What settings promise, mode by mode; noise shared over sites adds up to what the theorem asks for."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from common.config import LeagueConfig, load_config
+from common.crypto.fields import Packing
+from common.errors import ConfigError, QuorumError
+from common.privacy.accounting import Mechanism, epsilon_pld, epsilon_rdp
+from common.privacy.guarantee import UNITS, guarantee_of, noise_multiplier, round_mechanism
+from common.privacy.shared_noise import effective_multiplier, enough_noise, noise_share, require_honest
+
+
+def league(mode: str, **privacy: object) -> LeagueConfig:
+    return load_config(
+        {
+            "privacy": {"mode": mode, "epsilon": 3.0, **privacy},
+            "rounds": {"protection": "he+masked", "count": 10},
+        }
+    )
+
+
+@pytest.mark.parametrize("mode", ["user", "record", "distributed", "site"])
+def test_each_mode_keeps_to_the_budget_and_says_its_unit(mode: str) -> None:
+    found = guarantee_of(league(mode))
+    assert found is not None
+    assert (found.mode, found.unit, found.relation) == (mode, UNITS[found.mode], "add-remove")
+    assert 2.97 < found.epsilon <= 3.0
+    assert found.epsilon_pld is None or found.epsilon_pld <= found.epsilon
+    assert (found.epsilon_alone is None) == (mode != "distributed")
+    assert (found.epsilon_user is None) == (mode != "record")
+
+
+def test_off_promises_nothing() -> None:
+    assert guarantee_of(league("off")) is None
+
+
+def test_a_run_is_its_rounds() -> None:
+    config = league("user", sample_rate=0.2, steps_per_round=4)
+    assert epsilon_rdp([round_mechanism(config)] * 10, 1e-5) == pytest.approx(guarantee_of(config).epsilon)
+
+
+def test_a_user_with_more_records_is_promised_less_and_facts_figure_is_near() -> None:
+    few, many = (guarantee_of(league("record", records_per_user=k)).epsilon_user for k in (1, 4))
+    assert few == pytest.approx(guarantee_of(league("record")).epsilon)
+    assert 12 < many < 17
+
+
+def test_a_site_alone_promises_less_than_the_sum() -> None:
+    found = guarantee_of(league("distributed", honest_sites=4))
+    assert found.epsilon_alone > found.epsilon
+    alone = epsilon_pld([Mechanism.gaussian(found.noise_multiplier / 2, steps=10)], 1e-5)
+    assert alone <= found.epsilon_alone
+
+
+@pytest.mark.parametrize(
+    ("changes", "taught"),
+    [
+        ({"rounds": {"protection": "plain"}}, "rounds.protection"),
+        ({"rounds": {"protection": "he+masked", "groups": 2}}, "rounds.groups=1"),
+        ({"privacy": {"mode": "distributed", "sample_rate": 0.5}}, "sample_rate=1"),
+        ({"privacy": {"mode": "distributed", "steps_per_round": 2}}, "steps_per_round=1"),
+    ],
+)
+def test_shared_noise_where_its_proof_fails_is_refused(changes: dict[str, object], taught: str) -> None:
+    settings = {"privacy": {"mode": "distributed"}, "rounds": {"protection": "he+masked"}, **changes}
+    with pytest.raises(ConfigError) as fault:
+        load_config(settings)
+    assert taught in fault.value.next_step
+
+
+@pytest.mark.parametrize("sites", [5, 8])
+def test_the_parts_of_honest_sites_reach_sigma(sites: int) -> None:
+    config = league("distributed", honest_sites=4)
+    sigma, scale, size = noise_multiplier(config), Packing(22, 2).scale(1.0, sites), 50_000
+    part = noise_share(config, sigma, size=size, sites=sites, scale=scale)
+    reached = effective_multiplier(part.deviation, part.sensitivity, honest=4, size=size)
+    assert reached == pytest.approx(sigma, rel=1e-9)
+    # One user's clipped gradient, as integers and with rounding, moves the sum by the sensitivity at most.
+    unit = scale / sites / config.privacy.expected_users
+    assert part.sensitivity == pytest.approx(unit + math.sqrt(size))
+    generator = np.random.default_rng(0)
+    base, moved = generator.normal(size=(2, size))
+    moved = base + moved / np.linalg.norm(moved)
+    distance = np.linalg.norm(np.rint(base * unit) - np.rint(moved * unit))
+    assert distance <= part.sensitivity
+    room = config.rounds.clip_range - part.clip_range
+    assert room * scale >= 12 * part.deviation * math.sqrt(sites) * 0.999
+
+
+def test_fine_noise_costs_what_the_theorem_says_and_is_refused() -> None:
+    assert effective_multiplier(10.0, 10.0, honest=4, size=100) == pytest.approx(2.0)
+    assert effective_multiplier(0.3, 0.3, honest=4, size=100) < 1.0
+    coarse = load_config(
+        {"privacy": {"mode": "distributed", "expected_users": 10**7}, "rounds": {"protection": "masked"}}
+    )
+    with pytest.raises(ConfigError, match="too fine"):
+        noise_share(coarse, 0.05, size=4, sites=5, scale=1e3)
+    with pytest.raises(ConfigError, match="of the range"):
+        noise_share(league("distributed", expected_users=1), 5.0, size=100, sites=5, scale=2e6)
+
+
+def test_too_few_sites_are_refused() -> None:
+    config = league("distributed", honest_sites=3)
+    assert not enough_noise(config, 3)
+    assert enough_noise(config, 4)
+    assert enough_noise(league("user"), 1)
+    require_honest(config, 4, "round 1")
+    with pytest.raises(QuorumError, match="too little noise"):
+        require_honest(config, 3, "round 1")
