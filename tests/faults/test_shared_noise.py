@@ -51,7 +51,11 @@ def run(folder: Path, keys: Path, config: LeagueConfig, absent: tuple[str, ...] 
         private = folder / "sites" / name / "private"
         private.mkdir(parents=True, mode=0o700)
         shutil.copy(keys / name / "keys.json", private)
-    RunFolder(folder).create(config, [SiteEntry(name, name.title(), "nowhere") for name in SITES])
+        home = folder / "homes" / name
+        home.mkdir(parents=True)
+        (home / "site.toml").write_text(f'name = "{name}"\n[policy]\nledger = "run"\n', encoding="utf-8")
+    entries = [SiteEntry(name, name.title(), str(folder / "homes" / name)) for name in SITES]
+    RunFolder(folder).create(config, entries)
 
     def app(message: Message, context: Context) -> Message:
         gone = message.metadata.message_type == wire.TRAIN
