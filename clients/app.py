@@ -8,12 +8,10 @@ site's own log. Sites are stateless between messages, so a message sent again gi
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import math
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from flwr.app import Context, Error, Message
@@ -22,6 +20,7 @@ from flwr.clientapp.typing import ClientAppCallable
 
 from clients.noop import NoopSite
 from clients.protect import protect_for
+from clients.sealed.messages import answer_step, coarse
 from clients.sealed.site import SealedSite
 from common import wire
 from common.config import LeagueConfig
@@ -44,7 +43,6 @@ _TELLABLE = (WireError, ConfigError, QuorumError, MachineError, PrivacyError)
 _ERROR_CODE = 1000
 _MAX_BUCKET = 40
 _OPEN_SITES = 256
-_MOST_BYTES = 1 << 28
 _log = logging.getLogger("hansa.site")
 Plan = dict[str, str | int | float | bool]
 
@@ -68,7 +66,13 @@ def redact(message: Message, context: Context, call_next: ClientAppCallable) -> 
         return Message(Error(_ERROR_CODE, type(fault).__name__), reply_to=message)
 
 
-app = ClientApp(mods=[redact])
+def round_figures(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Mod: what a site tells of a model that came from CKKS is coarse."""
+    reply = call_next(message, context)
+    return coarse(reply) if _config(context).rounds.protection == "ckks" else reply
+
+
+app = ClientApp(mods=[redact, round_figures])
 
 
 @app.query("hello")
@@ -83,7 +87,9 @@ def hello(message: Message, context: Context) -> Message:
 def prepare(message: Message, context: Context) -> Message:
     """Open the site; state the parameter layout, the first model's digest and the size to half an octave."""
     site, header = _enter(message, context)
-    users = max(1.0, site.prepare().get("users", 1.0))
+    # Under a protected count the size travels in the sum only, so it's not told here.
+    counted = _config(context).rounds.weights == "count"
+    users = 1.0 if counted else max(1.0, site.prepare().get("users", 1.0))
     layout, first = site.layout(), site.initial()
     plan: Plan = {
         "bucket": min(_MAX_BUCKET, math.floor(2 * math.log2(users))),
@@ -112,12 +118,9 @@ def train(message: Message, context: Context) -> Message:
 def secure(message: Message, context: Context) -> Message:
     """One step of the protections' protocol: keys, survivors, shares, a sum to apply, the model to release."""
     site, header = _enter(message, context)
-    sealed, layout, step = _sealed(context, site), site.layout(), str(header.plan.get("step", ""))
-    if step == "release":
-        return _reply(message, header, site, layout, {}, vector=sealed.vector(header.round))
-    data = wire.decode_blob(message.content, _MOST_BYTES, where=f"site '{site.name}'")
-    answer = sealed.apply_order(header.plan, data) if step == "apply" else sealed.answer(step, _table(data))
-    return _reply(message, header, site, layout, {}, vector=_blob(json.dumps(answer).encode()))
+    step = str(header.plan.get("step", ""))
+    answer = answer_step(_sealed(context, site), step, header, message.content, _out(context, site.name))
+    return _reply(message, header, site, site.layout(), {}, vector=answer)
 
 
 def _train_sealed(message: Message, context: Context, site: wire.Trainer, header: wire.Header) -> Message:
@@ -125,7 +128,8 @@ def _train_sealed(message: Message, context: Context, site: wire.Trainer, header
     sealed, layout = _sealed(context, site), site.layout()
     if header.protection != _config(context).rounds.protection:
         raise WireError("the coordinator asks for another protection than the contract's", where=site.name)
-    if "he" in header.protection:
+    rounds = _config(context).rounds
+    if rounds.encrypted:
         vector = sealed.vector(header.round - 1)
     else:
         layout, vector = _receive(message, header, site)
@@ -133,7 +137,8 @@ def _train_sealed(message: Message, context: Context, site: wire.Trainer, header
     if attempt.round != header.round or site.name not in attempt.weights:
         raise WireError("the round's attempt is of another round or cohort", where=site.name)
     result, plan = _trained(context, site, vector, header)
-    payload = _blob(sealed.protect(result.update, attempt))
+    users = site.prepare().get("users", 1.0) if rounds.weights == "count" else 1.0
+    payload = _blob(sealed.protect(result.update, attempt, users))
     return _reply(message, header, site, layout, plan, vector=payload, metrics=result.metrics)
 
 
@@ -176,28 +181,22 @@ def _afford(context: Context, site: wire.Trainer) -> None:
 def _sealed(context: Context, site: wire.Trainer) -> SealedSite:
     own = str(context.node_config.get("keys-file", ""))  # across machines, keys are the contract's
     pinned = Pinned.of(Path(_setting(context, "config-json")), Path(own)) if own else None
-    return SealedSite(_out(context, site.name) / "private", site.name, _config(context), site, pinned)
+    processes = context.node_config.get("crypto-processes", 0)
+    return SealedSite(
+        _out(context, site.name) / "private", site.name, _config(context), site, pinned,
+        processes=processes if isinstance(processes, int) else 0,
+    )  # fmt: skip
 
 
 def _blob(data: bytes) -> wire.Payload:
     return np.frombuffer(data, dtype=np.uint8)
 
 
-def _table(data: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(data)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise WireError("the coordinator's question is no table", where="protocol")
-    return found
-
-
 @app.evaluate("measure")
 def measure(message: Message, context: Context) -> Message:
     """Reply the received model's figures without training, where the site can."""
     site, header = _enter(message, context)
-    if "he" in _config(context).rounds.protection:
+    if _config(context).rounds.encrypted:
         layout, vector = site.layout(), _sealed(context, site).vector(header.round)
     else:
         layout, vector = _receive(message, header, site)
@@ -217,7 +216,10 @@ def evaluate_local(message: Message, context: Context) -> Message:
 def evaluate_final(message: Message, context: Context) -> Message:
     """Score the shared model, fine-tune it, and write the site's results."""
     site, header = _enter(message, context)
-    layout, vector = _receive(message, header, site)
+    if _config(context).rounds.release == "sites":
+        layout, vector = site.layout(), _sealed(context, site).vector(int(header.plan.get("best", 0)))
+    else:
+        layout, vector = _receive(message, header, site)
     metrics = site.evaluate_final(vector, _out(context, site.name))
     return _reply(message, header, site, layout, {}, metrics=metrics)
 

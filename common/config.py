@@ -23,10 +23,13 @@ from common.errors import ConfigError
 EncoderKind = Literal["frozen", "scratch"]
 AdapterKind = Literal["mlp", "linear"]
 ServerOptimiser = Literal["average", "momentum", "adam"]
-Protection = Literal["plain", "masked", "he", "he+masked"]
+Protection = Literal["plain", "masked", "he", "he+masked", "ckks"]
 PrivacyMode = Literal["off", "user", "record", "distributed", "site"]
 Aggregator = Literal["mean", "median", "trimmed_mean", "krum", "norm_bound"]
-WeightRule = Literal["sqrt_users", "users", "equal"]
+WeightRule = Literal["sqrt_users", "users", "equal", "count"]
+Backend = Literal["seal", "tenseal"]
+Rounding = Literal["nearest", "stochastic"]
+ReleaseTo = Literal["coordinator", "sites"]
 
 
 class Settings(BaseModel):
@@ -126,6 +129,17 @@ class RoundsConfig(Settings):
     clip_range: float = Field(1.0, gt=0, description="each number of an update is clipped to ± this")
     field_bits: int = Field(22, ge=8, le=40)
     fields: int = Field(2, ge=1, le=5, description="numbers that share one word of 44 bits")
+    rounding: Rounding = "nearest"
+    count_bound: int = Field(
+        1024, ge=1, description="under weights = count: the most users that a site counts for, itself unseen"
+    )
+    backend: Backend = Field("seal", description="tenseal: BFV through the public interface, twice the bytes")
+    ckks: str = Field(
+        "8192/60-40-40/40",
+        pattern=r"^\d{4,5}/\d{2}(-\d{2}){1,4}/\d{2}$",
+        description="degree/bits of the primes/bits of the scale; the default is NVFlare's",
+    )
+    release: ReleaseTo = Field("coordinator", description="who gets the trained model in clear")
     colluding_sites: int = Field(
         1, ge=0, description="sites that may help the coordinator; decides who must survive"
     )
@@ -143,8 +157,18 @@ class RoundsConfig(Settings):
         0.0,
         ge=0,
         lt=1,
-        description="a round is undone where sites' figures fall by more than this part; 0: never",
+        description="a round is undone where sites' figures fall by more than this part of the best; 0: never",
     )
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether updates travel as ciphertexts, and the model in clear stays at the sites during the run."""
+        return self.protection in ("he", "he+masked", "ckks")
+
+    @property
+    def masked(self) -> bool:
+        """Whether updates travel under masks."""
+        return self.protection in ("masked", "he+masked")
 
 
 class SplitConfig(Settings):
@@ -185,27 +209,11 @@ def load_config(source: Path | dict[str, Any]) -> LeagueConfig:
         config = LeagueConfig.model_validate(data)
     except ValidationError as fault:
         raise _teach(fault, where) from None
-    if config.privacy.mode == "distributed":
-        _check_distributed(config, where)
+    # Late: what settings mean together is told by rooms that need the settings themselves.
+    from common.rules import require_consistent
+
+    require_consistent(config)
     return config
-
-
-def _check_distributed(config: LeagueConfig, where: str) -> None:
-    """What the proof for noise shared over sites asks for."""
-    privacy, rounds = config.privacy, config.rounds
-    for wrong, what, why, next_step in (
-        (rounds.protection == "plain", "shared noise under protection plain",
-         "the coordinator would see each site's update with a part of the noise only",
-         "set rounds.protection to masked, he or he+masked"),
-        (rounds.groups > 1, "shared noise in groups of sites",
-         "each group's sum is seen by itself", "set rounds.groups=1"),
-        (privacy.sample_rate < 1, "shared noise on a sample of the users",
-         "no reviewed theorem gives sums of discrete Gaussians the gain of sampling", "set privacy.sample_rate=1"),
-        (privacy.steps_per_round > 1, "shared noise over several steps of one round",
-         "noise is complete in the sum alone, so each step needs a round", "set privacy.steps_per_round=1"),
-    ):  # fmt: skip
-        if wrong:
-            raise ConfigError(what, where=where, why=why, next_step=next_step)
 
 
 def with_overrides(config: LeagueConfig, overrides: dict[str, Any]) -> LeagueConfig:

@@ -19,10 +19,9 @@ from server.league import League, roll_call
 from server.phases import evaluate, measure_last
 from server.prepare import prepare
 from server.pulse import WatchedGrid
-from server.release import write_release
+from server.release import release
 from server.rounds import run_rounds
-from server.sealed.sums import release_vector
-from server.state import best_vector, restore, save
+from server.state import restore, save
 
 app = ServerApp()
 _STYLES: dict[str, Style] = {"auto": "auto", "bar": "bar", "plain": "plain", "silent": "silent"}
@@ -67,16 +66,21 @@ def run_league(grid: WatchedGrid, league: League, progress: RoundProgress) -> No
 
     run_rounds(grid, league, roster, state, progress)
     measure_last(grid, league, roster, state, progress)
-    if "he" in league.config.rounds.protection:
-        round_ = state.round if state.best_round is None else state.best_round
-        vector = release_vector(grid, league, roster, state.layout, sorted(state.weights), round_)
-    else:
-        round_, vector = best_vector(league, state)
-    write_release(league, state, round_, vector)
+    round_, vector = release(grid, league, roster, state, progress)
 
     if league.compare:
         members = tuple(state.weights)
         evaluate(grid, league, roster, state, progress, phase=wire.EVALUATE_LOCAL, names=members, vector=None)
+    # Who was left out of training has no copy of its own: it's measured where the coordinator has the model to send.
+    names = league.names if vector is not None else tuple(sorted(state.weights))
     evaluate(
-        grid, league, roster, state, progress, phase=wire.EVALUATE_FINAL, names=league.names, vector=vector
+        grid,
+        league,
+        roster,
+        state,
+        progress,
+        phase=wire.EVALUATE_FINAL,
+        names=names,
+        vector=vector,
+        best=round_,
     )

@@ -1,4 +1,4 @@
-"""The guard over each round: a model that serves the sites much worse than the one before is taken back.
+"""The guard over each round: a model that serves the sites much worse than the best one so far is taken back.
 
 Invariant: the verdict is the median over the sites' own figures on held-out data, so fewer than half of them, lying or
 not, can neither force a round through nor take one back.
@@ -23,15 +23,15 @@ Figures = Mapping[str, Mapping[str, float]]
 
 
 def measure(
-    grid: Grid, league: League, roster: Roster, state: RunState, round_: int, vector: FloatVector | None
-) -> dict[str, dict[str, float]]:
+    grid: Grid, league: League, roster: Roster, state: RunState, round_: int, vector: FloatVector | None,
+    within_s: float,
+) -> dict[str, dict[str, float]]:  # fmt: skip
     """The sites' figures of a model that isn't accepted yet; None for one that they hold themselves."""
     header = wire.Header(run=league.run, round=round_, layout=state.layout.digest)
     content = wire.pack(header, vector=vector)
     requests = {name: (roster.nodes[name], content) for name in roster.present(sorted(state.weights))}
     found: dict[str, dict[str, float]] = {}
-    deadline_s = league.config.rounds.deadline_s
-    for name, reply in exchange(grid, requests, wire.MEASURE, group="guard", deadline_s=deadline_s):
+    for name, reply in exchange(grid, requests, wire.MEASURE, group="guard", deadline_s=within_s):
         try:
             if reply is not None:
                 _, records = screen(reply, Expected(name, league.run, round_, state.layout.digest))

@@ -34,7 +34,7 @@ def measure_last(
         return
     header = wire.Header(run=league.run, round=state.round, layout=state.layout.digest)
     names = roster.present(sorted(state.weights))
-    hidden = "he" in league.config.rounds.protection  # then each site holds the model itself
+    hidden = league.config.rounds.encrypted  # then each site holds the model itself
     content = wire.pack(header, vector=None if hidden else state.vector)
     requests = {name: (roster.nodes[name], content) for name in names}
     found: dict[str, dict[str, float]] = {}
@@ -46,16 +46,20 @@ def measure_last(
             progress.note(f"Left out: {fault.sentence()}")
     found = {name: found[name] for name in names if name in found}
     require_quorum(league, names, list(found), "measuring the last model", {})
-    state.judge(state.round, macro(found))
+    state.judge(state.round, macro(found), found)
     state.measured = True
     save(league, state)
 
 
 def evaluate(
     grid: Grid, league: League, roster: Roster, state: RunState, progress: RoundProgress, *,
-    phase: str, names: Sequence[str], vector: FloatVector | None,
+    phase: str, names: Sequence[str], vector: FloatVector | None, best: int = 0,
 ) -> dict[str, dict[str, float]]:  # fmt: skip
     """Run one evaluation phase at the named sites and return each site's figures, in site order.
+
+    Parameters
+    ----------
+    best : the round whose model sites take that hold it themselves.
 
     Raises
     ------
@@ -64,7 +68,7 @@ def evaluate(
     path = results_file(league.folder.state, phase)
     done = {str(line["site"]): dict(line["metrics"]) for line in read_lines(path)}
     todo = [name for name in roster.present(names) if name not in done]
-    header = wire.Header(run=league.run, round=state.round, layout=state.layout.digest)
+    header = wire.Header(league.run, state.round, layout=state.layout.digest, plan={"best": best})
     content = wire.pack(header, vector=vector)
     requests = {name: (roster.nodes[name], content) for name in todo}
     reasons: dict[str, str] = {}

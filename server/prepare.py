@@ -24,7 +24,9 @@ from server.state import RunState
 
 
 @dataclass(frozen=True)
-class _Answer:
+class Ready:
+    """What a member states when it's asked to get ready."""
+
     layout: str
     initial: str
     weight: float
@@ -38,7 +40,7 @@ def prepare(grid: Grid, league: League, roster: Roster, progress: RoundProgress)
     QuorumError : too few members are ready with the same layout and first model.
     """
     names = roster.present(league.members)
-    answers, reasons = _ask(grid, league, roster, names)
+    answers, reasons = ask_members(grid, league, roster, names)
     agreed = Counter((answer.layout, answer.initial) for answer in answers.values()).most_common(1)
     ready = [
         name
@@ -54,12 +56,13 @@ def prepare(grid: Grid, league: League, roster: Roster, progress: RoundProgress)
     return RunState(layout, vector, weights, optimiser_for(league.config.rounds, layout.size))
 
 
-def _ask(
+def ask_members(
     grid: Grid, league: League, roster: Roster, names: list[str]
-) -> tuple[dict[str, _Answer], dict[str, str]]:
+) -> tuple[dict[str, Ready], dict[str, str]]:
+    """Ask members to get ready: what each states, and the reasons of those that can't."""
     content = wire.pack(wire.Header(run=league.run, plan={"initial": False}))
     requests = {name: (roster.nodes[name], content) for name in names}
-    answers: dict[str, _Answer] = {}
+    answers: dict[str, Ready] = {}
     reasons: dict[str, str] = {}
     deadline_s = league.config.rounds.deadline_s
     for name, reply in exchange(grid, requests, wire.PREPARE, group="prepare", deadline_s=deadline_s):
@@ -68,7 +71,7 @@ def _ask(
                 raise WireError("no reply before the deadline", where=wire.place(name, 0))
             header, _ = screen(reply, Expected(name, league.run))
             weight = contract_weight(header, league.config.rounds, where=wire.place(name, 0))
-            answers[name] = _Answer(header.layout, str(header.plan.get("initial", "")), weight)
+            answers[name] = Ready(header.layout, str(header.plan.get("initial", "")), weight)
         except WireError as fault:
             reasons[name] = fault.what
     return answers, reasons

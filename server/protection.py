@@ -18,10 +18,10 @@ import numpy as np
 from flwr.app import RecordDict
 
 from common.config import RoundsConfig
-from common.crypto.fields import dequantise, quantise
-from common.crypto.protocol import Attempt, bounded
+from common.crypto.pipeline import Clip, Parcel, Quantise, Step, Terms, send
+from common.crypto.protocol import Attempt
 from common.errors import WireError
-from common.wire import FloatVector, check_finite, decode_floats
+from common.wire import FloatVector, Layout, check_finite, decode_floats
 from server.aggregate import RunningSum
 
 P = TypeVar("P")
@@ -81,18 +81,30 @@ class Plain(Protection[FloatVector]):
 class Quantised(Plain):
     """Updates in clear, summed as the whole numbers that the other protections sum, so that results can be compared."""
 
-    def __init__(self, rounds: RoundsConfig, size: int, weights: Mapping[str, float]) -> None:
+    def __init__(
+        self, rounds: RoundsConfig, layout: Layout, weights: Mapping[str, float], seed: int, round_: int
+    ) -> None:
+        size = layout.size
         super().__init__(size, len(weights), rounds.max_update_norm)
-        self._attempt, self._rounds = Attempt(0, "", weights), rounds
+        self._attempt, self._rounds = Attempt(round_, "", weights), rounds
+        self._layout, self._seed = layout, seed
         self._total = np.zeros(size, dtype=np.int64)
         self._folded: list[str] = []
 
     def fold(self, place: int, payload: FloatVector, weight: float) -> None:
-        name, scale = self._attempt.names[place], self._attempt.scale(self._rounds)
-        self._total += quantise(
-            bounded(payload, self._rounds), self._attempt.share([name]), self._rounds.clip_range, scale
-        )
+        name = self._attempt.names[place]
+        self._total += send(self._steps(name), Parcel(payload))
         self._folded.append(name)
 
     def open(self) -> FloatVector:
-        return dequantise(self._total, self._attempt.share(self._folded), self._attempt.scale(self._rounds))
+        parcel = Parcel(self._total, survivors=self._folded)
+        Quantise(self._terms("")).back(parcel)
+        mean: FloatVector = parcel.values
+        return mean
+
+    def _steps(self, name: str) -> list[Step]:
+        terms = self._terms(name)
+        return [Clip(terms), Quantise(terms)]
+
+    def _terms(self, name: str) -> Terms:
+        return Terms(self._rounds, self._layout, self._attempt, name, self._seed)

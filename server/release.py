@@ -1,37 +1,48 @@
-"""The release: the best shared model as named tensors, with the settings it was trained under.
+"""The release: the best shared model, handed out to whom the contract names.
 
-Invariant: both files are written whole or not at all, and the configuration names the model's SHA-256.
+Invariant: where the contract leaves it to the sites (`rounds.release`), no vector in clear comes to the coordinator:
+each site writes its own copy.
 """
 
 from __future__ import annotations
 
-import hashlib
+from flwr.serverapp import Grid
 
-import numpy as np
-from safetensors.numpy import save as save_tensors
-
-from common.run_folder import write_json, write_whole
+from common.progress import RoundProgress
+from common.release import write_files
 from common.wire import FloatVector
-from server.league import League
-from server.state import RunState
+from server.league import League, Roster, require_quorum
+from server.sealed.ask import ask, faults
+from server.sealed.sums import release_vector
+from server.state import RunState, best_vector
 
 
-def write_release(league: League, state: RunState, round_: int, vector: FloatVector) -> None:
-    """Write `release/model.safetensors` and `release/config.json` from the model after `round_` rounds."""
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in state.layout.unflatten(vector).items()}
-    data = save_tensors(tensors)
-    write_whole(league.folder.release / "model.safetensors", data)
-    write_json(
-        league.folder.release / "config.json",
-        {
-            "settings": league.config.model_dump(mode="json"),
-            "digest": league.run,
-            "layout": state.layout.digest,
-            "parameters": state.layout.size,
-            "rounds": state.round,
-            "best_round": round_,
-            "best_metric": state.best_metric,
-            "sites": sorted(state.weights),
-            "sha256": hashlib.sha256(data).hexdigest(),
-        },
-    )
+def release(
+    grid: Grid, league: League, roster: Roster, state: RunState, progress: RoundProgress
+) -> tuple[int, FloatVector | None]:
+    """The round of the released model, and the model where the coordinator may have it.
+
+    Raises
+    ------
+    QuorumError : no member gave the model, or too few wrote it.
+    """
+    rounds, names = league.config.rounds, sorted(state.weights)
+    round_ = state.round if state.best_round is None else state.best_round
+    facts = {
+        "rounds": state.round, "best_round": round_, "best_metric": state.best_metric, "sites": names,
+    }  # fmt: skip
+    if rounds.release == "sites":
+        answers = ask(
+            grid, league, roster, "keep", {name: {"round": round_, "facts": facts} for name in names}
+        )
+        reasons = faults(answers)
+        require_quorum(league, names, [n for n in names if n not in reasons], "release", reasons)
+        for name, reason in reasons.items():
+            progress.note(f"Left out: {reason} (site '{name}', release)")
+        return round_, None
+    if rounds.encrypted:
+        vector = release_vector(grid, league, roster, state.layout, names, round_)
+    else:
+        round_, vector = best_vector(league, state)
+    write_files(league.folder.release, league.config, state.layout, vector, facts | {"best_round": round_})
+    return round_, vector

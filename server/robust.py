@@ -17,9 +17,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from common.config import RoundsConfig
+from common.config import LeagueConfig, RoundsConfig
 from common.errors import ConfigError, QuorumError
-from common.wire import FloatVector
+from common.wire import FloatVector, Layout
 from server.protection import Plain, Protection, Quantised
 
 _BLOCK = 1 << 16
@@ -91,22 +91,25 @@ class Robust(Plain):
         return AGGREGATORS[self._rounds.aggregator](rows, weights, self._rounds.malicious_sites)
 
 
-def protection_for(rounds: RoundsConfig, size: int, weights: Mapping[str, float]) -> Protection[FloatVector]:
+def protection_for(
+    config: LeagueConfig, layout: Layout, weights: Mapping[str, float], round_: int
+) -> Protection[FloatVector]:
     """A fresh sum in clear for one round of the sites in `weights`, which are in site order.
 
     Raises
     ------
     ConfigError : the protection isn't known to this coordinator.
     """
+    rounds = config.rounds
     if rounds.protection != "plain":
         raise ConfigError(
             f"protection '{rounds.protection}' isn't summed in clear", where="rounds.protection"
         )
     if rounds.aggregator != "mean":
-        return Robust(rounds, size, len(weights))
+        return Robust(rounds, layout.size, len(weights))
     if rounds.quantise:
-        return Quantised(rounds, size, weights)
-    return Plain(size, len(weights), rounds.max_update_norm)
+        return Quantised(rounds, layout, weights, config.seed, round_)
+    return Plain(layout.size, len(weights), rounds.max_update_norm)
 
 
 def _by_number(rows: Sequence[FloatVector], of: Callable[[Rows], NDArray[np.floating]]) -> FloatVector:

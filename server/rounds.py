@@ -18,16 +18,18 @@ from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
 from common import wire
+from common.crypto.schemes import name_of
 from common.errors import WireError
 from common.progress import RoundProgress
 from common.run_folder import append_line
 from common.wire import FloatVector
+from server.clock import RoundClock
 from server.exchange import exchange
 from server.guard import fall, measure
-from server.league import League, Roster, require_quorum, welcome
+from server.league import League, Roster, require_quorum
+from server.members import Doorway
 from server.outcome import Outcome
 from server.protection import Protection
-from server.pulse import WatchedGrid
 from server.receipts import Receipts, ledger_head, with_receipt
 from server.robust import protection_for
 from server.screen import Expected, claimed_weight, finite_metrics, screen
@@ -48,35 +50,34 @@ def run_rounds(grid: Grid, league: League, roster: Roster, state: RunState, prog
     ------
     QuorumError : a round had too few usable replies; everything up to the round before is kept.
     """
-    count = league.config.rounds.count
+    count, rounds = league.config.rounds.count, league.config.rounds
     progress.start("round", total=count, done=state.round)
     names = sorted(state.weights)
-    sealed = league.config.rounds.protection != "plain" and state.round < count
-    session = Session(KeyRing(grid, league, roster, names), names) if sealed else None
+    sealed = rounds.protection != "plain" and state.round < count
+    session = Session(KeyRing(grid, league, roster, names), name_of(rounds), names) if sealed else None
+    doorway = Doorway(grid, league, roster, progress)
     with session or nullcontext():
         while state.round < count:
             stop_if_asked(league.folder, state.round)
-            began = time.monotonic()
+            began, clock = time.monotonic(), RoundClock(rounds)
             round_ = state.round + 1
-            came = welcome(grid, league, roster, progress)
-            if came and isinstance(grid, WatchedGrid):
-                grid.meet(roster.nodes)
-            if session is not None:
-                session.behind |= set(came)
+            _welcome(doorway, state, session)
             cohort = choose_cohort(league, state, round_)
             mean: FloatVector | None
             if session is None:
-                outcome, mean = _plain_round(grid, league, roster, state, cohort)
+                outcome, mean = _plain_round(grid, league, roster, state, cohort, clock)
             else:
-                train = partial(train_cohort, grid, league, roster, state, cohort)
-                outcome, mean = sealed_round(grid, league, roster, state, cohort, session, train)
+                train = partial(train_cohort, grid, league, roster, state, cohort, clock=clock)
+                outcome, mean = sealed_round(grid, league, roster, state, cohort, session, train, clock)
 
             metrics = macro(outcome.metrics)
-            state.judge(state.round, metrics)  # the figures are of the model that the sites received
+            state.judge(
+                state.round, metrics, outcome.metrics
+            )  # the figures are of the model that the sites received
             if mean is not None:
-                _step(grid, league, roster, state, outcome, mean)
+                _step(grid, league, roster, state, outcome, mean, clock)
             elif session is not None:
-                _guard_hidden(grid, league, roster, state, outcome, session)
+                _guard_hidden(grid, league, roster, state, outcome, session, clock)
             state.round = round_
             state.history.append({"round": round_, "metrics": metrics})
             _log_round(league, state, cohort, outcome, metrics, time.monotonic() - began)
@@ -88,33 +89,46 @@ def run_rounds(grid: Grid, league: League, roster: Roster, state: RunState, prog
             progress.step(round_, loss=_loss(metrics), metric=metrics.get(METRIC))
 
 
+def _welcome(doorway: Doorway, state: RunState, session: Session | None) -> None:
+    """Let in who came late and forget who left, before the round's keys are settled."""
+    connected, joined = doorway.update(state)
+    if session is None:
+        return
+    for name in session.keys.admit(joined):
+        del state.weights[name]
+    session.behind |= {*connected, *joined} & set(state.weights)
+    session.keys.use(sorted(state.weights))
+
+
 def _plain_round(
-    grid: Grid, league: League, roster: Roster, state: RunState, cohort: list[str]
+    grid: Grid, league: League, roster: Roster, state: RunState, cohort: list[str], clock: RoundClock
 ) -> tuple[Outcome, FloatVector]:
     weights = {name: state.weights[name] for name in cohort}
-    total = protection_for(league.config.rounds, state.layout.size, weights)
-    outcome = train_cohort(grid, league, roster, state, cohort, total)
+    total = protection_for(league.config, state.layout, weights, state.round + 1)
+    outcome = train_cohort(grid, league, roster, state, cohort, total, clock=clock)
     require_quorum(league, cohort, list(outcome.metrics), f"round {state.round + 1}", outcome.quarantined)
     return outcome, total.open()
 
 
 def _step(
-    grid: Grid, league: League, roster: Roster, state: RunState, outcome: Outcome, mean: FloatVector
-) -> None:
+    grid: Grid, league: League, roster: Roster, state: RunState, outcome: Outcome, mean: FloatVector,
+    clock: RoundClock,
+) -> None:  # fmt: skip
     """Move the model, unless that serves the sites much worse."""
     before = state.optimiser.state()
     moved = state.optimiser.step(state.vector, mean)
-    if _fell(grid, league, roster, state, outcome, moved):
+    if _fell(grid, league, roster, state, outcome, moved, clock):
         state.optimiser.restore(before)
     else:
         state.vector = moved
 
 
 def _guard_hidden(
-    grid: Grid, league: League, roster: Roster, state: RunState, outcome: Outcome, session: Session
-) -> None:
+    grid: Grid, league: League, roster: Roster, state: RunState, outcome: Outcome, session: Session,
+    clock: RoundClock,
+) -> None:  # fmt: skip
     """The same where the sites hold the model: they are told to take the round back."""
-    if not outcome.undone and _fell(grid, league, roster, state, outcome, None):
+    if not outcome.undone and _fell(grid, league, roster, state, outcome, None, clock):
         undo(league, state.round + 1, outcome.undone)
         names = sorted(state.weights)
         handed = hand_out(grid, league, roster, session.keys, names, state.round + 1, state.best_round)
@@ -122,12 +136,15 @@ def _guard_hidden(
 
 
 def _fell(
-    grid: Grid, league: League, roster: Roster, state: RunState, outcome: Outcome, vector: FloatVector | None
-) -> bool:
+    grid: Grid, league: League, roster: Roster, state: RunState, outcome: Outcome, vector: FloatVector | None,
+    clock: RoundClock,
+) -> bool:  # fmt: skip
+    """Whether the median site is served much worse than by the best model so far: small falls add up too."""
     worst = league.config.rounds.worst_fall
     if not worst:
         return False
-    lost = fall(outcome.metrics, measure(grid, league, roster, state, state.round + 1, vector))
+    found = measure(grid, league, roster, state, state.round + 1, vector, clock.left("guard"))
+    lost = fall(state.best_figures, found)
     if lost > worst:
         outcome.undone = f"the median site's {METRIC} fell by {100 * lost:.0f} %"
     return lost > worst
@@ -145,7 +162,7 @@ def choose_cohort(league: League, state: RunState, round_: int) -> list[str]:
 
 def train_cohort(
     grid: Grid, league: League, roster: Roster, state: RunState, cohort: list[str],
-    total: Protection[Any],
+    total: Protection[Any], *, clock: RoundClock,
 ) -> Outcome:  # fmt: skip
     """Send the model to the cohort and fold each good update into `total` as it comes."""
     round_ = state.round + 1
@@ -164,7 +181,7 @@ def train_cohort(
         for name in roster.present(cohort)
     }
     for name, reply in exchange(
-        grid, requests, wire.TRAIN, group=str(round_), deadline_s=league.config.rounds.deadline_s
+        grid, requests, wire.TRAIN, group=str(round_), deadline_s=clock.left("train")
     ):
         where = wire.place(name, round_)
         try:
@@ -197,7 +214,7 @@ def _order(league: League, state: RunState, round_: int, attempt: str) -> Record
     protection = league.config.rounds.protection
     plan: dict[str, str | int | float | bool] = {"attempt": attempt} if attempt else {}
     header = wire.Header(league.run, round_, layout=state.layout.digest, protection=protection, plan=plan)
-    return wire.pack(header, vector=None if "he" in protection else state.vector)
+    return wire.pack(header, vector=None if league.config.rounds.encrypted else state.vector)
 
 
 def _log_round(

@@ -32,6 +32,7 @@ class RunState:
     vector : the shared model after them, float32 of shape (layout.size,).
     weights : each member's weight by the contract's rule.
     best_round, best_metric : the round after which the model scored best so far; None while no figure came.
+    best_figures : each site's own figures of that model.
     history : macro figures of each round.
     """
 
@@ -42,14 +43,15 @@ class RunState:
     round: int = 0
     best_round: int | None = None
     best_metric: float | None = None
+    best_figures: dict[str, dict[str, float]] = field(default_factory=dict)
     measured: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
 
-    def judge(self, round_: int, metrics: dict[str, float]) -> None:
+    def judge(self, round_: int, metrics: dict[str, float], sites: dict[str, dict[str, float]]) -> None:
         """Note how the model after `round_` rounds scored at the sites that received it."""
         score = metrics.get(METRIC)
         if score is not None and (self.best_metric is None or score > self.best_metric):
-            self.best_round, self.best_metric = round_, score
+            self.best_round, self.best_metric, self.best_figures = round_, score, sites
 
 
 def save(league: League, state: RunState) -> None:
@@ -59,6 +61,7 @@ def save(league: League, state: RunState) -> None:
         "weights": state.weights,
         "best_round": state.best_round,
         "best_metric": state.best_metric,
+        "best_figures": state.best_figures,
         "measured": state.measured,
         "history": state.history,
     }
@@ -90,6 +93,7 @@ def restore(league: League, progress: RoundProgress) -> RunState | None:
     return RunState(
         layout=layout, vector=vector, weights=found.loop["weights"], optimiser=optimiser, round=found.round,
         best_round=found.loop["best_round"], best_metric=found.loop["best_metric"],
+        best_figures=found.loop["best_figures"],
         measured=found.loop["measured"], history=found.loop["history"],
     )  # fmt: skip
 

@@ -11,8 +11,8 @@ from types import MappingProxyType
 
 from clients.encoders import TEXT_DIM
 from common.config import LeagueConfig, RoundsConfig
-from common.crypto import he
-from common.crypto.fields import Packing
+from common.crypto.protocol import values_of
+from common.crypto.schemes import scheme_of
 from common.models import build_model
 from simulations.league import derive_sites
 from simulations.options import SimulateOptions
@@ -33,10 +33,12 @@ def what_is_seen(protection: str) -> str:
 
 def bytes_per_site(rounds: RoundsConfig, size: int) -> tuple[int, int]:
     """A site's bytes up and down a round, without headers, keys and shares (a few kilobytes)."""
-    words = Packing(rounds.field_bits, rounds.fields).words(size)
-    if "he" in rounds.protection:
-        return he.ciphertexts(words) * he.FRESH_BYTES[1], he.ciphertexts(words) * he.SUM_BYTES[1]
-    return (8 * words if rounds.protection == "masked" else 4 * size), 4 * size
+    count = values_of(rounds, size)
+    if rounds.encrypted:
+        scheme = scheme_of(rounds)
+        number = scheme.ciphertexts(count)
+        return number * scheme.fresh_bytes[1], number * scheme.sum_bytes[1]
+    return (8 * count if rounds.masked else 4 * size), 4 * size
 
 
 def plan_of(options: SimulateOptions, config: LeagueConfig) -> RunSummary:

@@ -17,9 +17,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from common.crypto import he
-from common.crypto.container import check_signature
-from common.crypto.protocol import bundle_message, wrap_message
+from common.config import LeagueConfig
+from common.crypto.cipher import Key
+from common.crypto.container import check_signature, open_container, seal_container
+from common.crypto.crew import key_of
+from common.crypto.protocol import Attempt, bundle_message, wrap_message
+from common.crypto.schemes import name_of
 from common.errors import RunError, WireError
 from common.provision.pinned import Pinned
 from common.provision.site_keys import make_keys
@@ -36,13 +39,16 @@ class SiteKeys:
     Parameters
     ----------
     folder : the site's private folder.
-    run : digest of the league's settings.
     pinned : what a contract fixes; without one, as in a simulation, the first keys that come are kept.
+    processes : others that encrypt and decrypt; 0: none.
     """
 
-    def __init__(self, folder: Path, name: str, run: str, pinned: Pinned | None = None) -> None:
-        self._folder, self._name, self._run, self._where = folder, name, run, f"site '{name}'"
-        self._pinned = pinned
+    def __init__(
+        self, folder: Path, name: str, config: LeagueConfig, pinned: Pinned | None = None, processes: int = 0
+    ) -> None:
+        self._folder, self._name, self._run, self._where = folder, name, config.digest(), f"site '{name}'"
+        self._rotate_every, self._processes = config.rounds.rotate_every, processes
+        self._scheme, self._pinned = name_of(config.rounds), pinned
         kept = self._own()
         self.sign = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(kept["ed25519"]))
         self.agree = X25519PrivateKey.from_private_bytes(bytes.fromhex(kept["x25519"]))
@@ -64,7 +70,7 @@ class SiteKeys:
         if path.exists():
             return dict(read_json(path))
         self.pin(bundles)
-        secret, key = he.Key(he.scheme()).secret(), AESGCM.generate_key(256)
+        secret, key = key_of(self._scheme).secret(), AESGCM.generate_key(256)
         body = {
             "steward": self._name,
             "epoch": epoch,
@@ -90,16 +96,10 @@ class SiteKeys:
         signer, epoch = bytes.fromhex(bundles[body["steward"]]["ed25519"]), int(body["epoch"])
         signature = bytes.fromhex(wrapped["signature"])
         check_signature(signer, wrap_message(self._run, body), signature, where=self._where)
-        # The file is the site's own: checking it for being a good RSA key takes a tenth of a second.
-        private = serialization.load_pem_private_key(
-            self._rsa.encode(), None, unsafe_skip_rsa_key_validation=True
-        )
-        if not isinstance(private, rsa.RSAPrivateKey):
-            raise RunError("the site's key file is damaged", where=str(self._folder))
         try:
-            key = private.decrypt(bytes.fromhex(body["keys"][self._name]), _OAEP)
+            key = self._unwrap(bytes.fromhex(body["keys"][self._name]))
             secret = AESGCM(key).decrypt(_NONCE, bytes.fromhex(body["body"]), self._label(epoch))
-        except (InvalidTag, ValueError):
+        except (InvalidTag, ValueError, KeyError):
             raise WireError("the league's key isn't wrapped to this site", where=self._where) from None
         path = self._path(epoch)
         if path.exists() and path.read_bytes() != secret:
@@ -119,9 +119,11 @@ class SiteKeys:
         if bundles.get(self._name) != self.offer():
             raise WireError("the coordinator lists other keys for this site", where=self._where)
         path = self._folder / "peers.json"
-        if path.exists() and read_json(path) != bundles:
+        known: Bundles = dict(read_json(path)) if path.exists() else {}
+        if any(known.get(name, bundle) != bundle for name, bundle in bundles.items()):
             raise WireError("the coordinator changed a site's keys within the run", where=self._where)
-        write_json(path, bundles)
+        # Keys of one that left stay known: it can't come back under others.
+        write_json(path, {**known, **bundles})
 
     def peers(self) -> Bundles:
         """The public keys that the site accepted."""
@@ -139,9 +141,64 @@ class SiteKeys:
             raise WireError(f"the site has no key of epoch {epoch}", where=self._where)
         return path.read_bytes()
 
-    def he_key(self, epoch: int) -> he.Key:
+    def he_key(self, epoch: int) -> Key:
         """The same key, ready to encrypt and decrypt."""
-        return he.Key(he.scheme(), self.secret(epoch))
+        return key_of(self._scheme, self.secret(epoch), self._processes)
+
+    def use_epoch(self, attempt: Attempt) -> None:
+        """Note that an attempt is under an epoch's keys.
+
+        Raises
+        ------
+        WireError : the contract asks for a new key by now, or the epoch is over.
+        """
+        path = self._folder / "epochs.json"
+        first: dict[str, int] = dict(read_json(path)) if path.exists() else {}
+        began = first.setdefault(str(attempt.epoch), attempt.round)
+        later = any(int(epoch) > attempt.epoch and begins <= attempt.round for epoch, begins in first.items())
+        if later or (self._rotate_every and attempt.round - began >= self._rotate_every):
+            raise WireError("the league's key is older than the contract allows", where=self._where)
+        write_json(path, first)
+
+    def seal_to(self, peer: str, body: bytes, facts: dict[str, str | int]) -> bytes:
+        """Bytes that only one peer can read, signed.
+
+        Raises
+        ------
+        WireError : the peer isn't known.
+        """
+        peers = self.peers()
+        if peer not in peers:
+            raise WireError("the coordinator names no member", where=self._where)
+        key = AESGCM.generate_key(256)
+        wrapped = _rsa_public(peers[peer]["rsa"]).encrypt(key, _OAEP)
+        told = {**facts, "from": self._name, "to": peer}
+        return seal_container(told, [wrapped, AESGCM(key).encrypt(_NONCE, body, b"")], self.sign)
+
+    def open_from(self, sender: str, data: bytes, facts: dict[str, str | int]) -> bytes:
+        """The inverse of `seal_to`, at the peer.
+
+        Raises
+        ------
+        WireError : it isn't the sender's, or not sealed to this site.
+        """
+        told = {**facts, "from": sender, "to": self._name}
+        signer = self.peers().get(sender, {}).get("ed25519", "")
+        parts = open_container(data, told, bytes.fromhex(signer), where=self._where)
+        try:
+            wrapped, body = parts
+            return AESGCM(self._unwrap(bytes(wrapped))).decrypt(_NONCE, bytes(body), b"")
+        except (InvalidTag, ValueError):
+            raise WireError("what a peer sent isn't sealed to this site", where=self._where) from None
+
+    def _unwrap(self, wrapped: bytes) -> bytes:
+        # The file is the site's own: checking it for being a good RSA key takes a tenth of a second.
+        private = serialization.load_pem_private_key(
+            self._rsa.encode(), None, unsafe_skip_rsa_key_validation=True
+        )
+        if not isinstance(private, rsa.RSAPrivateKey):
+            raise RunError("the site's key file is damaged", where=str(self._folder))
+        return private.decrypt(wrapped, _OAEP)
 
     def _path(self, epoch: int) -> Path:
         return self._folder / f"league-{epoch:04d}.key"

@@ -14,12 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from clients.sealed.keys import SiteKeys
 from common.config import LeagueConfig
 from common.crypto import masks, shamir
+from common.crypto.cipher import Values
 from common.crypto.container import canonical, check_signature
 from common.crypto.fields import Words
 from common.crypto.protocol import LEAST_GROUP, Attempt, survivor_message
@@ -38,15 +40,15 @@ class Masking:
         self._config, self._run, self._rounds = config, config.digest(), config.rounds
         self._where = f"site '{name}'"
 
-    def use(self, attempt: Attempt, words: Words) -> None:
-        """Write down that this attempt's masks are used up, for these words.
+    def use(self, attempt: Attempt, values: Values) -> None:
+        """Write down that this attempt's masks are used up, for these values.
 
         Raises
         ------
         WireError : they were used before for others, or the attempt's round is over.
         """
         used, label = self._used(), attempt.label(self._run)
-        digest = hashlib.sha256(words.astype("<u8").tobytes()).hexdigest()
+        digest = hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
         before = used.get(label, {})
         if before and label == _in_order(used)[-1] and before["signed"] is None and before["words"] == digest:
             return

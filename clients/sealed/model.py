@@ -6,10 +6,18 @@ the same sums hold the same model, bit for bit; a sum that was applied before ch
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from clients.sealed.keys import SiteKeys
 from common import checkpoint, wire
 from common.config import LeagueConfig
+from common.crypto.container import canonical
 from common.errors import RunError, WireError
 from common.optimisers import optimiser_for
 
@@ -45,14 +53,65 @@ class OwnModel:
         self, before: checkpoint.Checkpoint | None, mean: wire.FloatVector, best: int | None
     ) -> wire.FloatVector:
         """Apply a round's mean to the state before it; the new model."""
+        vector, tensors = self.candidate(before, mean)
+        self._save(
+            1 if before is None else before.round + 1, {"vector": vector, **tensors}, best, undone=False
+        )
+        return vector
+
+    def candidate(
+        self, before: checkpoint.Checkpoint | None, mean: wire.FloatVector
+    ) -> tuple[wire.FloatVector, dict[str, wire.FloatVector]]:
+        """The model that a mean would give, and the optimiser's vectors then; nothing is written."""
         optimiser = optimiser_for(self._config.rounds, mean.size)
         if before is not None:
             optimiser.restore({name: t for name, t in before.tensors.items() if name != "vector"})
         held = self._trainer.initial() if before is None else before.tensors["vector"]
-        vector = optimiser.step(held, mean)
-        round_ = 1 if before is None else before.round + 1
-        self._save(round_, {"vector": vector, **optimiser.state()}, best, undone=False)
-        return vector
+        return optimiser.step(held, mean), optimiser.state()
+
+    def sealed_to(self, peer: str, keys: SiteKeys) -> bytes:
+        """The newest checkpoint for one member that can't open earlier sums.
+
+        Raises
+        ------
+        WireError : there is no checkpoint yet, or the peer is no member.
+        """
+        newest = self.latest()
+        if newest is None:
+            raise WireError("the site has no model to pass on", where=self._where)
+        told = canonical([newest.round, bool(newest.loop.get(_UNDONE))])
+        body = save_tensors({"told": np.frombuffer(told, np.uint8), **newest.tensors})
+        return keys.seal_to(peer, body, self._facts())
+
+    def taken(self, data: bytes, sender: str, keys: SiteKeys) -> int:
+        """Take over a sealed checkpoint; the round that the site stands after then.
+
+        Raises
+        ------
+        WireError : it isn't the sender's, isn't sealed to this site, or doesn't fit the league's layout.
+        """
+        own = self.latest()
+        if own is not None:
+            return own.round
+        try:
+            tensors = load_tensors(keys.open_from(sender, data, self._facts()))
+            round_, undone = json.loads(tensors.pop("told").tobytes())
+        except (ValueError, KeyError, TypeError, SafetensorError):
+            raise WireError("the sealed model can't be read", where=self._where) from None
+        first = self._trainer.initial()
+        wanted = {"vector", *optimiser_for(self._config.rounds, first.size).state()}
+        if set(tensors) != wanted or any(
+            t.shape != first.shape or t.dtype != np.float32 for t in tensors.values()
+        ):
+            raise WireError("the sealed model has another form", where=self._where)
+        for tensor in tensors.values():
+            wire.check_finite(tensor, where=self._where)
+        self._save(int(round_), tensors, None, undone=bool(undone))
+        return int(round_)
+
+    def _facts(self) -> dict[str, str | int]:
+        layout = self._trainer.layout().digest
+        return {"version": 1, "kind": "model", "run": self._run, "layout": layout}
 
     def undo(self, round_: int, best: int | None) -> wire.FloatVector:
         """Stand after `round_` where the site stood before it, be its sum applied or not.

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from common.config import RoundsConfig
-from common.crypto import he
 from common.crypto.container import canonical
-from common.crypto.fields import Packing
+from common.crypto.fields import MODULUS, Packing
 from common.crypto.masks import attempt_label
+from common.crypto.schemes import scheme_of
 from common.errors import ConfigError, WireError
 from common.wire import FloatVector, Layout
 
@@ -38,11 +38,13 @@ class Attempt:
     ----------
     nonce : drawn by the coordinator, so that a round can be tried again under fresh masks.
     weights : contract weights of the whole cohort by site.
+    epoch : of the league's keys that the attempt is under.
     """
 
     round: int
     nonce: str
     weights: Mapping[str, float]
+    epoch: int = 1
 
     @property
     def names(self) -> list[str]:
@@ -51,7 +53,7 @@ class Attempt:
 
     def label(self, run: str) -> str:
         """64 hex digits that stand for all of it."""
-        named = [f"{name}={self.weights[name]!r}" for name in self.names]
+        named = [f"epoch={self.epoch}", *(f"{name}={self.weights[name]!r}" for name in self.names)]
         return attempt_label(run, self.round, self.nonce, named)
 
     def share(self, names: Iterable[str]) -> float:
@@ -71,7 +73,8 @@ class Attempt:
 
     def to_json(self) -> str:
         """Canonical JSON."""
-        return canonical({"round": self.round, "nonce": self.nonce, "weights": dict(self.weights)}).decode()
+        facts = {"round": self.round, "nonce": self.nonce, "weights": dict(self.weights), "epoch": self.epoch}
+        return canonical(facts).decode()
 
     @classmethod
     def of(cls, text: str) -> Attempt:
@@ -84,7 +87,7 @@ class Attempt:
         try:
             data = json.loads(text)
             weights = {str(name): float(weight) for name, weight in data["weights"].items()}
-            found = cls(int(data["round"]), str(data["nonce"]), weights)
+            found = cls(int(data["round"]), str(data["nonce"]), weights, int(data["epoch"]))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise WireError("the round's attempt can't be read", where="attempt") from None
         if not weights or not all(math.isfinite(w) and w > 0 for w in weights.values()):
@@ -101,9 +104,16 @@ class GroupSum:
     parts: Sequence[bytes | memoryview]
 
 
-def epoch_of(rounds: RoundsConfig, round_: int) -> int:
-    """Which of the league's keys serves a round."""
-    return 1 + (round_ - 1) // rounds.rotate_every if rounds.rotate_every else 1
+def numbers(rounds: RoundsConfig, size: int) -> int:
+    """Numbers that travel of a model of `size` parameters: a protected count is one more."""
+    return size + (rounds.weights == "count")
+
+
+def values_of(rounds: RoundsConfig, size: int) -> int:
+    """What is masked or encrypted of them: words, or under `ckks` the numbers themselves."""
+    if rounds.protection == "ckks":
+        return size
+    return Packing(rounds.field_bits, rounds.fields).words(numbers(rounds, size))
 
 
 def groups_of(rounds: RoundsConfig, seed: int, round_: int, cohort: Sequence[str]) -> list[list[str]]:
@@ -140,23 +150,27 @@ def upload_facts(
     run: str, rounds: RoundsConfig, layout: Layout, attempt: Attempt, site: str
 ) -> dict[str, str | int]:
     """What a site's container states."""
-    fields = [rounds.clip_range, rounds.max_update_norm, rounds.field_bits, rounds.fields]
-    contract = [rounds.protection, he.PARAMETERS, layout.digest, layout.size, fields]
+    fields = [rounds.clip_range, rounds.max_update_norm, rounds.field_bits, rounds.fields, rounds.rounding]
+    counted = rounds.count_bound if rounds.weights == "count" else 0
+    scheme = scheme_of(rounds).parameters if rounds.encrypted else f"words modulo {MODULUS}"
+    contract = [rounds.protection, scheme, layout.digest, layout.size, fields, counted]
     return {
-        "version": 1, "run": run, "round": attempt.round, "site": site, "epoch": epoch_of(rounds, attempt.round),
+        "version": 1, "run": run, "round": attempt.round, "site": site, "epoch": attempt.epoch,
         "attempt": attempt.label(run),
         "contract": hashlib.sha256(canonical(contract)).hexdigest(),
     }  # fmt: skip
 
 
-def upload_parts(rounds: RoundsConfig, words: int) -> int:
+def upload_parts(rounds: RoundsConfig, values: int) -> int:
     """Parts of an upload that carry the update; shares follow."""
-    return he.ciphertexts(words) if "he" in rounds.protection else 1
+    return scheme_of(rounds).ciphertexts(values) if rounds.encrypted else 1
 
 
-def most_bytes(rounds: RoundsConfig, words: int, sites: int) -> int:
+def most_bytes(rounds: RoundsConfig, values: int, sites: int) -> int:
     """The longest upload that a contract allows."""
-    body = he.ciphertexts(words) * he.FRESH_BYTES[1] if "he" in rounds.protection else 8 * words
+    body = 8 * values
+    if rounds.encrypted:
+        body = upload_parts(rounds, values) * scheme_of(rounds).fresh_bytes[1]
     return body + sites * (16 * sites + 64) + (1 << 18)
 
 

@@ -24,22 +24,26 @@ Answers = dict[str, Any]
 
 
 def ask(
-    grid: Grid, league: League, roster: Roster, step: str, orders: Mapping[str, Mapping[str, Any]]
-) -> Answers:
-    """The answers of the named sites to one question each."""
+    grid: Grid, league: League, roster: Roster, step: str, orders: Mapping[str, Mapping[str, Any]],
+    within_s: float | None = None,
+) -> Answers:  # fmt: skip
+    """The answers of the named sites to one question each; without `within_s` a round's whole deadline is waited."""
     header = wire.Header(league.run, plan={"step": step})
     requests = {
         name: (roster.nodes[name], wire.pack(header, vector=_table(order)))
         for name, order in orders.items()
         if name in roster.nodes
     }
-    return dict.fromkeys(orders, "not connected") | replies(grid, league, requests, step)
+    return dict.fromkeys(orders, "not connected") | replies(grid, league, requests, step, within_s)
 
 
-def replies(grid: Grid, league: League, requests: Mapping[str, tuple[int, RecordDict]], step: str) -> Answers:
+def replies(
+    grid: Grid, league: League, requests: Mapping[str, tuple[int, RecordDict]], step: str,
+    within_s: float | None = None,
+) -> Answers:  # fmt: skip
     """The answers to messages that are made already."""
     found: Answers = {}
-    deadline_s = league.config.rounds.deadline_s
+    deadline_s = league.config.rounds.deadline_s if within_s is None else within_s
     for name, reply in exchange(grid, requests, wire.SECURE, group=step, deadline_s=deadline_s):
         try:
             if reply is None:

@@ -1,7 +1,8 @@
 """Keys as the coordinator passes them on: the members' public ones, and the league's key of each epoch, wrapped.
 
-Invariant: what was collected or wrapped lies on the disk before any other site gets it, so a resumed run hands out the
-same; a site that missed an epoch's key is offered it again.
+An epoch ends after `rounds.rotate_every` rounds, and whenever a member comes or leaves: one that left has no key for
+what follows, one that came has none for what was before. Invariant: what was collected or wrapped lies on the disk
+before any other site gets it, so a resumed run hands out the same; who missed an epoch's key is offered it again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from flwr.serverapp import Grid
 
-from common.errors import QuorumError
+from common.errors import QuorumError, WireError
 from common.provision.pinned import Pinned
 from common.run_folder import read_json, write_json
 from server.league import League, Roster, require_quorum
@@ -39,47 +40,107 @@ class KeyRing:
         if self._path.exists():
             kept = read_json(self._path)
         else:
-            kept = {"bundles": self._all(names, self._ask("offer", names, {})), "wrapped": {}}
+            kept = {"bundles": self._all(names, self._ask("offer", names, {})), "wrapped": {}, "epochs": []}
             write_json(self._path, kept)
-        self.bundles: Bundles = kept["bundles"]
-        pinned = Pinned.beside(league.folder.root)
-        if pinned is not None:
-            pinned.require(self.bundles, "keys")
+        self._bundles: Bundles = kept["bundles"]
+        self._pinned = Pinned.beside(league.folder.root)
+        if self._pinned is not None:
+            self._pinned.require(self._bundles, "keys")
         self._wrapped: dict[str, Any] = kept["wrapped"]
+        self._epochs: list[dict[str, Any]] = kept["epochs"]
 
-    def reach(self, epoch: int, needed: Iterable[str] | None = None) -> None:
+    @property
+    def bundles(self) -> Bundles:
+        """The present members' public keys."""
+        return {name: self._bundles[name] for name in self._names}
+
+    def admit(self, names: Sequence[str]) -> dict[str, str]:
+        """Take newcomers' public keys; reasons of those that gave none."""
+        unknown = [name for name in names if name not in self._bundles]
+        answers = self._ask("offer", unknown, {}) if unknown else {}
+        reasons = faults(answers)
+        for name in [name for name in unknown if name not in reasons]:
+            try:
+                if self._pinned is not None:
+                    self._pinned.require({name: answers[name]}, "keys")
+                self._bundles[name] = answers[name]
+            except WireError as fault:
+                reasons[name] = fault.what
+        self._save()
+        return reasons
+
+    def use(self, names: Sequence[str]) -> None:
+        """From now on these are the members."""
+        self._names = list(names)
+
+    def epoch(self, round_: int) -> int:
+        """The epoch of a round that is to come; a new one begins where the contract, or the list of members, asks."""
+        last = self._epochs[-1] if self._epochs else None
+        every = self._league.config.rounds.rotate_every
+        if last is None or last["members"] != self._names or (every and round_ >= last["first"] + every):
+            number = 1 if last is None else int(last["epoch"]) + 1
+            self._epochs.append({"epoch": number, "first": round_, "members": list(self._names)})
+            self._save()
+        return self.epoch_of(round_)
+
+    def epoch_of(self, round_: int) -> int:
+        """The epoch of a round that was."""
+        return max(int(each["epoch"]) for each in self._epochs if each["first"] <= round_)
+
+    @property
+    def last(self) -> int:
+        """The newest epoch."""
+        return int(self._epochs[-1]["epoch"])
+
+    def members_of(self, epoch: int) -> list[str]:
+        """Who has an epoch's key."""
+        return next(list(each["members"]) for each in self._epochs if each["epoch"] == epoch)
+
+    def reach(self, epoch: int, needed: Iterable[str] | None = None, within_s: float | None = None) -> None:
         """See that the present sites, or those needed, have an epoch's key; make it where no one has.
 
         Raises
         ------
         QuorumError : no key could be made, or too few members took it.
         """
-        if "he" in self._league.config.rounds.protection and str(epoch) not in self._wrapped:
-            self._wrap(epoch)
+        if self._league.config.rounds.encrypted and str(epoch) not in self._wrapped:
+            self._wrap(epoch, within_s)
         has = self._has.setdefault(epoch, set())
-        present = self._roster.present(self._names if needed is None else needed)
+        members = self.members_of(epoch)
+        present = [name for name in self._roster.present(needed or members) if name in members]
         lacking = [name for name in present if name not in has]
         if not lacking:
             return
         order = {"bundles": self.bundles, "wrapped": self._wrapped.get(str(epoch))}
-        answers = self._ask("install", lacking, order)
+        answers = self._ask("install", lacking, order, within_s)
         has.update(name for name in lacking if isinstance(answers[name], dict))
         if needed is None:
-            good = [name for name in self._names if name in has]
-            require_quorum(self._league, self._names, good, f"keys of epoch {epoch}", faults(answers))
+            good = [name for name in members if name in has]
+            require_quorum(self._league, members, good, f"keys of epoch {epoch}", faults(answers))
 
-    def _wrap(self, epoch: int) -> None:
-        """Let the first present member make the key."""
-        steward = next(iter(self._roster.present(self._names)))
-        asked = {"bundles": self.bundles, "epoch": epoch}
-        self._wrapped[str(epoch)] = self._all([steward], self._ask("wrap", [steward], asked))[steward]
-        write_json(self._path, {"bundles": self.bundles, "wrapped": self._wrapped})
+    def _wrap(self, epoch: int, within_s: float | None) -> None:
+        """Let the first present member make the key, or the next one where it fails."""
+        bundles = {name: self._bundles[name] for name in self.members_of(epoch)}
+        reasons: dict[str, str] = {}
+        for steward in self._roster.present(sorted(bundles)):
+            answers = self._ask("wrap", [steward], {"bundles": bundles, "epoch": epoch}, within_s)
+            if isinstance(answers[steward], dict):
+                self._wrapped[str(epoch)] = answers[steward]
+                self._save()
+                return
+            reasons |= faults(answers)
+        raise QuorumError(f"no member made the key of epoch {epoch}", where="keys", why=str(reasons))
 
-    def _ask(self, step: str, names: Sequence[str], order: dict[str, Any]) -> Answers:
-        return ask(self._grid, self._league, self._roster, step, dict.fromkeys(names, order))
+    def _ask(
+        self, step: str, names: Sequence[str], order: dict[str, Any], within_s: float | None = None
+    ) -> Answers:
+        return ask(self._grid, self._league, self._roster, step, dict.fromkeys(names, order), within_s)
 
     def _all(self, names: Sequence[str], answers: Answers) -> dict[str, Any]:
         reasons = faults(answers)
         if reasons:
             raise QuorumError(f"{len(reasons)} members gave no keys", where="keys", why=str(reasons))
         return {name: answers[name] for name in names}
+
+    def _save(self) -> None:
+        write_json(self._path, {"bundles": self._bundles, "wrapped": self._wrapped, "epochs": self._epochs})

@@ -11,13 +11,15 @@ from contextlib import ExitStack
 
 from flwr.serverapp import Grid
 
-from common.crypto.protocol import Attempt, epoch_of, groups_of
-from common.errors import QuorumError
+from common.crypto.protocol import REFUSED, Attempt, groups_of
+from common.errors import QuorumError, WireError
 from common.wire import FloatVector
+from server.clock import RoundClock
 from server.league import League, Roster, require_quorum
 from server.outcome import Outcome
 from server.sealed.keys import KeyRing
 from server.sealed.sums import catch_up, hand_out, keep_sums, kept_sums
+from server.sealed.trial import try_groups
 from server.sealed.uploads import GroupedSum, SealedSum, settle
 from server.state import RunState
 from server.sum_worker import SumWorker
@@ -30,24 +32,25 @@ class Session(ExitStack):
 
     Parameters
     ----------
+    scheme : name of the encryption scheme.
     behind : sites that may not have been handed all sums so far; in a resumed run all of them.
     """
 
-    def __init__(self, keys: KeyRing, behind: Iterable[str] = ()) -> None:
+    def __init__(self, keys: KeyRing, scheme: str, behind: Iterable[str] = ()) -> None:
         super().__init__()
-        self.keys, self.behind = keys, set(behind)
+        self.keys, self.behind, self._scheme = keys, set(behind), scheme
         self._workers: list[SumWorker] = []
 
     def worker(self, place: int) -> SumWorker:
         """The worker of a group."""
         while len(self._workers) <= place:
-            self._workers.append(self.enter_context(SumWorker()))
+            self._workers.append(self.enter_context(SumWorker(self._scheme)))
         return self._workers[place]
 
 
 def sealed_round(
     grid: Grid, league: League, roster: Roster, state: RunState, cohort: list[str],
-    session: Session, train: TrainCohort,
+    session: Session, train: TrainCohort, clock: RoundClock,
 ) -> tuple[Outcome, FloatVector | None]:  # fmt: skip
     """What came of the round, and the mean where the coordinator may know it.
 
@@ -55,50 +58,64 @@ def sealed_round(
     ------
     QuorumError : too few sites sent, signed, revealed or hold the same model.
     """
-    round_, rounds = state.round + 1, league.config.rounds
-    hidden, keys = "he" in rounds.protection, session.keys
-    keys.reach(epoch_of(rounds, round_))
-    if hidden and state.round and session.behind:
-        catch_up(grid, league, roster, keys, session.behind, state.round, state.best_round)
-    kept = kept_sums(league, round_) if hidden else None
+    round_, rounds, keys = state.round + 1, league.config.rounds, session.keys
+    keys.reach(keys.epoch(round_), within_s=clock.left("keys"))
+    if rounds.encrypted and state.round and session.behind:
+        catch_up(
+            grid, league, roster, keys, session.behind, state.round, state.best_round, clock.left("keys")
+        )
+    kept = kept_sums(league, round_) if rounds.encrypted else None
     if kept is not None:
         outcome = Outcome(kept["metrics"], kept["quarantined"], int(kept["bytes_up"]))
     else:
         total = _fresh(league, state, cohort, session)
         outcome = train(total)
         require_quorum(league, cohort, list(outcome.metrics), f"round {round_}", outcome.quarantined)
-        _settle_groups(grid, league, roster, cohort, total, outcome)
-        if not hidden:
-            return outcome, total.open()
+        _settle_groups(grid, league, roster, cohort, total, outcome, clock)
+        if not rounds.encrypted:
+            return outcome, _opened(total, outcome)
         facts = {"metrics": outcome.metrics, "quarantined": outcome.quarantined, "bytes_up": outcome.bytes_up}
         keep_sums(league, round_, total.sums, facts)
-    handed = hand_out(grid, league, roster, keys, sorted(state.weights), round_, state.best_round)
+    tried = try_groups(grid, league, roster, keys, state, clock)
+    names, best = sorted(state.weights), state.best_round
+    handed = hand_out(grid, league, roster, keys, names, round_, best, clock.left("apply"))
     session.behind = set(handed.apart)
-    outcome.bytes_down = handed.nbytes
+    outcome.bytes_down = handed.nbytes + tried.nbytes
     outcome.quarantined.update(handed.apart)
     outcome.undone = str((kept_sums(league, round_) or {}).get("undone", ""))
-    outcome.groups_refused = len(handed.refused)
+    outcome.groups_refused = len(handed.refused) + len(tried.without)
     return outcome, None
+
+
+def _opened(total: GroupedSum, outcome: Outcome) -> FloatVector | None:
+    """The mean under masks alone; a sum that fails the checks undoes the round."""
+    try:
+        return total.open()
+    except WireError as fault:
+        outcome.undone = f"{REFUSED}: {fault.what}"
+        return None
 
 
 def _fresh(league: League, state: RunState, cohort: list[str], session: Session) -> GroupedSum:
     """An attempt for each group at a round, under masks that nothing was used for yet."""
     rounds, round_ = league.config.rounds, state.round + 1
-    sums = []
+    sums, keys = [], session.keys
     for place, names in enumerate(groups_of(rounds, league.config.seed, round_, cohort)):
-        attempt = Attempt(round_, os.urandom(16).hex(), {name: state.weights[name] for name in names})
+        weights = {name: state.weights[name] for name in names}
+        attempt = Attempt(round_, os.urandom(16).hex(), weights, keys.epoch_of(round_))
         worker = session.worker(place)
-        sums.append(SealedSum(rounds, state.layout, attempt, league.run, session.keys.bundles, worker))
+        sums.append(SealedSum(rounds, state.layout, attempt, league.run, keys.bundles, worker))
     return GroupedSum(sums)
 
 
 def _settle_groups(
-    grid: Grid, league: League, roster: Roster, cohort: list[str], total: GroupedSum, outcome: Outcome
-) -> None:
+    grid: Grid, league: League, roster: Roster, cohort: list[str], total: GroupedSum, outcome: Outcome,
+    clock: RoundClock,
+) -> None:  # fmt: skip
     """Settle each group; one of too few survivors is left out where there are others."""
     for one in total.sums:
         try:
-            settle(grid, league, roster, one)
+            settle(grid, league, roster, one, clock)
         except QuorumError as fault:
             if len(total.sums) == 1:
                 raise

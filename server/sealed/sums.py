@@ -8,6 +8,7 @@ then are compared, and one that is apart from most is named.
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 from flwr.serverapp import Grid
 
 from common import wire
-from common.crypto.protocol import REFUSED, epoch_of
+from common.crypto.protocol import REFUSED
 from common.errors import QuorumError, WireError
 from common.run_folder import read_json, write_json, write_whole
 from server.exchange import exchange
@@ -26,6 +27,8 @@ from server.screen import Expected, screen
 from server.sealed.ask import Answers, faults, replies
 from server.sealed.keys import KeyRing
 from server.sealed.uploads import SealedSum
+
+_MOST_MODEL = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ def keep_sums(league: League, round_: int, sums: Sequence[SealedSum], facts: dic
         parts += saved
     write_whole(league.folder.state / f"sum-{round_:04d}.bin", b"".join(parts))
     write_json(
-        league.folder.state / f"sum-{round_:04d}.json", {**facts, "sums": json.dumps(entries), "undone": ""}
+        league.folder.state / f"sum-{round_:04d}.json",
+        {**facts, "sums": json.dumps(entries), "undone": "", "without": []},
     )
 
 
@@ -64,8 +68,15 @@ def undo(league: League, round_: int, why: str) -> None:
     write_json(league.folder.state / f"sum-{round_:04d}.json", {**kept, "undone": why})
 
 
+def leave_out(league: League, round_: int, places: Sequence[int]) -> None:
+    """Write down that some groups of a round don't count."""
+    kept = _kept(league, round_)
+    write_json(league.folder.state / f"sum-{round_:04d}.json", {**kept, "without": list(places)})
+
+
 def hand_out(
-    grid: Grid, league: League, roster: Roster, keys: KeyRing, names: Sequence[str], round_: int, best: int | None
+    grid: Grid, league: League, roster: Roster, keys: KeyRing, names: Sequence[str], round_: int, best: int | None,
+    within_s: float | None = None,
 ) -> Handed:  # fmt: skip
     """Send a round's sums to all sites, with earlier ones to those that were away; compare what they hold then.
 
@@ -76,11 +87,12 @@ def hand_out(
     QuorumError : too few sites hold the same model.
     """
     present = roster.present(names)
-    answers, sent = _send(grid, league, roster, present, round_, best)
+    ends = None if within_s is None else time.monotonic() + within_s
+    answers, sent = send_sums(grid, league, roster, keys, present, round_, best, within_s=within_s)
     no = [name for name, reason in faults(answers).items() if REFUSED in reason]
     if 2 * len(no) > len(present):
         undo(league, round_, faults(answers)[no[0]])
-        answers, more = _send(grid, league, roster, present, round_, best)
+        answers, more = send_sums(grid, league, roster, keys, present, round_, best, within_s=_left(ends))
         sent += more
     sent += _missed(grid, league, roster, keys, answers, round_, best)
     digests = {n: str(a["digest"]) for n, a in answers.items() if isinstance(a, dict)}
@@ -93,10 +105,12 @@ def hand_out(
 
 
 def catch_up(
-    grid: Grid, league: League, roster: Roster, keys: KeyRing, names: Iterable[str], round_: int, best: int | None
+    grid: Grid, league: League, roster: Roster, keys: KeyRing, names: Iterable[str], round_: int, best: int | None,
+    within_s: float | None = None,
 ) -> None:  # fmt: skip
     """Before the next round: give sites that may lack sums what they lack; those still away miss that round too."""
-    answers, _ = _send(grid, league, roster, roster.present(sorted(names)), round_, best)
+    present = roster.present(sorted(names))
+    answers, _ = send_sums(grid, league, roster, keys, present, round_, best, within_s=within_s)
     _missed(grid, league, roster, keys, answers, round_, best)
 
 
@@ -131,15 +145,68 @@ def release_vector(
 def _missed(
     grid: Grid, league: League, roster: Roster, keys: KeyRing, answers: Answers, round_: int, best: int | None
 ) -> int:  # fmt: skip
-    """Send the sums that sites say they lack, in order; put their last answers in place; the bytes sent."""
+    """Send the sums that sites say they lack, in order; put their last answers in place; the bytes sent.
+
+    A site that has no key for the first of them gets a member's newest model instead, sealed to it.
+    """
     sent = 0
     behind = {n: int(a["round"]) for n, a in answers.items() if isinstance(a, dict) and not a["digest"]}
     for name, done in behind.items():
-        for missed in range(done + 1, round_ + 1):
-            keys.reach(epoch_of(league.config.rounds, missed), [name])
-            again, more = _send(grid, league, roster, [name], missed, best)
+        first = done + 1
+        if name not in keys.members_of(keys.epoch_of(first)):
+            helpers = [
+                peer for peer, answer in answers.items() if isinstance(answer, dict) and answer["digest"]
+            ]
+            first = pass_model(grid, league, roster, keys, name, helpers or sorted(roster.nodes)) + 1
+        for missed in range(first, round_ + 1):
+            keys.reach(keys.epoch_of(missed), [name])
+            again, more = send_sums(grid, league, roster, keys, [name], missed, best)
             answers[name], sent = again[name], sent + more
     return sent
+
+
+def pass_model(
+    grid: Grid, league: League, roster: Roster, keys: KeyRing, name: str, helpers: Sequence[str]
+) -> int:
+    """Let a member seal its model to a newcomer; the round that the newcomer stands after then, 0 where none did."""
+    keys.reach(keys.last, [name])
+    for helper in roster.present([peer for peer in helpers if peer != name]):
+        header = wire.Header(league.run, plan={"step": "pass", "peer": name})
+        asked = {helper: (roster.nodes[helper], wire.pack(header, vector=np.zeros(0, np.uint8)))}
+        for _, reply in exchange(
+            grid, asked, wire.SECURE, group="pass", deadline_s=league.config.rounds.deadline_s
+        ):
+            try:
+                if reply is None:
+                    raise WireError("no reply before the deadline", where=helper)
+                _, content = screen(reply, Expected(helper, league.run))
+                data = wire.decode_blob(content, _MOST_MODEL, where=helper)
+            except WireError:
+                continue  # the next member may have one
+            header = wire.Header(league.run, plan={"step": "take", "peer": helper})
+            order = wire.pack(header, vector=np.frombuffer(data, np.uint8))
+            answer = replies(grid, league, {name: (roster.nodes[name], order)}, "take")[name]
+            if isinstance(answer, dict):
+                return int(answer["round"])
+    return 0
+
+
+def send_sums(
+    grid: Grid, league: League, roster: Roster, keys: KeyRing, names: Sequence[str], round_: int, best: int | None, *,
+    step: str = "apply", metric: str = "", within_s: float | None = None,
+) -> tuple[Answers, int]:  # fmt: skip
+    """Send a round's sums, to apply or to try; the answers, and the bytes sent."""
+    kept = _kept(league, round_)
+    undone = bool(kept["undone"])
+    body = b"" if undone else (league.folder.state / f"sum-{round_:04d}.bin").read_bytes()
+    plan: dict[str, str | int | float | bool] = {
+        "step": step, "round": round_, "sums": "[]" if undone else kept["sums"],
+        "best": -1 if best is None else best, "undo": undone, "epoch": keys.epoch_of(round_),
+        "without": json.dumps(kept["without"]), "metric": metric,
+    }  # fmt: skip
+    order = wire.pack(wire.Header(league.run, plan=plan), vector=np.frombuffer(body, np.uint8))
+    requests = {name: (roster.nodes[name], order) for name in names}
+    return replies(grid, league, requests, step, within_s), len(body) * len(requests)
 
 
 def _kept(league: League, round_: int) -> dict[str, Any]:
@@ -149,16 +216,5 @@ def _kept(league: League, round_: int) -> dict[str, Any]:
     return kept
 
 
-def _send(
-    grid: Grid, league: League, roster: Roster, names: Sequence[str], round_: int, best: int | None
-) -> tuple[Answers, int]:
-    kept = _kept(league, round_)
-    undone = bool(kept["undone"])
-    body = b"" if undone else (league.folder.state / f"sum-{round_:04d}.bin").read_bytes()
-    plan: dict[str, str | int | float | bool] = {
-        "step": "apply", "round": round_, "sums": "[]" if undone else kept["sums"],
-        "best": -1 if best is None else best, "undo": undone,
-    }  # fmt: skip
-    order = wire.pack(wire.Header(league.run, plan=plan), vector=np.frombuffer(body, np.uint8))
-    requests = {name: (roster.nodes[name], order) for name in names}
-    return replies(grid, league, requests, "apply"), len(body) * len(requests)
+def _left(ends: float | None) -> float | None:
+    return None if ends is None else max(0.05, ends - time.monotonic())

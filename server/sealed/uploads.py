@@ -7,7 +7,6 @@ enough sites signed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +19,18 @@ from common import wire
 from common.config import RoundsConfig
 from common.crypto import masks, shamir
 from common.crypto.container import check_signature, open_container
-from common.crypto.fields import MODULUS, Words, dequantise
-from common.crypto.protocol import Attempt, most_bytes, survivor_message, upload_facts, upload_parts
+from common.crypto.fields import MODULUS, Words
+from common.crypto.pipeline import Parcel, Terms, open_steps, open_sum
+from common.crypto.protocol import (
+    Attempt,
+    most_bytes,
+    survivor_message,
+    upload_facts,
+    upload_parts,
+    values_of,
+)
 from common.errors import QuorumError, WireError
+from server.clock import RoundClock
 from server.league import League, Roster
 from server.protection import Protection
 from server.sealed.ask import ask, faults
@@ -40,11 +48,6 @@ class Upload:
     nbytes: int
 
 
-def new_attempt(round_: int, cohort: Sequence[str], weights: Mapping[str, float]) -> Attempt:
-    """A try at a round that no masks were used for yet."""
-    return Attempt(round_, os.urandom(16).hex(), {name: weights[name] for name in cohort})
-
-
 class SealedSum(Protection[Upload]):
     """One attempt's running sum, of words or of ciphertexts."""
 
@@ -56,8 +59,8 @@ class SealedSum(Protection[Upload]):
     ) -> None:  # fmt: skip
         self._rounds, self._layout, self.attempt = rounds, layout, attempt
         self._run, self.bundles = run, bundles
-        self.count = attempt.packing(rounds).words(layout.size)
-        self._encrypted = worker if "he" in rounds.protection else None
+        self.count = values_of(rounds, layout.size)
+        self._encrypted = worker if rounds.encrypted else None
         if self._encrypted:
             self._encrypted.start(self.count)
         self._words = np.zeros(0 if self._encrypted else self.count, dtype=np.uint64)
@@ -69,7 +72,7 @@ class SealedSum(Protection[Upload]):
         facts = upload_facts(self._run, self._rounds, self._layout, self.attempt, site)
         parts = open_container(data, facts, bytes.fromhex(self.bundles[site]["ed25519"]), where=where)
         main = upload_parts(self._rounds, self.count)
-        sealed = len(self.attempt.names) if "masked" in self._rounds.protection else 0
+        sealed = len(self.attempt.names) if self._rounds.masked else 0
         if len(parts) != main + sealed:
             raise WireError("the container has another number of parts", where=where)
         if self._encrypted:
@@ -100,9 +103,14 @@ class SealedSum(Protection[Upload]):
             self._words = (self._words + (np.uint64(MODULUS) - words)) % np.uint64(MODULUS)
 
     def open(self) -> wire.FloatVector:
-        """The mean, where only masks hid it."""
-        total = self.attempt.packing(self._rounds).unpack(self._words, self._layout.size)
-        return dequantise(total, self.attempt.share(self.shares), self.attempt.scale(self._rounds))
+        """The mean, where only masks hid it.
+
+        Raises
+        ------
+        WireError : the sum fails a check.
+        """
+        terms = Terms(self._rounds, self._layout, self.attempt, where=f"round {self.attempt.round}")
+        return open_sum(open_steps(terms), Parcel(self._words, survivors=self.survivors))
 
     def saved(self) -> list[bytes]:
         """The encrypted sum."""
@@ -142,7 +150,7 @@ class GroupedSum(Protection[Upload]):
         return {name: text for total, text in texts for name in total.attempt.names}
 
 
-def settle(grid: Grid, league: League, roster: Roster, total: SealedSum) -> None:
+def settle(grid: Grid, league: League, roster: Roster, total: SealedSum, clock: RoundClock) -> None:
     """Agree on the survivors, learn the seeds of masks that didn't cancel, and take those masks out.
 
     Raises
@@ -153,11 +161,11 @@ def settle(grid: Grid, league: League, roster: Roster, total: SealedSum) -> None
     survivors = total.survivors
     where = f"round {attempt.round}"
     masks.require_survivors(len(survivors), len(attempt.names), rounds.colluding_sites, where)
-    if "masked" not in rounds.protection:
+    if not rounds.masked:
         return
     need = masks.threshold_of(len(attempt.names), rounds.colluding_sites)
     asked: dict[str, Any] = {"attempt": attempt.to_json(), "survivors": survivors}
-    signed = ask(grid, league, roster, "agree", dict.fromkeys(survivors, asked))
+    signed = ask(grid, league, roster, "agree", dict.fromkeys(survivors, asked), clock.left("agree"))
     signatures: dict[str, str] = {}
     message = survivor_message(attempt.label(league.run), survivors)
     for name, answer in signed.items():
@@ -183,7 +191,7 @@ def settle(grid: Grid, league: League, roster: Roster, total: SealedSum) -> None
         }
         for name in signatures
     }
-    revealed = ask(grid, league, roster, "reveal", orders)
+    revealed = ask(grid, league, roster, "reveal", orders, clock.left("reveal"))
     total.remove(_leftover(attempt, survivors, revealed, need, total.count, where))
 
 

@@ -95,7 +95,7 @@ def _figure(league: RunFolder, config: LeagueConfig, attack: Attack) -> tuple[fl
         become(COORDINATOR)
         _rounds_only(grid, League.from_context(Context(RUN_ID, COORDINATOR, {}, RecordDict(), told)))
         state = folder.state
-        if "he" in config.rounds.protection:
+        if config.rounds.encrypted:
             state = folder.site_out(sites[0].name) / "private" / "model"
         kept = checkpoint.load(state, config.rounds.count, config=config.digest())
         honest = [open_site(Path(site.folder), config) for site in sites[:-1]]
@@ -124,7 +124,7 @@ class _Malicious:
         if not lies or message.metadata.message_type != wire.TRAIN:
             return honest_app(message, context)
         header, site = wire.read_header(message.content, where="attack"), self._site
-        layout, hidden = site.layout(), "he" in header.protection
+        layout, hidden = site.layout(), self._config.rounds.encrypted
         sealed = SealedSite(self._folder.site_out(site.name) / "private", site.name, self._config, site)
         if hidden:
             vector = sealed.vector(header.round - 1)

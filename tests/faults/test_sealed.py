@@ -15,6 +15,7 @@ from flwr.app import Context, Error, Message, RecordDict, UserConfig
 
 from clients.app import app as honest
 from clients.noop import NoopSite
+from clients.sealed.orders import Order
 from clients.sealed.site import SealedSite
 from common import wire
 from common.config import load_config
@@ -223,10 +224,10 @@ def test_a_lying_coordinator_and_a_colluding_key_holder_learn_noise(tmp_path: Pa
     lengths = json.loads(data[10:start])["lengths"]
     words_count = Packing().words(SIZE)
     parts = []
-    for length in lengths[: he.ciphertexts(words_count)]:
+    for length in lengths[: scheme.ciphertexts(words_count)]:
         parts.append(data[start : start + length])
         start += length
-    total = he.Sum(scheme, words_count)
+    total = scheme.sum(words_count)
     total.add(total.parse(parts, where="attack"))
     key = he.Key(scheme, (tmp_path / "delta" / "league-0001.key").read_bytes())
     words = key.decrypt(total.saved(), words_count, where="attack").astype(np.int64)
@@ -249,7 +250,7 @@ def test_a_lying_coordinator_and_a_colluding_key_holder_learn_noise(tmp_path: Pa
     with pytest.raises(WireError, match="earlier attempt"):
         sites[0].protect(update, attempt)
     with pytest.raises(WireError, match="norm is above"):
-        sites[0].apply(1, [GroupSum(attempt, SITES[:4], total.saved())], None)
+        sites[0].apply(Order(1, (GroupSum(attempt, SITES[:4], total.saved()),)))
 
 
 def test_a_lost_upload_may_be_sent_again_as_it_was_and_no_other(tmp_path: Path) -> None:
@@ -288,7 +289,7 @@ def test_one_decrypted_upload_is_noise_and_the_key_of_another_epoch_opens_nothin
     key = he.Key(he.Scheme())
 
     def seen(content: Words, reader: he.Key) -> Words:
-        total = he.Sum(he.Scheme(), len(words))
+        total = he.Scheme().sum(len(words))
         total.add(total.parse(key.encrypt(content), where="attack"))
         return reader.decrypt(total.saved(), len(words), where="attack")
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common import wire
-from common.config import RoundsConfig
+from common.config import load_config
 from common.errors import QuorumError, WireError
 from server.robust import AGGREGATORS, krum, norm_bound, protection_for, trimmed_mean
 
@@ -66,7 +66,12 @@ def test_krum_takes_an_update_of_the_crowd() -> None:
 
 
 def test_the_contract_chooses_the_aggregator_and_nan_never_comes_that_far() -> None:
-    total = protection_for(RoundsConfig(aggregator="median"), 4, {"a": 1.0, "b": 1.0, "c": 5.0})
+    total = protection_for(
+        load_config({"rounds": {"aggregator": "median"}}),
+        wire.Layout.of({"a": (4,)}),
+        {"a": 1.0, "b": 1.0, "c": 5.0},
+        1,
+    )
     for place, value in enumerate([1.0, 2.0, 90.0]):
         content: RecordDict = wire.pack(wire.Header("r"), vector=np.full(4, value, dtype=np.float32))
         total.fold(place, total.check(content, site="a", where="t"), 1.0)

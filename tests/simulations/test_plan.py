@@ -20,8 +20,8 @@ def test_bytes_of_ciphertexts_are_those_of_real_ones() -> None:
     rounds, size = load_config({"rounds": {"protection": "he+masked"}}).rounds, 20_000
     scheme = he.Scheme()
     words = np.zeros(Packing().words(size), dtype=np.uint64)
-    parts = he.Key(scheme).encrypt(words)
-    total = he.Sum(scheme, len(words))
+    parts = scheme.key().encrypt(words)
+    total = scheme.sum(len(words))
     total.add(total.parse(parts, where="t"))
     up, down = bytes_per_site(rounds, size)
     assert up == pytest.approx(sum(map(len, parts)), rel=0.07)

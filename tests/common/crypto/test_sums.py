@@ -112,7 +112,7 @@ def test_encrypted_sums_are_exact_with_bits_of_noise_to_spare(sites: int) -> Non
     key = he.Key(scheme)
     rng = np.random.default_rng(1)
     count = 5000
-    total, truth = he.Sum(scheme, count), np.zeros(count, dtype=np.uint64)
+    total, truth = scheme.sum(count), np.zeros(count, dtype=np.uint64)
     for _ in range(sites):
         words = rng.integers(0, MODULUS, count, dtype=np.uint64)
         total.add(total.parse(key.encrypt(words), where="test"))
@@ -131,7 +131,7 @@ def test_a_foreign_key_and_damaged_ciphertexts_are_refused() -> None:
     scheme = he.Scheme()
     key = he.Key(scheme)
     fresh = key.encrypt(np.arange(10, dtype=np.uint64))[0]
-    total = he.Sum(scheme, 10)
+    total = scheme.sum(10)
     total.add(total.parse([fresh], where="test"))
     parts = total.saved()
     with pytest.raises(WireError, match="can't be decrypted"):

@@ -1,0 +1,102 @@
+"""Settings that are fine alone and wrong together: refused with the reason before anything runs.
+
+Invariant: a setting that a protection can't honour is an error, never passed over in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from common.crypto.fields import Packing
+from common.errors import ConfigError
+
+if TYPE_CHECKING:
+    from common.config import LeagueConfig, RoundsConfig
+
+
+def require_consistent(config: LeagueConfig) -> None:
+    """Raises
+    ------
+    ConfigError : two settings contradict each other; names the first such pair.
+    """
+    rounds = config.rounds
+    for fault in [*_ckks(rounds), *_weights(rounds), *_protection(rounds), *_shared_noise(config)]:
+        raise fault
+    Packing(rounds.field_bits, rounds.fields)
+    if rounds.worst_fall and config.privacy.mode != "off":
+        raise ConfigError(
+            "there is no guard over the rounds under differential privacy", where="rounds.worst_fall",
+            why="figures of the validation window would tell of users without noise, so sites tell none; the checks "
+            "of the sum and the groups' median remain",
+            next_step="set rounds.worst_fall=0",
+        )  # fmt: skip
+
+
+def _ckks(rounds: RoundsConfig) -> Iterator[ConfigError]:
+    if rounds.protection != "ckks":
+        if rounds.release == "sites" and not rounds.encrypted:
+            yield ConfigError(
+                f"under {rounds.protection} the coordinator holds the model anyway", where="rounds.release",
+                next_step="take rounds.protection=he+masked, or leave rounds.release out",
+            )  # fmt: skip
+        return
+    if rounds.release != "sites":
+        yield ConfigError(
+            "under ckks the coordinator may not get the model", where="rounds.release",
+            why="it holds the sums' ciphertexts, and whoever holds a CKKS ciphertext and its decryption can compute "
+            "the key (Li and Micciancio 2021)",
+            next_step="set rounds.release=sites, or take rounds.protection=he+masked, which has no such leak",
+        )  # fmt: skip
+    if rounds.quantise or rounds.weights == "count" or rounds.rounding != "nearest":
+        yield ConfigError(
+            "ckks sums floats", where="rounds",
+            next_step="leave out rounds.quantise, rounds.rounding and weights = count",
+        )  # fmt: skip
+
+
+def _weights(rounds: RoundsConfig) -> Iterator[ConfigError]:
+    if rounds.weights != "count":
+        return
+    if rounds.protection in ("plain", "ckks"):
+        yield ConfigError(
+            f"under {rounds.protection} a count can't be protected", where="rounds.weights",
+            next_step="take masked, he or he+masked, or weights = sqrt_users",
+        )  # fmt: skip
+    if 2 * rounds.count_bound >= 1 << (rounds.field_bits - 1):
+        yield ConfigError(
+            f"two counts of {rounds.count_bound} don't fit fields of {rounds.field_bits} bits",
+            where="rounds.count_bound",
+        )  # fmt: skip
+
+
+def _protection(rounds: RoundsConfig) -> Iterator[ConfigError]:
+    if rounds.groups > 1 and rounds.protection != "he+masked":
+        yield ConfigError("groups are of he+masked only", where="rounds.groups")
+    if rounds.aggregator != "mean" and rounds.protection != "plain":
+        yield ConfigError(
+            f"'{rounds.aggregator}' looks at each update, which {rounds.protection} hides",
+            where="rounds.aggregator", next_step="take rounds.groups under he+masked, or protection = plain",
+        )  # fmt: skip
+
+
+def _shared_noise(config: LeagueConfig) -> Iterator[ConfigError]:
+    """What the proof for noise shared over sites asks for."""
+    privacy, rounds = config.privacy, config.rounds
+    if privacy.mode != "distributed":
+        return
+    for wrong, what, why, next_step in (
+        (rounds.protection in ("plain", "ckks"), f"shared noise under protection {rounds.protection}",
+         "the coordinator would see each site's update with a part of the noise only, or floats can't hold it",
+         "set rounds.protection to masked, he or he+masked"),
+        (rounds.groups > 1, "shared noise in groups of sites",
+         "each group's sum is seen by itself", "set rounds.groups=1"),
+        (rounds.weights == "count", "shared noise under counts",
+         "noise is measured against the move of one user, which a count would scale", "set rounds.weights=equal"),
+        (privacy.sample_rate < 1, "shared noise on a sample of the users",
+         "no reviewed theorem gives sums of discrete Gaussians the gain of sampling", "set privacy.sample_rate=1"),
+        (privacy.steps_per_round > 1, "shared noise over several steps of one round",
+         "noise is complete in the sum alone, so each step needs a round", "set privacy.steps_per_round=1"),
+    ):  # fmt: skip
+        if wrong:
+            yield ConfigError(what, where="privacy.mode", why=why, next_step=next_step)
