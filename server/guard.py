@@ -1,17 +1,19 @@
 """The guard over each round: a model that serves the sites much worse than the best one so far is taken back.
 
-Invariant: the verdict is the median over the sites' own figures on held-out data, so fewer than half of them, lying or
-not, can neither force a round through nor take one back.
+Invariant: the verdict is the mean over the sites' own figures on held-out data without the greatest and least of
+`rounds.malicious_sites`, so as many, lying, can neither force a round through nor take one back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from statistics import median
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean, median
 
 from flwr.serverapp import Grid
 
 from common import wire
+from common.config import RoundsConfig
 from common.errors import WireError
 from common.wire import FloatVector
 from server.exchange import exchange
@@ -41,15 +43,43 @@ def measure(
     return found
 
 
-def fall(before: Figures, after: Figures) -> float:
-    """The part of its figure that the median site lost; below zero for a gain, 0 where nothing can be compared.
+def score(figures: Figures, rounds: RoundsConfig) -> float | None:
+    """What a model is chosen by: the sites' mean figure, under a guard without the greatest and the least."""
+    found = [_figure(values[METRIC]) for values in figures.values() if METRIC in values]
+    if not found:
+        return None
+    return steady_mean(found, rounds.malicious_sites) if rounds.worst_fall else math.fsum(found) / len(found)
+
+
+def fall(before: Figures, after: Figures, malicious: int = 1) -> float:
+    """The part of the sites' figure that was lost; below zero for a gain, 0 where nothing can be compared.
+
+    Parameters
+    ----------
+    malicious : sites that may lie; as many of the greatest and of the least losses don't count.
 
     >>> fall({"a": {"valid/ndcg@20": 0.2}}, {"a": {"valid/ndcg@20": 0.1}})
     0.5
     """
-    lost = [
-        1 - after[name][METRIC] / before[name][METRIC]
+    pairs = [
+        (_figure(before[name][METRIC]), _figure(after[name][METRIC]))
         for name in before
         if before[name].get(METRIC, 0.0) > 0 and METRIC in after.get(name, {})
     ]
-    return median(lost) if lost else 0.0
+    if not pairs:
+        return 0.0
+    return steady_mean([old - new for old, new in pairs], malicious) / median(old for old, _ in pairs)
+
+
+def steady_mean(values: Sequence[float], malicious: int) -> float:
+    """The mean without so many of the greatest and of the least, or the median where that leaves nothing.
+
+    A median of few sites moves by more than a poison does; a mean of what is left moves by less.
+    """
+    cut = min(malicious, (len(values) - 1) // 2)
+    return fmean(sorted(values)[cut : len(values) - cut])
+
+
+def _figure(value: float) -> float:
+    """NDCG lies in [0, 1], whatever a site says."""
+    return min(1.0, max(0.0, value))

@@ -25,7 +25,7 @@ from common.run_folder import append_line
 from common.wire import FloatVector
 from server.clock import RoundClock
 from server.exchange import exchange
-from server.guard import fall, measure
+from server.guard import fall, measure, score
 from server.league import League, Roster, require_quorum
 from server.members import Doorway
 from server.outcome import Outcome
@@ -35,7 +35,7 @@ from server.robust import protection_for
 from server.screen import Expected, claimed_weight, finite_metrics, screen
 from server.sealed.keys import KeyRing
 from server.sealed.round import Session, sealed_round
-from server.sealed.sums import hand_out, undo
+from server.sealed.sums import catch_up, hand_out, undo
 from server.sealed.uploads import GroupedSum
 from server.state import METRIC, RunState, macro, save
 from server.stopping import stop_if_asked
@@ -57,6 +57,8 @@ def run_rounds(grid: Grid, league: League, roster: Roster, state: RunState, prog
     session = Session(KeyRing(grid, league, roster, names), name_of(rounds), names) if sealed else None
     doorway = Doorway(grid, league, roster, progress)
     with session or nullcontext():
+        if session is not None and rounds.encrypted:
+            session.warm(rounds.groups)
         while state.round < count:
             stop_if_asked(league.folder, state.round)
             began, clock = time.monotonic(), RoundClock(rounds)
@@ -71,9 +73,8 @@ def run_rounds(grid: Grid, league: League, roster: Roster, state: RunState, prog
                 outcome, mean = sealed_round(grid, league, roster, state, cohort, session, train, clock)
 
             metrics = macro(outcome.metrics)
-            state.judge(
-                state.round, metrics, outcome.metrics
-            )  # the figures are of the model that the sites received
+            # The figures are of the model that the sites received.
+            state.judge(state.round, score(outcome.metrics, rounds), outcome.metrics)
             if mean is not None:
                 _step(grid, league, roster, state, outcome, mean, clock)
             elif session is not None:
@@ -87,6 +88,8 @@ def run_rounds(grid: Grid, league: League, roster: Roster, state: RunState, prog
             if outcome.undone:
                 progress.note(f"Undone: {outcome.undone} (round {round_})")
             progress.step(round_, loss=_loss(metrics), metric=metrics.get(METRIC))
+        if session is not None and rounds.encrypted and session.behind:
+            catch_up(grid, league, roster, session.keys, session.behind, state.round, state.best_round)
 
 
 def _welcome(doorway: Doorway, state: RunState, session: Session | None) -> None:
@@ -139,14 +142,14 @@ def _fell(
     grid: Grid, league: League, roster: Roster, state: RunState, outcome: Outcome, vector: FloatVector | None,
     clock: RoundClock,
 ) -> bool:  # fmt: skip
-    """Whether the median site is served much worse than by the best model so far: small falls add up too."""
+    """Whether the sites are served much worse than by the best model so far: small falls add up too."""
     worst = league.config.rounds.worst_fall
     if not worst:
         return False
     found = measure(grid, league, roster, state, state.round + 1, vector, clock.left("guard"))
-    lost = fall(state.best_figures, found)
+    lost = fall(state.best_figures, found, league.config.rounds.malicious_sites)
     if lost > worst:
-        outcome.undone = f"the median site's {METRIC} fell by {100 * lost:.0f} %"
+        outcome.undone = f"the sites' {METRIC} fell by {100 * lost:.0f} %"
     return lost > worst
 
 

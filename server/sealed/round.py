@@ -41,6 +41,11 @@ class Session(ExitStack):
         self.keys, self.behind, self._scheme = keys, set(behind), scheme
         self._workers: list[SumWorker] = []
 
+    def warm(self, groups: int) -> None:
+        """Start the workers before a round's time runs."""
+        for place in range(groups):
+            self.worker(place).start(0)
+
     def worker(self, place: int) -> SumWorker:
         """The worker of a group."""
         while len(self._workers) <= place:

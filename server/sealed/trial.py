@@ -1,20 +1,24 @@
 """Before a round's group sums are applied, the sites try each one alone; a group that serves them worse is left out.
 
 Two groups have no median, so a poison in one of them is half of the round. Each site says how the model would serve it
-after each group's sum alone, on data that it held out. Invariant: the verdict is the median over the sites, so fewer
-than half of them can neither save a group nor bar one; it lies on the disk before the sums are handed out.
+after each group's sum alone, on data that it held out. Invariant: the verdict is a mean without the greatest and
+least of `rounds.malicious_sites`, so as many can neither save a group nor bar one; it lies on the disk before the sums
+are handed out.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from flwr.serverapp import Grid
 
+from common.config import RoundsConfig
 from server.clock import RoundClock
+from server.guard import steady_mean
 from server.league import League, Roster
 from server.sealed.keys import KeyRing
 from server.sealed.sums import kept_sums, leave_out, send_sums
@@ -42,32 +46,40 @@ def try_groups(
         grid, league, roster, keys, names, round_, state.best_round, step="trial", metric=METRIC,
         within_s=clock.left("trial"),
     )  # fmt: skip
-    without = worse_groups([_figures(answer) for answer in answers.values()], rounds.worst_fall)
+    without = worse_groups([_figures(answer) for answer in answers.values()], rounds)
     if without:
         leave_out(league, round_, without)
     return Tried(without, nbytes)
 
 
-def worse_groups(figures: Sequence[Sequence[float | None]], worst_fall: float) -> list[int]:
-    """Places of groups whose model is worse than the best group's at the median site, by more than the part allowed.
+def worse_groups(figures: Sequence[Sequence[float | None]], rounds: RoundsConfig) -> list[int]:
+    """Places of groups whose model serves the sites worse than the best group's, by more than the part allowed.
 
-    >>> worse_groups([[0.2, 0.1], [0.3, 0.2], [0.1, 0.4]], 0.05)
+    >>> worse_groups([[0.2, 0.1], [0.3, 0.2], [0.1, 0.4]], RoundsConfig(worst_fall=0.05))
     [1]
     """
-    whole = [site for site in figures if site and all(value is not None for value in site)]
-    places = range(max((len(site) for site in whole), default=0))
+    groups = Counter(map(len, figures)).most_common(1)[0][0] if figures else 0
+    whole = [site for site in figures if len(site) == groups]
+    # A group that the checks refuse has no figure anywhere: it's left out by each site itself.
+    places = [place for place in range(groups) if 2 * sum(site[place] is None for site in whole) < len(whole)]
     rows = [
-        [float(value or 0.0) for value in site] for site in whole if len(site) == len(places) and any(site)
+        {p: float(site[p] or 0.0) for p in places}
+        for site in whole
+        if all(site[p] is not None for p in places)
     ]
-    if not rows:
+    level = median(fmean(row.values()) for row in rows) if rows and places else 0.0
+    if not level:
         return []
-    scores = [median(row[place] * len(row) / sum(row) for row in rows) for place in places]
-    return [place for place in places if scores[place] < max(scores) * (1 - worst_fall)]
+    scores = {
+        place: steady_mean([row[place] - fmean(row.values()) for row in rows], rounds.malicious_sites) / level
+        for place in places
+    }
+    return [place for place in places if scores[place] < max(scores.values()) - rounds.worst_fall]
 
 
 def _figures(answer: Any) -> Sequence[float | None]:
     found = answer.get("figures") if isinstance(answer, Mapping) else None
     good = isinstance(found, list) and all(
-        value is None or (isinstance(value, int | float) and 0 <= value < 1e9) for value in found
+        value is None or (isinstance(value, int | float) and 0 <= value <= 1) for value in found
     )
     return found if isinstance(found, list) and good else []

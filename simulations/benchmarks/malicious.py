@@ -2,7 +2,7 @@
 
 The site trains as the others do, then sends its update scaled, turned round, or as noise of full range (NaN where
 updates are floats), or trains on a log in which everybody buys one item, scaled. The figure is the honest sites'
-mean validation NDCG@20 of the last model, lost against the same league without malice. Run it by
+mean validation NDCG@20 of the released model, lost against the same league without malice. Run it by
 `hansa bench malicious`; in full it takes six minutes of one core.
 """
 
@@ -27,16 +27,18 @@ from common.crypto.protocol import Attempt
 from common.progress import RoundProgress
 from common.run_folder import RunFolder, read_lines
 from server.league import League, roll_call
+from server.phases import measure_last
 from server.prepare import prepare
 from server.rounds import run_rounds
+from server.state import RunState
 from simulations.grid.flower import COORDINATOR, RUN_ID, become
 from simulations.grid.local import LocalGrid
 from simulations.league import create_run, plan_config
 from simulations.options import SimulateOptions
 
-Attack = Literal["none", "scaled", "flipped", "nan", "promotion"]
-_ATTACKS: tuple[Attack, ...] = ("scaled", "flipped", "nan", "promotion")
-_FACTOR = {"none": 1.0, "scaled": 30.0, "flipped": -5.0, "nan": np.nan, "promotion": 5.0}
+Attack = Literal["none", "scaled", "flipped", "nan", "promotion", "gentle"]
+_ATTACKS: tuple[Attack, ...] = ("scaled", "flipped", "nan", "promotion", "gentle")
+_FACTOR = {"none": 1.0, "scaled": 30.0, "flipped": -5.0, "nan": np.nan, "promotion": 5.0, "gentle": 2.0}
 _GUARD = {"rounds.worst_fall": 0.05}
 _BOUND = 8.0  # honest updates of this league have a norm of 7.4
 _LEAGUES: dict[str, dict[str, Any]] = {
@@ -93,20 +95,28 @@ def _figure(league: RunFolder, config: LeagueConfig, attack: Attack) -> tuple[fl
         app = _Malicious(folder, config, len(sites) - 1, attack)
         grid = LocalGrid(app.answer, len(sites), told)
         become(COORDINATOR)
-        _rounds_only(grid, League.from_context(Context(RUN_ID, COORDINATOR, {}, RecordDict(), told)))
-        state = folder.state
+        state = _rounds_only(grid, League.from_context(Context(RUN_ID, COORDINATOR, {}, RecordDict(), told)))
+        place = folder.state
         if config.rounds.encrypted:
-            state = folder.site_out(sites[0].name) / "private" / "model"
-        kept = checkpoint.load(state, config.rounds.count, config=config.digest())
+            place = folder.site_out(sites[0].name) / "private" / "model"
+        # The released model is the best one that the league measured.
+        chosen = config.rounds.count if state.best_round is None else state.best_round
+        if chosen:
+            vector = checkpoint.load(place, chosen, config=config.digest()).tensors["vector"]
+        else:
+            vector = open_site(Path(sites[0].folder), config).initial()
         honest = [open_site(Path(site.folder), config) for site in sites[:-1]]
-        figures = [site.measure(kept.tensors["vector"])["valid/ndcg@20"] for site in honest]
+        figures = [site.measure(vector)["valid/ndcg@20"] for site in honest]
         return float(np.mean(figures)), read_lines(folder.rounds_file)
 
 
-def _rounds_only(grid: LocalGrid, league: League) -> None:
+def _rounds_only(grid: LocalGrid, league: League) -> RunState:
     with RoundProgress("silent") as progress:
         roster = roll_call(grid, league, progress)
-        run_rounds(grid, league, roster, prepare(grid, league, roster, progress), progress)
+        state = prepare(grid, league, roster, progress)
+        run_rounds(grid, league, roster, state, progress)
+        measure_last(grid, league, roster, state, progress)
+        return state
 
 
 class _Malicious:
@@ -116,7 +126,7 @@ class _Malicious:
         self._folder, self._config, self._place, self._attack = folder, config, place, attack
         entry = folder.sites()[place]
         self._site = open_site(Path(entry.folder), config)
-        if attack == "promotion":
+        if attack in ("promotion", "gentle"):
             _promote(self._site)
 
     def answer(self, message: Message, context: Context) -> Message:
