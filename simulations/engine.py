@@ -20,14 +20,16 @@ Engine = Literal["local", "pool", "ray"]
 
 
 def run_league(
-    run_dir: Path, engine: Engine = "local", workers: int = 0, settings: UserConfig | None = None
-) -> None:
+    run_dir: Path, engine: Engine = "local", workers: int = 0, settings: UserConfig | None = None,
+    address: str = "",
+) -> None:  # fmt: skip
     """Run or resume the league of a run folder that `RunFolder.create` has made.
 
     Parameters
     ----------
     engine : "local" (this process), "pool" (worker processes) or "ray" (`flwr run` and Ray).
     workers : processes of the pool or of Ray; 0 takes one a processor core.
+    address : of a Ray cluster that is up, host:port; empty starts Ray here.
     settings : further entries of Flower's run configuration, such as `compare`, `progress` or `job`.
 
     Raises
@@ -53,7 +55,7 @@ def run_league(
     elif engine == "ray":
         from simulations.grid.ray_engine import run_with_ray
 
-        run_with_ray(folder, run_config, sites=len(sites), workers=count)
+        run_with_ray(folder, run_config, sites=len(sites), workers=count, address=address)
     else:
         raise ConfigError(
             f"engine '{engine}' is unknown", where="engine", next_step="take local, pool or ray"

@@ -36,6 +36,7 @@ class SimulateOptions:
     run : the run folder to write; it must not hold a run yet.
     engine : this process, a pool of processes, or Flower's own engine on Ray.
     workers : processes of the pool; 0 for one per core.
+    address : host:port of a Ray cluster that is up; empty for Ray on this machine.
     rounds, seed, encoders : None keeps the settings' own value.
     preset : size of the bazaar's merchants; None for its default.
     config : settings file (TOML or JSON) that the options above override.
@@ -55,6 +56,7 @@ class SimulateOptions:
     sites_by: str = ""
     engine: Engine = "local"
     workers: int = 0
+    address: str = ""
     rounds: int | None = None
     seed: int | None = None
     encoders: Encoders | None = None

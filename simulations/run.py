@@ -45,7 +45,7 @@ def simulate(options: SimulateOptions) -> RunSummary:
     started = time.monotonic()
     folder, config = create_run(options, config)
     kept = {
-        "engine": options.engine, "workers": options.workers, "compare": options.compare,
+        "engine": options.engine, "workers": options.workers, "address": options.address, "compare": options.compare,
         "report": options.report, "quiet": options.quiet, "ablation": options.ablation,
     }  # fmt: skip
     write_json(folder.root / OPTIONS, kept)
@@ -76,7 +76,7 @@ def _carry_out(folder: RunFolder, config: LeagueConfig, started: float) -> RunSu
     wanted = chosen["compare"] and engine == "pool" and not _is_compared(folder)
     beside = centralised_alongside(folder) if wanted else nullcontext()
     with beside as process:
-        run_league(folder.root, engine, int(chosen["workers"]), settings)
+        run_league(folder.root, engine, int(chosen["workers"]), settings, str(chosen.get("address", "")))
         timing["league_s"] = time.monotonic() - at
         at = time.monotonic()
         if process is not None:

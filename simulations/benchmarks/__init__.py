@@ -32,6 +32,7 @@ BENCHMARKS = MappingProxyType({
     "malicious": "malicious",
     "vault": "vault",
     "deployment": "deployment",
+    "scale": "scale",
 })  # fmt: skip
 """Name on the command line → module in this room."""
 

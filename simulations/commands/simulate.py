@@ -29,6 +29,9 @@ def simulate(
     run: Annotated[Path, typer.Option(help="The run folder to write.")] = Path("runs/latest"),
     engine: Annotated[Engine, typer.Option(help="This process, a process pool, or Flower on Ray.")] = "local",
     workers: Annotated[int, typer.Option(min=0, help="Processes of the pool; 0 is one per core.")] = 0,
+    address: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="A Ray cluster that is up, for --engine ray.")
+    ] = "",
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of training.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same model.")] = None,
     encoders: Annotated[Encoders | None, typer.Option(help="Ready-made encoders, or trained here.")] = None,
@@ -53,7 +56,8 @@ def simulate(
     """
     overrides, data_overrides = parse_set(set_ or [])
     options = SimulateOptions(
-        run=run, data=data, path=path, sites_by=sites_by, engine=engine, workers=workers, rounds=rounds, seed=seed,
+        run=run, data=data, path=path, sites_by=sites_by, engine=engine, workers=workers,
+        address=address, rounds=rounds, seed=seed,
         encoders=encoders, preset=preset, config=config, overrides=overrides, data_overrides=data_overrides,
         test_day=test_day, ablation=ablation, compare=not no_compare, report=not no_report, dry_run=dry_run,
         quiet=form is Format.json,
@@ -119,5 +123,11 @@ def _check(options: SimulateOptions) -> None:
         )
     if options.data != "bazaar" and options.preset is not None:
         raise ConfigError("only the bazaar has presets", where="--preset", next_step="leave --preset out")
+    if options.address and options.engine != "ray":
+        raise ConfigError(
+            f"--address has no meaning with --engine {options.engine}",
+            where="--address",
+            next_step="add --engine ray",
+        )
     if options.workers and options.engine != "pool":
         note(f"--workers has no effect with --engine {options.engine}.")

@@ -3,7 +3,8 @@
 It's meant for simulations larger than one machine's process pool. Everything of Flower's lives in one
 temporary home: a SuperLink of our own on a free port of this machine, its settings and its logs. The app is
 staged as a bundle of code alone (`common`, `clients`, `server`), so no data that lies beside the code can
-be shipped.
+be shipped. With the address of a Ray cluster that is up, the sites' work goes to its machines; they read the sites'
+data and the staged code by their paths, so run folder, data and `TMPDIR` lie on a file system that all of them share.
 
 Invariant: `flwr run` exits 0 even for failed runs, so the run's fate is read from `flwr ls --format json`;
 nothing is fetched from a network; no process of ours outlives the call.
@@ -44,16 +45,25 @@ _START_S = 60.0
 _POLL_S = 0.5
 
 
-def run_with_ray(folder: RunFolder, run_config: UserConfig, *, sites: int, workers: int) -> None:
+def run_with_ray(
+    folder: RunFolder, run_config: UserConfig, *, sites: int, workers: int, address: str = ""
+) -> None:
     """Run or resume a league on Ray.
+
+    Parameters
+    ----------
+    address : host:port of a Ray cluster that is up; empty starts one here.
 
     Raises
     ------
+    MachineError : there is no cluster at the address.
     HansaError : the league's own error, or RunError where Flower tells no more than that the run failed.
     """
+    if address:
+        require_cluster(address)
     with tempfile.TemporaryDirectory(prefix="hansa-flower-", ignore_cleanup_errors=True) as home:
         app = stage_app(Path(home) / "app", {**run_config, "progress": "plain"})
-        status, log = flower_run(app, Path(home) / "flower", nodes=sites, workers=workers)
+        status, log = flower_run(app, Path(home) / "flower", nodes=sites, workers=workers, address=address)
     if status != "finished:completed":
         raise _reason(folder, status, log)
 
@@ -78,10 +88,30 @@ def write_project(app: Path, name: str, serverapp: str, clientapp: str, run_conf
     )
 
 
-def flower_run(app: Path, home: Path, *, nodes: int, workers: int) -> tuple[str, str]:
+def require_cluster(address: str) -> None:
+    """Look whether anyone listens at a cluster's address: Ray itself would wait for minutes.
+
+    Raises
+    ------
+    MachineError : the address can't be read, or nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=10):
+            return
+    except (OSError, ValueError) as fault:
+        raise MachineError(
+            "there is no Ray cluster", where=f"--address {address}", why=str(fault),
+            next_step="start one with 'ray start --head', and give the address that it names",
+        ) from None  # fmt: skip
+
+
+def flower_run(app: Path, home: Path, *, nodes: int, workers: int, address: str = "") -> tuple[str, str]:
     """Run a Flower app to its end on a SuperLink of our own; return its status and the end of Flower's log."""
     home.mkdir(parents=True)
     environment = {**os.environ, **_OFFLINE, "FLWR_HOME": str(home), "PYTHONPATH": ""}
+    if address:
+        environment["RAY_ADDRESS"] = address
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
     port = _free_port()
     (home / "config.toml").write_text(
@@ -89,11 +119,11 @@ def flower_run(app: Path, home: Path, *, nodes: int, workers: int) -> tuple[str,
     )
     log = home / "superlink.log"
     with _superlink(port, environment, log):
-        share = max(1, (os.cpu_count() or 1) // workers)
-        simulation = (
-            f"num-supernodes={nodes} client-resources-num-cpus={share} "
-            f"init-args-num-cpus={share * workers} init-args-log-to-driver=true"
-        )
+        # A cluster knows its own cores; there each site's work takes one.
+        share = 1 if address else max(1, (os.cpu_count() or 1) // workers)
+        simulation = f"num-supernodes={nodes} client-resources-num-cpus={share} init-args-log-to-driver=true"
+        if not address:
+            simulation += f" init-args-num-cpus={share * workers}"
         started = _flwr(["run", str(app), "--federation-config", simulation, "--format", "json"], environment)
         run_id = str(json.loads(started)["run-id"])
         status = _await_end(run_id, environment)

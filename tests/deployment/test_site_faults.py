@@ -1,0 +1,253 @@
+"""Sites killed at work, hung, cut off, without room, or set back to yesterday: rounds go on, and no ε is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from common.processes import Child
+from common.run_folder import SiteEntry, read_lines
+from server.desk import await_model, is_under_way, order_run
+from server.orders import Order, Post
+from simulations.deployment.local import LocalLeague
+from simulations.options import Setting
+from tests.deployment.leagues import (
+    below,
+    kill,
+    new_league,
+    released,
+    rounds_done,
+    simulated,
+    wait_until,
+)
+
+pytestmark = pytest.mark.slow
+PHASES = ("training", "encrypting", "uploading")
+PRIVATE: dict[str, Setting] = {"privacy.mode": "user", "privacy.epsilon": 8.0, "privacy.expected_users": 40}
+
+
+@contextmanager
+def _up(league: LocalLeague, start: Callable[[SiteEntry], None] | None = None) -> Iterator[Order]:
+    """The league up, with its run under way."""
+    try:
+        league.start_coordinator()
+        for site in league.sites:
+            (start or league.start_site)(site)
+        yield order_run(league.kit)
+    finally:
+        league.stop()
+
+
+def _kit(league: LocalLeague, name: str) -> Path:
+    return league.kits / "sites" / name
+
+
+def _out(league: LocalLeague) -> list[list[tuple[str, str]]]:
+    """Who was left out of each round, and why."""
+    return [
+        [(each["site"], each["reason"]) for each in line["quarantined"]]
+        for line in read_lines(league.run.rounds_file)
+    ]
+
+
+def _with_kills(league: LocalLeague) -> Callable[[SiteEntry], None]:
+    def start(site: SiteEntry) -> None:
+        kit = _kit(league, site.name)
+        arguments = ["-m", "tests.deployment.killing", "up", str(kit), "--site", site.folder]
+        league.children[site.name] = Child.start(site.name, arguments, kit / "logs" / "site.log")
+
+    return start
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_sites_killed_ten_times_in_a_phase_lose_nothing(phase: str, tmp_path: Path) -> None:
+    league = new_league(tmp_path / "league", rounds=4, settings={"rounds.deadline_s": 300.0})
+    wanted = simulated(league, tmp_path / "simulated")
+    kills = [(site.name, round_) for round_ in range(1, 5) for site in league.sites][:10]
+    for name, round_ in kills:
+        folder = _kit(league, name) / "kills"
+        folder.mkdir(exist_ok=True)
+        (folder / f"round-{round_}.{phase}").touch()
+    with _up(league, _with_kills(league)) as order:
+        await_model(league.kit, order, lambda: None)
+    done = list((league.kits / "sites").glob("*/kills/*-done"))
+    assert len(done) == 10
+    assert _out(league) == [[]] * 4
+    assert released(league) == wanted
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_private_site_killed_in_a_phase_pays_once_for_what_it_told(phase: str, tmp_path: Path) -> None:
+    league = new_league(tmp_path / "league", rounds=2, settings={**PRIVATE, "rounds.deadline_s": 300.0})
+    victim = league.sites[0].name
+    (_kit(league, victim) / "kills").mkdir()
+    (_kit(league, victim) / "kills" / f"round-1.{phase}").touch()
+    with _up(league, _with_kills(league)) as order:
+        await_model(league.kit, order, lambda: None)
+    assert (_kit(league, victim) / "kills" / f"round-1.{phase}-done").exists()
+    assert _out(league) == [[], []]
+    books = {site.name: _book(_kit(league, site.name)) for site in league.sites}
+    assert books == {site.name: [1, 2] for site in league.sites}
+
+
+def _book(kit: Path) -> list[int]:
+    """Rounds of the debits in a site's ledger, in their order."""
+    (path,) = kit.glob("private/out/**/ledger.jsonl")
+    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [entry["facts"]["round"] for entry in entries if "mechanism" in entry["facts"]]
+
+
+def test_a_hung_site_costs_a_round_and_comes_back(tmp_path: Path) -> None:
+    league = new_league(tmp_path / "league", rounds=4, settings={"rounds.deadline_s": 45.0})
+    victim = league.sites[1].name
+    with _up(league) as order:
+        wait_until("the first round", lambda: rounds_done(league) >= 1)
+        pids = below(league.children[victim])
+        for pid in (pids["worker"], pids["node"]):
+            kill(pid, signal.SIGSTOP)
+        wait_until("a round without it", lambda: any(out for out in _out(league)))
+        for pid in (pids["worker"], pids["node"]):
+            kill(pid, signal.SIGCONT)
+        await_model(league.kit, order, lambda: None)
+    out = _out(league)
+    assert rounds_done(league) == 4
+    assert {site for each in out for site, _ in each} == {victim}
+    assert all(reason for each in out for _, reason in each)
+    assert not out[0]
+
+
+def test_a_site_that_is_killed_whole_and_started_again_catches_up(tmp_path: Path) -> None:
+    league = new_league(tmp_path / "league", rounds=5, settings={"rounds.deadline_s": 45.0})
+    site = league.sites[2]
+    with _up(league) as order:
+        wait_until("the first round", lambda: rounds_done(league) >= 1)
+        league.children[site.name].process.kill()
+        league.children[site.name].process.wait()
+        wait_until("its processes to end with it", lambda: not below(league.children[site.name]), seconds=20)
+        wait_until("a round without it", lambda: any(out for out in _out(league)))
+        league.start_site(site)
+        await_model(league.kit, order, lambda: None)
+    out = _out(league)
+    assert rounds_done(league) == 5
+    assert {name for each in out for name, _ in each} == {site.name}
+    assert out[-1] == []
+
+
+def test_a_site_set_back_to_yesterday_is_given_what_it_missed(tmp_path: Path) -> None:
+    league = new_league(tmp_path / "league", rounds=4)
+    wanted = simulated(league, tmp_path / "simulated")
+    site = league.sites[0]
+    with _up(league) as order:
+        _set_back(league, site, tmp_path / "backup")
+        await_model(league.kit, order, lambda: None)
+    assert [out for out in _out(league) if out] == []
+    assert released(league) == wanted
+
+
+def test_a_private_site_set_back_to_yesterday_refuses_to_forget_what_it_told(tmp_path: Path) -> None:
+    league = new_league(tmp_path / "league", rounds=4, settings={**PRIVATE, "rounds.deadline_s": 60.0})
+    site = league.sites[0]
+    with _up(league) as order:
+        _set_back(league, site, tmp_path / "backup")
+        await_model(league.kit, order, lambda: None)
+    out = _out(league)
+    assert out[0] == out[1] == []
+    reasons = {reason for each in out[2:] for _, reason in each}
+    assert {name for each in out[2:] for name, _ in each} == {site.name}
+    assert any("ledger" in reason for reason in reasons), reasons
+    log = (_kit(league, site.name) / "logs" / "worker.log").read_text(encoding="utf-8")
+    assert "Next:" in next(line for line in log.splitlines() if "PrivacyError" in line or "ledger" in line)
+
+
+def _set_back(league: LocalLeague, site: SiteEntry, backup: Path) -> None:
+    """Copy a site's private folder after the first round, and put the copy back after the second."""
+    private = _kit(league, site.name) / "private" / "out"
+    wait_until("the first round", lambda: rounds_done(league) >= 1)
+    shutil.copytree(private, backup)
+    wait_until("the second round", lambda: rounds_done(league) >= 2)
+    league.children[site.name].process.send_signal(signal.SIGTERM)
+    assert league.children[site.name].process.wait(timeout=60) == 0
+    shutil.rmtree(private)
+    shutil.copytree(backup, private)
+    assert is_under_way(Post(league.kit))
+    league.start_site(site)
+
+
+def _little_room(folder: Path, size: str) -> list[str]:
+    """A command that runs another one with a disk of its own at a folder."""
+    mount = f'mount -t tmpfs -o size={size},mode=700 tmpfs {folder} && exec "$0" "$@"'
+    return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount]
+
+
+def _can_mount(tmp_path: Path) -> bool:
+    folder = tmp_path / "probe"
+    folder.mkdir()
+    return (
+        subprocess.run([*_little_room(folder, "64k"), "true"], capture_output=True, check=False).returncode
+        == 0
+    )
+
+
+def test_a_site_without_room_is_left_out_with_the_reason_and_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not _can_mount(tmp_path):
+        pytest.skip("this machine lets nobody mount a disk of their own")
+    league = new_league(tmp_path / "league", rounds=4)
+    victim = league.sites[1]
+
+    def start(site: SiteEntry) -> None:
+        league.start_site(site)
+
+    with _up(league, start) as order:
+        wait_until("the first round", lambda: rounds_done(league) >= 1)
+        league.children[victim.name].process.send_signal(signal.SIGTERM)
+        league.children[victim.name].process.wait(timeout=60)
+        private = _kit(league, victim.name) / "private" / "out"
+        kept = tmp_path / "kept"
+        shutil.copytree(private, kept)
+        command = [*_little_room(private, "6m"), "sh", "-c", f'cp -a {kept}/. {private}/ && exec "$0" "$@"']
+        _start_under(league, victim, command)
+        root = Path(f"/proc/{league.children[victim.name].process.pid}/root")
+        wait_until("its disk", lambda: (root / private.relative_to("/") / "private").exists(), seconds=60)
+        filler = root / private.relative_to("/") / "filler"
+        _fill(filler)
+        wait_until("a round without it", lambda: any(out for out in _out(league)))
+        filler.unlink()
+        await_model(league.kit, order, lambda: None)
+    reasons = {reason for out in _out(league) for _, reason in out}
+    assert {name for out in _out(league) for name, _ in out} == {victim.name}
+    assert any("the disk of the site is full" in reason for reason in reasons), reasons
+    assert rounds_done(league) == 4
+
+
+def _start_under(league: LocalLeague, site: SiteEntry, command: list[str]) -> None:
+    """Start a site within another command."""
+    kit = _kit(league, site.name)
+    arguments = [sys.executable, "-m", "clients.up", str(kit), "--site", site.folder]
+    root = str(Path(__file__).resolve().parents[2])
+    with (kit / "logs" / "site.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*command, *arguments], stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": root},
+            start_new_session=True,
+        )  # fmt: skip
+    league.children[site.name] = Child(site.name, process, kit / "logs" / "site.log")
+
+
+def _fill(path: Path) -> None:
+    """Write until there is no room."""
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            return
