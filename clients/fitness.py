@@ -28,23 +28,6 @@ from common.run_folder import read_json
 
 Verdict = Literal["ok", "fault", "unknown"]
 _ASK_S = 10.0
-# What OpenSSL calls the alerts that a refused certificate meets with.
-_ALERTS = {
-    "CERTIFICATE_EXPIRED": (
-        "the coordinator says that the site's certificate has expired",
-        "ask for a renewed one",
-    ),
-    "CERTIFICATE_REVOKED": (
-        "the coordinator says that the site's certificate was revoked",
-        "ask who provisions the league; a renewed kit is needed",
-    ),
-    "UNKNOWN_CA": (
-        "the site's certificate is of another authority than the coordinator's",
-        "use the kit of this league; ask for it anew if need be",
-    ),
-    "CERTIFICATE_REQUIRED": ("the site shows no certificate", "use the whole kit"),
-    "BAD_CERTIFICATE": ("the coordinator can't use the site's certificate", "ask for a renewed one"),
-}
 
 
 @dataclass(frozen=True)
@@ -182,9 +165,9 @@ def ask_for_nothing(kit: Kit) -> httpx.Response:
 
 
 def _explained(told: str, kit: Kit) -> HansaError:
-    for alert, (what, next_step) in _ALERTS.items():
-        if f"ALERT_{alert}" in told.upper().replace(" ", "_"):
-            return WireError(what, where=kit.coordinator, next_step=next_step)
+    no = Refusal.of_alert(told)
+    if no is not None:
+        return no
     if "CERTIFICATE_VERIFY_FAILED" in told:
         why = told.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
         return WireError(

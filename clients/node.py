@@ -49,8 +49,14 @@ class AtTheDoor:
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
         """Add the headers; look at the answer."""
         context.request.headers.update(self._headers)
-        response = call_next(context)
-        no = Refusal.parse(response.headers.get(REFUSED, ""), response.content)
+        try:
+            response = call_next(context)
+        except httpx.TransportError as fault:
+            no = Refusal.of_alert(str(fault))
+            if no is None:
+                raise  # Flower tries again
+        else:
+            no = Refusal.parse(response.headers.get(REFUSED, ""), response.content)
         if no is not None and no.code not in ("not_yours", "too_large"):
             write_json(self._refusal, {"code": no.code, "detail": no.detail})
             sys.stderr.write(no.sentence() + "\n")

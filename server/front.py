@@ -84,9 +84,11 @@ def nginx_program() -> str:
 def nginx_config(kit: Path, superlink: str) -> str:
     """A whole configuration for nginx, to be run in the foreground by whoever starts the coordinator."""
     host, port = listens_on(kit)
-    refused = {
-        code: Refusal(code) for code in ("certificate_missing", "certificate_unknown", "route", "too_large")
-    }
+    codes = (
+        "certificate_missing", "certificate_unknown", "certificate_expired", "certificate_revoked", "route",
+        "too_large",
+    )  # fmt: skip
+    refused = {code: Refusal(code) for code in codes}
     pages = Environment(
         loader=PackageLoader("server"),
         undefined=StrictUndefined,

@@ -16,6 +16,7 @@ import asyncio
 import logging
 import ssl
 import urllib.parse
+from asyncio import sslproto
 from pathlib import Path
 from typing import cast
 
@@ -50,6 +51,15 @@ class PeerProtocol(H11Protocol):
             await inner({**scope, _PEER: peer}, receive, send)
 
         self.app = told
+
+
+class TellingProtocol(sslproto.SSLProtocol):
+    """Sends the alert with which a handshake fails, so a site learns why; asyncio of 3.11 leaves it in its buffer."""
+
+    def _on_handshake_complete(self, handshake_exc: BaseException | None) -> None:
+        if handshake_exc is not None:
+            self._process_outgoing()  # type: ignore[attr-defined]
+        super()._on_handshake_complete(handshake_exc)
 
 
 class Guard:
@@ -127,9 +137,11 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     config = uvicorn.Config(
         Guard(given.superlink, given.kit / "ca.crt"), host=host, port=int(port), http=PeerProtocol, ws="none",
-        lifespan="off", access_log=False, log_config=None, server_header=False, limit_concurrency=512,
+        lifespan="off",
+        loop="asyncio", access_log=False, log_config=None, server_header=False, limit_concurrency=512,
         timeout_keep_alive=75, ssl_context_factory=lambda _config, _default: tls(given.kit),
     )  # fmt: skip
+    sslproto.SSLProtocol = TellingProtocol  # type: ignore[misc]
     uvicorn.Server(config).run()
 
 

@@ -38,6 +38,11 @@ _TABLE: dict[str, tuple[int, str, str]] = {
         "use the newest kit; if the site has left the league, it can't come back with this one",
     ),
     "certificate_expired": (403, "the site's certificate has expired", "ask for a renewed one"),
+    "certificate_revoked": (
+        403,
+        "the site's certificate was revoked",
+        "ask who provisions the league; a new kit is needed",
+    ),
     "node_key": (
         403, "the node's key isn't the one that the contract pairs with the certificate",
         "use certificate and node key of one and the same kit",
@@ -55,6 +60,17 @@ _TABLE: dict[str, tuple[int, str, str]] = {
     "contract_over": (403, "the league's contract has run out", "ask for the league's next edition"),
     "not_yours": (403, "the message isn't this site's", "report it: a well-meant site never asks for this"),
 }  # fmt: skip
+
+
+# What OpenSSL calls the alerts that a refused certificate meets with, by our own names for them.
+_ALERTS = {
+    "CERTIFICATE_EXPIRED": "certificate_expired",
+    "CERTIFICATE_REVOKED": "certificate_revoked",
+    "UNKNOWN_CA": "certificate_unknown",
+    "BAD_CERTIFICATE": "certificate_unknown",
+    "DECRYPT_ERROR": "certificate_unknown",
+    "CERTIFICATE_REQUIRED": "certificate_missing",
+}
 
 
 class Refusal(WireError):
@@ -75,6 +91,15 @@ class Refusal(WireError):
     def body(self) -> bytes:
         """As it travels."""
         return json.dumps({"code": self.code, "what": self.what, "next_step": self.next_step}).encode()
+
+    @classmethod
+    def of_alert(cls, told: str) -> Refusal | None:
+        """What a failed TLS connection tells of the site's certificate, if it does."""
+        found = (
+            code for alert, code in _ALERTS.items() if f"ALERT_{alert}" in told.upper().replace(" ", "_")
+        )
+        code = next(found, None)
+        return cls(code) if code else None
 
     @classmethod
     def parse(cls, code: str, body: bytes) -> Refusal | None:
