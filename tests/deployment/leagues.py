@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from common.processes import Child
 from common.run_folder import RunFolder, read_lines
-from server.desk import run_of
 from simulations.deployment.local import LocalLeague
 from simulations.engine import run_league
 from simulations.options import Setting
@@ -49,7 +51,7 @@ def simulated(league: LocalLeague, folder: Path) -> bytes:
 
 def released(league: LocalLeague) -> bytes:
     """The model that the league released."""
-    return (run_of(league.kit).release / "model.safetensors").read_bytes()
+    return (league.run.release / "model.safetensors").read_bytes()
 
 
 def rounds_done(league: LocalLeague) -> int:
@@ -92,3 +94,39 @@ def kill(pid: int, sign: signal.Signals = signal.SIGKILL) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def little_room(folder: Path, size: str) -> list[str]:
+    """The beginning of a command that runs another one with a small disk of its own at a folder."""
+    mount = f'mount -t tmpfs -o size={size},mode=700 tmpfs {folder} && exec "$0" "$@"'
+    return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount]
+
+
+def can_mount(tmp_path: Path) -> bool:
+    """Whether this machine lets us."""
+    folder = tmp_path / "probe"
+    folder.mkdir()
+    tried = subprocess.run([*little_room(folder, "64k"), "true"], capture_output=True, check=False)
+    return tried.returncode == 0
+
+
+def start_within(command: list[str], arguments: list[str], log: Path) -> Child:
+    """Start one of Hansa's modules within another command, which becomes it."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    with log.open("ab") as sink:
+        process = subprocess.Popen(
+            [*command, sys.executable, *arguments],
+            stdout=sink,
+            stderr=sink,
+            env=environment,
+            start_new_session=True,
+        )
+    return Child(arguments[1], process, log)
+
+
+def fill(path: Path) -> None:
+    """Write until there is no room."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))

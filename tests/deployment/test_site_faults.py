@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,11 +19,15 @@ from simulations.deployment.local import LocalLeague
 from simulations.options import Setting
 from tests.deployment.leagues import (
     below,
+    can_mount,
+    fill,
     kill,
+    little_room,
     new_league,
     released,
     rounds_done,
     simulated,
+    start_within,
     wait_until,
 )
 
@@ -182,25 +183,10 @@ def _set_back(league: LocalLeague, site: SiteEntry, backup: Path) -> None:
     league.start_site(site)
 
 
-def _little_room(folder: Path, size: str) -> list[str]:
-    """A command that runs another one with a disk of its own at a folder."""
-    mount = f'mount -t tmpfs -o size={size},mode=700 tmpfs {folder} && exec "$0" "$@"'
-    return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount]
-
-
-def _can_mount(tmp_path: Path) -> bool:
-    folder = tmp_path / "probe"
-    folder.mkdir()
-    return (
-        subprocess.run([*_little_room(folder, "64k"), "true"], capture_output=True, check=False).returncode
-        == 0
-    )
-
-
 def test_a_site_without_room_is_left_out_with_the_reason_and_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not _can_mount(tmp_path):
+    if not can_mount(tmp_path):
         pytest.skip("this machine lets nobody mount a disk of their own")
     league = new_league(tmp_path / "league", rounds=4)
     victim = league.sites[1]
@@ -215,12 +201,14 @@ def test_a_site_without_room_is_left_out_with_the_reason_and_comes_back(
         private = _kit(league, victim.name) / "private" / "out"
         kept = tmp_path / "kept"
         shutil.copytree(private, kept)
-        command = [*_little_room(private, "6m"), "sh", "-c", f'cp -a {kept}/. {private}/ && exec "$0" "$@"']
-        _start_under(league, victim, command)
+        command = [*little_room(private, "6m"), "sh", "-c", f'cp -a {kept}/. {private}/ && exec "$0" "$@"']
+        kit = _kit(league, victim.name)
+        arguments = ["-m", "clients.up", str(kit), "--site", victim.folder]
+        league.children[victim.name] = start_within(command, arguments, kit / "logs" / "site.log")
         root = Path(f"/proc/{league.children[victim.name].process.pid}/root")
         wait_until("its disk", lambda: (root / private.relative_to("/") / "private").exists(), seconds=60)
         filler = root / private.relative_to("/") / "filler"
-        _fill(filler)
+        fill(filler)
         wait_until("a round without it", lambda: any(out for out in _out(league)))
         filler.unlink()
         await_model(league.kit, order, lambda: None)
@@ -228,26 +216,3 @@ def test_a_site_without_room_is_left_out_with_the_reason_and_comes_back(
     assert {name for out in _out(league) for name, _ in out} == {victim.name}
     assert any("the disk of the site is full" in reason for reason in reasons), reasons
     assert rounds_done(league) == 4
-
-
-def _start_under(league: LocalLeague, site: SiteEntry, command: list[str]) -> None:
-    """Start a site within another command."""
-    kit = _kit(league, site.name)
-    arguments = [sys.executable, "-m", "clients.up", str(kit), "--site", site.folder]
-    root = str(Path(__file__).resolve().parents[2])
-    with (kit / "logs" / "site.log").open("ab") as log:
-        process = subprocess.Popen(
-            [*command, *arguments], stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": root},
-            start_new_session=True,
-        )  # fmt: skip
-    league.children[site.name] = Child(site.name, process, kit / "logs" / "site.log")
-
-
-def _fill(path: Path) -> None:
-    """Write until there is no room."""
-    with path.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            return
