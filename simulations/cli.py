@@ -25,6 +25,7 @@ from simulations.commands import (
     quality,
     simulate,
     site,
+    statistics,
     vault,
     watch,
 )
@@ -54,6 +55,7 @@ _COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     ("Data", "ingest", ingest.ingest, "Seal a site in its vault, clean and under pseudonyms."),
     ("Data", "quality", quality.quality, "Judge a site's data."),
     ("Set up", "provision", provision.provision, "Make the kits of a league across machines."),
+    ("Data", "statistics", statistics.statistics, "Tell private counts of a site, from its budget."),
     ("Set up", "init", init.init, "Write a settings file to start from."),
     ("Set up", "doctor", doctor.doctor, "Look whether this machine has what is needed."),
     ("Measure", "bench", bench.bench, "Run a benchmark."),

@@ -24,7 +24,7 @@ from common.errors import ConfigError, InputError
 from common.schema import EVENTS, PRODUCTS, REVIEWS, SplitDates, Table, did_you_mean
 
 # Raise it when the same source and options shall give other folders than before.
-FORM = 1
+FORM = 2
 RECORD = "source.json"
 Options = Mapping[str, str | int | float | bool]
 
@@ -221,6 +221,8 @@ def _site_toml(site: SiteTables) -> str:
         lines += ["", "[modalities]", "image = false"]
     else:
         lines += ["", "[images]", f"path = {json.dumps(str(site.images))}"]
+    # Public data: each run has a privacy ledger of its own (`clients/ledger`).
+    lines += ["", "[policy]", 'ledger = "run"']
     if site.split is not None:
         lines += [
             "",
