@@ -1,12 +1,13 @@
 """Files to raw tables: CSV, JSON lines and Parquet become polars frames whose values are not yet judged.
 
-Invariant: each row keeps the number that a person sees in the file, and a row that can't be read at all costs
-only itself. CSV is read with the standard library's strict reader (RFC 4180) because it alone says which row
-is ragged.
+Invariant: a file is read batch by batch, so memory doesn't grow with it; each row keeps the number that a person sees
+in the file, and a row that can't be read at all costs only itself. CSV is read with the standard library's strict
+reader (RFC 4180) because it alone says which row is ragged.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 from collections.abc import Iterator
@@ -18,22 +19,27 @@ from typing import IO
 import polars as pl
 
 from clients.ingest.complaints import ComplaintBook
-from clients.ingest.parquet import read_plain
+from clients.ingest.parquet import plain_batches
 from common.errors import InputError
 from common.schema import SUFFIXES, Table, did_you_mean
 
-CHUNK_ROWS = 50_000
+BATCH_ROWS = 50_000
+BATCH_LETTERS = 32_000_000
 MAX_LINE = 4_000_000
 Cell = str | None
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """A table as found: `frame` holds known columns only, `rows` the row number of each of its rows."""
+    """A batch of a table as found: `frame` holds known columns only, `rows` the row number of each of its rows.
+
+    `share` says how much of the file was read when the batch was full.
+    """
 
     file: str
     frame: pl.DataFrame
     rows: pl.Series
+    share: float = 1.0
 
 
 def find_table(folder: Path, table: Table) -> Path | None:
@@ -63,8 +69,8 @@ def find_table(folder: Path, table: Table) -> Path | None:
     return found[0] if found else None
 
 
-def read_table(path: Path, table: Table, encoding: str, book: ComplaintBook) -> RawTable:
-    """Read one file by its suffix. Bad rows go to the book.
+def table_batches(path: Path, table: Table, encoding: str, book: ComplaintBook) -> Iterator[RawTable]:
+    """Read one file by its suffix, at most `BATCH_ROWS` rows at a time; at least one batch. Bad rows go to the book.
 
     Raises
     ------
@@ -83,10 +89,11 @@ def read_table(path: Path, table: Table, encoding: str, book: ComplaintBook) -> 
                 next_step="export it again, or remove it where the table is optional",
             )
         if path.suffix == ".parquet":
-            return _read_parquet(path, table, book)
+            yield from _read_parquet(path, table, book)
+            return
         reader = _read_csv if path.suffix == ".csv" else _read_jsonl
         with _open_text(path, encoding) as stream:
-            return reader(stream, path, table, book)
+            yield from reader(stream, path, table, book)
     except OSError as fault:
         raise InputError(
             f"'{path.name}' can't be read",
@@ -122,16 +129,13 @@ def _lines(stream: IO[str], path: Path) -> Iterator[str]:
 
 
 def _wrong_encoding(path: Path, encoding: str) -> InputError:
-    data = path.read_bytes()
-    line, byte = 1, 0
-    try:
-        data.decode(encoding)
-    except UnicodeDecodeError as fault:
-        line, byte = data.count(b"\n", 0, fault.start) + 1, fault.start
+    line, byte = _first_fault(path, encoding) or (1, 0)
+    with path.open("rb") as file:
+        mark = file.read(2)
     step = "save it again as UTF-8"
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         step = "it looks like UTF-16: save it again as UTF-8"
-    elif encoding == "utf-8" and _decodes(data, "gb18030"):
+    elif encoding == "utf-8" and _first_fault(path, "gb18030") is None:
         step = (
             f"it looks like GBK: convert it with `iconv -f GBK -t UTF-8 {path.name}`, "
             'or write encoding = "gbk" in site.toml'
@@ -144,15 +148,29 @@ def _wrong_encoding(path: Path, encoding: str) -> InputError:
     )
 
 
-def _decodes(data: bytes, encoding: str) -> bool:
-    try:
-        data.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
+def _first_fault(path: Path, encoding: str) -> tuple[int, int] | None:
+    """Line and byte of the first byte that isn't of the encoding, found block by block."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    line, at = 1, 0
+    with path.open("rb") as file:
+        while True:
+            block = file.read(1 << 20)
+            try:
+                decoder.decode(block, final=not block)
+            except UnicodeDecodeError as fault:
+                # The decoder may have held back the first bytes of a letter from the block before.
+                inside = fault.start - max(0, len(fault.object) - len(block))
+                return line + block.count(b"\n", 0, max(0, inside)), at + inside
+            if not block:
+                return None
+            line, at = line + block.count(b"\n"), at + len(block)
 
 
-def _read_csv(stream: IO[str], path: Path, table: Table, book: ComplaintBook) -> RawTable:
+def _share(stream: IO[str], path: Path) -> float:
+    return min(1.0, stream.buffer.tell() / max(1, path.stat().st_size))  # type: ignore[attr-defined]
+
+
+def _read_csv(stream: IO[str], path: Path, table: Table, book: ComplaintBook) -> Iterator[RawTable]:
     reader = csv.reader(_lines(stream, path), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
@@ -161,7 +179,7 @@ def _read_csv(stream: IO[str], path: Path, table: Table, book: ComplaintBook) ->
             f"the header can't be read: {fault}", where=str(path), next_step="export it again"
         ) from None
     keep = _known_columns(header, table, path, book)
-    columns = _Columns(list(keep))
+    batch = _Batch(path.name, list(keep))
     row = 0
     while True:
         row += 1
@@ -180,15 +198,17 @@ def _read_csv(stream: IO[str], path: Path, table: Table, book: ComplaintBook) ->
             book.add(path.name, row, "", "the row can't be read", "row skipped", fault)
             continue
         if len(cells) == len(header):
-            columns.append(row, [cells[i] for i in keep.values()])
+            batch.append(row, [cells[i] for i in keep.values()])
+            if batch.full:
+                yield batch.take(_share(stream, path))
         elif cells:
             fault_text = f"the row has {len(cells)} cells and the header has {len(header)}"
             book.add(path.name, row, "", fault_text, "row skipped")
-    return columns.finish(path.name)
+    yield batch.take(1.0)
 
 
-def _read_jsonl(stream: IO[str], path: Path, table: Table, book: ComplaintBook) -> RawTable:
-    columns = _Columns(list(table.names))
+def _read_jsonl(stream: IO[str], path: Path, table: Table, book: ComplaintBook) -> Iterator[RawTable]:
+    batch = _Batch(path.name, list(table.names))
     seen: dict[str, None] = {}
     for row, line in enumerate(_lines(stream, path), start=1):
         if not line.strip():
@@ -202,9 +222,9 @@ def _read_jsonl(stream: IO[str], path: Path, table: Table, book: ComplaintBook) 
             book.add(path.name, row, "", "not a JSON object", "row skipped", line)
             continue
         seen.update(dict.fromkeys(record))
-        columns.append(
-            row, [_json_cell(record.get(name), name, row, path.name, book) for name in table.names]
-        )
+        batch.append(row, [_json_cell(record.get(name), name, row, path.name, book) for name in table.names])
+        if batch.full:
+            yield batch.take(_share(stream, path))
     if not seen:
         raise InputError(
             f"'{path.name}' holds no record",
@@ -212,9 +232,9 @@ def _read_jsonl(stream: IO[str], path: Path, table: Table, book: ComplaintBook) 
             why="no line of it is a JSON object",
             next_step="write one JSON object a line",
         )
-    keep = _known_columns(list(seen), table, path, book)
-    raw = columns.finish(path.name)
-    return RawTable(raw.file, raw.frame.select(list(keep)), raw.rows)
+    # Only the whole file shows which columns it has.
+    _known_columns(list(seen), table, path, book)
+    yield batch.take(1.0)
 
 
 def _json_cell(value: object, column: str, row: int, file: str, book: ComplaintBook) -> Cell:
@@ -232,9 +252,14 @@ def _json_cell(value: object, column: str, row: int, file: str, book: ComplaintB
     return value
 
 
-def _read_parquet(path: Path, table: Table, book: ComplaintBook) -> RawTable:
-    frame = read_plain(path, lambda names: _known_columns(names, table, path, book))
-    return RawTable(path.name, frame, pl.int_range(1, frame.height + 1, dtype=pl.Int64, eager=True))
+def _read_parquet(path: Path, table: Table, book: ComplaintBook) -> Iterator[RawTable]:
+    done = 0
+    for frame, share in plain_batches(
+        path, lambda names: _known_columns(names, table, path, book), BATCH_ROWS
+    ):
+        rows = pl.int_range(done + 1, done + frame.height + 1, dtype=pl.Int64, eager=True)
+        yield RawTable(path.name, frame, rows, share)
+        done += frame.height
 
 
 def _known_columns(header: list[str], table: Table, path: Path, book: ComplaintBook) -> dict[str, int]:
@@ -276,29 +301,30 @@ def _known_columns(header: list[str], table: Table, path: Path, book: ComplaintB
     return {name: header.index(name) for name in table.names if name in header}
 
 
-class _Columns:
-    """Gathers text rows and turns them into polars chunks, so that Python objects never pile up."""
+class _Batch:
+    """Gathers text rows until they are worth a frame."""
 
-    def __init__(self, names: list[str]) -> None:
-        self._names = names
-        self._pending: list[list[Cell]] = []
+    def __init__(self, file: str, names: list[str]) -> None:
+        self._file, self._names = file, names
+        self._cells: list[list[Cell]] = []
         self._rows: list[int] = []
-        self._chunks = [pl.DataFrame(schema=dict.fromkeys(names, pl.String))]
-        self._row_chunks = [pl.Series("row", [], dtype=pl.Int64)]
+        self._letters = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the batch has as many rows or letters as one may have."""
+        return len(self._rows) >= BATCH_ROWS or self._letters >= BATCH_LETTERS
 
     def append(self, row: int, cells: list[Cell]) -> None:
-        self._pending.append(cells)
+        self._cells.append(cells)
         self._rows.append(row)
-        if len(self._pending) >= CHUNK_ROWS:
-            self._flush()
+        self._letters += sum(len(cell) for cell in cells if cell is not None)
 
-    def finish(self, file: str) -> RawTable:
-        self._flush()
-        return RawTable(file, pl.concat(self._chunks), pl.concat(self._row_chunks))
-
-    def _flush(self) -> None:
-        if self._pending:
-            data = dict(zip(self._names, zip(*self._pending, strict=True), strict=True))
-            self._chunks.append(pl.DataFrame(data, schema=dict.fromkeys(self._names, pl.String)))
-            self._row_chunks.append(pl.Series("row", self._rows, dtype=pl.Int64))
-            self._pending, self._rows = [], []
+    def take(self, share: float) -> RawTable:
+        """What was gathered, as a frame; the batch is empty afterwards."""
+        columns = zip(*self._cells, strict=True) if self._cells else ([] for _ in self._names)
+        data = dict(zip(self._names, columns, strict=True))
+        frame = pl.DataFrame(data, schema=dict.fromkeys(self._names, pl.String))
+        made = RawTable(self._file, frame, pl.Series("row", self._rows, dtype=pl.Int64), share)
+        self._cells, self._rows, self._letters = [], [], 0
+        return made

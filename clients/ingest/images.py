@@ -67,6 +67,18 @@ class ImageStore:
         """Names of all pictures, with `/` between folders."""
         return self._names
 
+    def look(self, name: str) -> tuple[int, int]:
+        """What tells, without reading it, whether a picture is still the same: its size, and its time or checksum."""
+        if self._is_zip:
+            with self._lock:
+                entry = self._archive().getinfo(name)
+            return entry.file_size, entry.CRC
+        try:
+            stat = (self.root / name).stat()
+        except OSError:
+            return 0, 0
+        return stat.st_size, stat.st_mtime_ns
+
     def problem(self, name: str) -> str:
         """Why a name can't be read; empty where it can."""
         if name in self._names:

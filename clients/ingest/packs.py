@@ -7,24 +7,26 @@ Invariant: offsets are checked against the pack's length before use.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from clients.ingest.images import ImageStore
+from clients.ingest.manifest import FORM, IngestReport, digest_of
+from clients.ingest.pictures import PictureSettings, tidy_picture
+from clients.ingest.store import Reader, Report, keyed_name
+from clients.ingest.tables import Bench
 from common.errors import InputError
 
 MAGIC = b"HPK1"
 KEPT_PACKS = 4
-
-
-class Reader(Protocol):
-    """The reading half of a vault."""
-
-    def read(self, kind: str, name: str) -> bytes: ...
+PACK_PICTURES = 256
 
 
 def pack(pictures: Mapping[str, bytes]) -> bytes:
@@ -95,3 +97,73 @@ class PackedImages(ImageStore):
                 self._open.popitem(last=False)
         self._open.move_to_end(name)
         return self._open[name]
+
+
+def seal_pictures(
+    images: ImageStore, bench: Bench, settings: PictureSettings, old: Mapping[str, dict[str, Any]],
+    made: IngestReport, say: Report,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Seal every picture in packs; a pack whose members look as they did is taken over unread.
+
+    Parameters
+    ----------
+    old : the packs of the last ingest, as this returned them.
+    """
+    buckets: dict[int, list[str]] = {}
+    count = max(1, 1 << max(0, (len(images.names()) // PACK_PICTURES).bit_length()))
+    for name in sorted(images.names()):
+        buckets.setdefault(int(bench.names.of(name, "bucket"), 16) % count, []).append(name)
+    there, packs, done = set(bench.store.names("images")), {}, 0
+    with ThreadPoolExecutor(2) as pool:
+        for number, members in sorted(buckets.items()):
+            looks = digest_of([FORM, asdict(settings), [(name, images.look(name)) for name in members]])
+            entry = old.get(str(number))
+            if entry is None or entry["looks"] != looks or entry["pack"] not in there:
+                name, kept = _seal_pack(number, members, images, bench, settings, there, made, pool)
+                entry = {
+                    "looks": looks,
+                    "pack": name,
+                    "members": len(members),
+                    "refused": len(members) - kept,
+                }
+                if "images" not in made.reread:
+                    made.reread.append("images")
+            packs[str(number)] = entry
+            done += len(members)
+            say("images", done / len(images.names()))
+    made.pictures = sum(entry["members"] for entry in packs.values())
+    made.pictures_refused = sum(entry["refused"] for entry in packs.values())
+    return packs
+
+
+def _seal_pack(
+    number: int, members: list[str], images: ImageStore, bench: Bench, settings: PictureSettings, there: set[str],
+    made: IngestReport, pool: ThreadPoolExecutor,
+) -> tuple[str, int]:  # fmt: skip
+    """The name of a pack that is sealed now, and how many pictures it holds. Pictures are read twice and never held."""
+    digests = b"".join(
+        hashlib.sha256(name.encode() + b"\0" + _read(images, name)).digest() for name in members
+    )
+    form = json.dumps([FORM, asdict(settings)]).encode()
+    packed = f"{number:05d}-{keyed_name(bench.key, 'images', form, digests)}"
+    if packed in there:
+        return packed, len(unpack(bench.store.read("images", packed)))
+    tidy = pool.map(lambda name: _tidy(_read(images, name), settings), members)
+    kept = {bench.names.of(name, "image"): data for name, data in zip(members, tidy, strict=True) if data}
+    bench.store.write("images", packed, pack(kept))
+    made.written += 1
+    return packed, len(kept)
+
+
+def _read(images: ImageStore, name: str) -> bytes:
+    try:
+        return images.read(name)
+    except InputError:
+        return b""
+
+
+def _tidy(data: bytes, settings: PictureSettings) -> bytes:
+    try:
+        return tidy_picture(data, settings) if data else b""
+    except InputError:
+        return b""

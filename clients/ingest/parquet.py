@@ -1,37 +1,66 @@
-"""Parquet files to polars, for files that may be damaged or hostile.
+"""Parquet files to polars, batch by batch, for files that may be damaged or hostile.
 
 Invariant: only plain types with names of our own choice cross from Arrow to polars. Everything that a file can
-make up, such as nested types, time zones and field names, stays behind: polars panics on some of it.
+make up, such as nested types, time zones and field names, stays behind: polars panics on some of it. What a file says
+of its own size is judged before anything is unpacked, and text that stands once in a dictionary and is meant a
+million times is counted before it is written out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from common.errors import InputError
 
+# A row of a real export takes bytes; a bomb's takes none.
+ROWS_PER_BYTE = 100
+FREE_ROWS = 1_000_000
+UNPACKED_RATIO = 200
+FREE_BYTES = 256 << 20
+MAX_CELL = 4_000_000
+_BUFFER = 1 << 20
 _DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, pl.exceptions.PolarsError)
 
 
-def read_plain(path: Path, choose: Callable[[list[str]], Mapping[str, int]]) -> pl.DataFrame:
-    """Read the columns that `choose` picks from the file's column names, in its order.
+def plain_batches(
+    path: Path, choose: Callable[[list[str]], Mapping[str, int]], rows: int
+) -> Iterator[tuple[pl.DataFrame, float]]:
+    """The columns that `choose` picks from the file's column names, in its order, `rows` at a time.
+
+    Yields
+    ------
+    A frame, and the share of the rows that were read with it; at least one frame.
 
     Raises
     ------
-    InputError : the file is damaged, or a column has a type that no column of a site can have.
+    InputError : the file is damaged, unpacks to far more than it is, or a column has a type that no column of a site
+        can have.
     """
     try:
         with pq.ParquetFile(path) as file:
-            keep = list(choose(file.schema_arrow.names))
-            table = file.read(columns=keep)
-            table.validate(full=True)
-            return pl.DataFrame([_plain(table.column(name), name, path) for name in keep])
+            names, total = file.schema_arrow.names, file.metadata.num_rows
+            keep = list(choose(names))
+            _check_claims(file.metadata, path)
+            packed = [name for name in keep if _is_text(file.schema_arrow.field(name).type)]
+        done = 0
+        with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False, read_dictionary=packed) as file:
+            for batch in file.iter_batches(min(rows, max(1, total)), columns=keep, use_threads=False):
+                batch.validate(full=True)
+                done += batch.num_rows
+                yield (
+                    pl.DataFrame([_plain(batch.column(name), name, path) for name in keep]),
+                    done / max(1, total),
+                )
+            if not done:
+                none = file.schema_arrow.empty_table()
+                yield pl.DataFrame([_plain(none.column(name), name, path) for name in keep]), 1.0
     except _DAMAGE as fault:
         raise InputError(
             f"'{path.name}' is not a whole Parquet file",
@@ -41,11 +70,37 @@ def read_plain(path: Path, choose: Callable[[list[str]], Mapping[str, int]]) -> 
         ) from None
 
 
-def _plain(column: pa.ChunkedArray, name: str, path: Path) -> pl.Series:
+def _check_claims(metadata: pq.FileMetaData, path: Path) -> None:
+    if metadata.num_rows > ROWS_PER_BYTE * path.stat().st_size + FREE_ROWS:
+        raise _bomb(path, f"{metadata.num_rows} rows in {path.stat().st_size} bytes")
+    for group in range(metadata.num_row_groups):
+        for place in range(metadata.num_columns):
+            column = metadata.row_group(group).column(place)
+            unpacked = column.total_uncompressed_size
+            if unpacked > FREE_BYTES and (
+                unpacked > UNPACKED_RATIO * column.total_compressed_size
+                or unpacked > MAX_CELL * column.num_values
+            ):
+                raise _bomb(path, f"{column.total_compressed_size} bytes unpack to {unpacked}")
+
+
+def _bomb(path: Path, why: str) -> InputError:
+    return InputError(
+        f"'{path.name}' unpacks to far more than it is", where=str(path), why=why, next_step="export it again"
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind)
+
+
+def _plain(column: pa.Array | pa.ChunkedArray, name: str, path: Path) -> pl.Series:
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks() if column.num_chunks else pa.array([], column.type)
+    if pt.is_dictionary(column.type):
+        column = _written_out(column, path)
     kind = column.type
-    if pt.is_dictionary(kind):
-        kind = kind.value_type
-    if pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind):
+    if _is_text(kind):
         column = column.cast(pa.large_string())
     elif pt.is_timestamp(kind) or pt.is_date(kind):
         # Arrow keeps instants with a zone in UTC, so the zone's name isn't needed; nanoseconds are cut off.
@@ -65,4 +120,13 @@ def _plain(column: pa.ChunkedArray, name: str, path: Path) -> pl.Series:
             why="it should hold text, numbers or dates",
             next_step="convert the column before exporting",
         )
-    return pl.Series(name, pl.from_arrow(column.combine_chunks()))
+    return pl.Series(name, pl.from_arrow(column))
+
+
+def _written_out(column: pa.DictionaryArray, path: Path) -> pa.Array:
+    """A dictionary's values in the rows' places, unless they would fill the memory there."""
+    if _is_text(column.type.value_type):
+        size = pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
+        if size > FREE_BYTES:
+            raise _bomb(path, f"{len(column)} rows of it hold {size} bytes of text")
+    return column.cast(column.type.value_type)

@@ -1,6 +1,7 @@
 """The rules that a table must keep: within a row, between rows, and between tables.
 
-Invariant: a fault costs only its own value or its own row. What is left keeps every rule of `common.schema`.
+Invariant: a rule works on a batch of rows and needs of all others nothing but their ids; a fault costs only its own
+value or its own row. What is left keeps every rule of `common.schema`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import polars as pl
 from clients.ingest.complaints import ComplaintBook
 from clients.ingest.files import RawTable
 from clients.ingest.images import ImageStore
+from clients.ingest.seen import SeenIds
 from clients.ingest.values import convert
 from common.schema import Action, Column, Table
 
@@ -34,11 +36,7 @@ def typed(raw: RawTable, table: Table, before: datetime, book: ComplaintBook) ->
         values, dropped = _column(raw, column, before, book)
         drop |= dropped
         done.append(values.alias(column.name))
-    frame = pl.DataFrame([*done, raw.rows.alias(ROW)]).filter(~drop)
-    for column in table.columns:
-        if column.unique:
-            frame = _first_of_each(frame, column.name, raw.file, book)
-    return frame
+    return pl.DataFrame([*done, raw.rows.alias(ROW)]).filter(~drop)
 
 
 def _column(
@@ -86,10 +84,11 @@ def _showable(cells: pl.Series) -> list[object]:
     return cells.to_list()
 
 
-def _first_of_each(frame: pl.DataFrame, column: str, file: str, book: ComplaintBook) -> pl.DataFrame:
-    return _skip(
-        frame, ~frame[column].is_first_distinct(), column, "stands in an earlier row already", file, book
-    )
+def first_of_each(
+    frame: pl.DataFrame, column: str, seen: SeenIds, file: str, book: ComplaintBook
+) -> pl.DataFrame:
+    """Drop rows whose id an earlier row of the file has already."""
+    return _skip(frame, ~seen.new(frame[column]), column, "stands in an earlier row already", file, book)
 
 
 def known_items(frame: pl.DataFrame, items: pl.Series, file: str, book: ComplaintBook) -> pl.DataFrame:
@@ -111,7 +110,8 @@ def known_items(frame: pl.DataFrame, items: pl.Series, file: str, book: Complain
 def known_images(frame: pl.DataFrame, images: ImageStore, file: str, book: ComplaintBook) -> pl.DataFrame:
     """Clear names of pictures that the store doesn't hold or mustn't open."""
     named = frame.select("image", ROW).drop_nulls()
-    faulty = named.filter(~named["image"].is_in(sorted(images.names())))
+    held = images.names()
+    faulty = named.filter(pl.Series([name not in held for name in named["image"]], dtype=pl.Boolean))
     if faulty.is_empty():
         return frame
     for name, row in faulty.iter_rows():

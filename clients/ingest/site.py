@@ -10,6 +10,7 @@ was skipped or cleared on the way stands in the complaints.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -17,14 +18,16 @@ from pathlib import Path
 import polars as pl
 
 from clients.ingest.complaints import ComplaintBook, refuse
-from clients.ingest.files import find_table, read_table
+from clients.ingest.files import find_table, table_batches
 from clients.ingest.images import ImageStore
-from clients.ingest.rules import ROW, known_images, known_items, typed
+from clients.ingest.rules import ROW, first_of_each, known_images, known_items, typed
+from clients.ingest.seen import SeenIds
 from common.errors import ConfigError, InputError
 from common.schema import (
     EVENTS,
     PRODUCTS,
     REVIEWS,
+    TABLES,
     Complaint,
     ModalitiesSection,
     SiteInfo,
@@ -69,34 +72,73 @@ def read_site(folder: Path, *, today: date | None = None) -> SiteData:
         "fail"` and a row is bad.
     ConfigError : `site.toml` isn't TOML, or has an unknown key or a bad value.
     """
-    info = read_site_info(folder)
-    before = end_of_tomorrow(today or datetime.now(UTC).date())
-    book = ComplaintBook()
-    images = _open_images(folder, info)
-    products = _read(folder, PRODUCTS, info, before, book)
-    tables = {
-        table.name: known_items(
-            _read(folder, table, info, before, book), products["item_id"], _file_name(folder, table), book
-        )
-        for table in (REVIEWS, EVENTS)
-    }
-    if info.modalities.image:
-        products = known_images(products, images, _file_name(folder, PRODUCTS), book)
-        tables["reviews"] = known_images(tables["reviews"], images, _file_name(folder, REVIEWS), book)
+    reader, book = SiteReader(folder, today=today), ComplaintBook()
+    info = reader.info
+    frames: dict[str, pl.DataFrame] = {}
+    for table in TABLES:
+        batches = [batch.frame for batch in reader.batches(table, book)]
+        frames[table.name] = finish(pl.concat([_nothing(table), *batches]), table, info.modalities)
     complaints = book.close()
-    _judge(info, complaints, products, folder)
+    judge(info, complaints, frames["products"].height, folder)
     return SiteData(
         name=info.name,
         title=info.title,
         language=info.language,
         region=info.region,
-        products=_finish(products, PRODUCTS, info.modalities),
-        reviews=_finish(tables["reviews"], REVIEWS, info.modalities),
-        events=_finish(tables["events"], EVENTS, info.modalities),
-        images=images,
+        products=frames["products"],
+        reviews=frames["reviews"],
+        events=frames["events"],
+        images=reader.images,
         split=info.split.dates(),
         complaints=complaints,
     )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Checked rows of one table, with the number of each in its file, and how much of the file is read by now."""
+
+    frame: pl.DataFrame
+    share: float
+
+
+class SiteReader:
+    """Reads the tables of a site folder batch by batch, so that memory doesn't grow with them.
+
+    Read the products first: the other tables are held against their ids. What stays in memory are ids: those of the
+    products as text, those that must be unique as eight bytes each.
+
+    Raises
+    ------
+    InputError, ConfigError : as `read_site`.
+    """
+
+    def __init__(self, folder: Path, *, today: date | None = None) -> None:
+        self.folder, self.info = folder, read_site_info(folder)
+        self.images = _open_images(folder, self.info)
+        self.items = pl.Series("item_id", [], dtype=pl.String)
+        self._before = end_of_tomorrow(today or datetime.now(UTC).date())
+
+    def batches(self, table: Table, book: ComplaintBook) -> Iterator[Batch]:
+        """The rows that keep all rules, in the order of the file; an optional table that is absent has none."""
+        path = find_table(self.folder, table)
+        if path is None:
+            return
+        seen = {column.name: SeenIds() for column in table.columns if column.unique}
+        found = [self.items]
+        for raw in table_batches(path, table, self.info.encoding, book):
+            frame = typed(raw, table, self._before, book)
+            for column, ids in seen.items():
+                frame = first_of_each(frame, column, ids, path.name, book)
+            if table is PRODUCTS:
+                found.append(frame["item_id"])
+            else:
+                frame = known_items(frame, self.items, path.name, book)
+            if self.info.modalities.image and "image" in frame.columns:
+                frame = known_images(frame, self.images, path.name, book)
+            yield Batch(frame, raw.share)
+        if table is PRODUCTS:
+            self.items = pl.concat(found)
 
 
 def read_site_info(folder: Path) -> SiteInfo:
@@ -140,19 +182,17 @@ def _open_images(folder: Path, info: SiteInfo) -> ImageStore:
     return ImageStore(root)
 
 
-def _read(folder: Path, table: Table, info: SiteInfo, before: datetime, book: ComplaintBook) -> pl.DataFrame:
-    path = find_table(folder, table)
-    if path is None:
-        return table.empty().with_columns(pl.lit(None, dtype=pl.Int64).alias(ROW))
-    return typed(read_table(path, table, info.encoding, book), table, before, book)
+def _nothing(table: Table) -> pl.DataFrame:
+    return table.empty().with_columns(pl.lit(None, dtype=pl.Int64).alias(ROW))
 
 
-def _file_name(folder: Path, table: Table) -> str:
-    path = find_table(folder, table)
-    return path.name if path else table.name
+def judge(info: SiteInfo, complaints: tuple[Complaint, ...], products: int, folder: Path) -> None:
+    """Refuse the site where its policy or the lack of products asks for it.
 
-
-def _judge(info: SiteInfo, complaints: tuple[Complaint, ...], products: pl.DataFrame, folder: Path) -> None:
+    Raises
+    ------
+    InputError : a row is bad under `on_bad_rows = "fail"`, or no product is usable.
+    """
     bad = tuple(c for c in complaints if c.action != "column ignored")
     if info.policy.on_bad_rows == "fail" and bad:
         raise refuse(
@@ -161,12 +201,13 @@ def _judge(info: SiteInfo, complaints: tuple[Complaint, ...], products: pl.DataF
             str(folder),
             "correct them",
         )
-    if products.is_empty():
+    if not products:
         step = "add products" if not bad else "correct the products"
         raise refuse(bad, "no usable product", str(folder), step)
 
 
-def _finish(frame: pl.DataFrame, table: Table, modalities: ModalitiesSection) -> pl.DataFrame:
+def finish(frame: pl.DataFrame, table: Table, modalities: ModalitiesSection) -> pl.DataFrame:
+    """Rows in canonical order, without what the site keeps out of the league."""
     cleared: tuple[str, ...] = ()
     if not modalities.text:
         cleared += ("title", "description", "attributes", "text")

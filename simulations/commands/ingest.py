@@ -40,13 +40,13 @@ def ingest(
     with Vault.open(vault, role) as store, RoundProgress("silent" if quiet else "auto") as progress:
         phases: list[str] = []
 
-        def say(phase: str, done: int, total: int) -> None:
+        def say(phase: str, share: float) -> None:
             if phase not in phases:
                 phases.append(phase)
-                progress.start(phase, total)
-            progress.step(done)
+                progress.start(phase, 100)
+            progress.step(round(100 * share))
 
-        made = ingest_site(site_folder, store, say, settings)
+        made = ingest_site(site_folder, store, say, settings, scratch=vault)
     rows = [*((f"rows of {name}", count) for name, count in made.rows.items()), ("pictures", made.pictures),
             ("pictures refused", made.pictures_refused), ("events repeated", made.repeats),
             ("clocks mended", made.clocks_mended), ("rows or values refused", made.complaints),

@@ -1,0 +1,38 @@
+"""Which ids were met before, for more ids than one would keep as text.
+
+Invariant: eight bytes an id, whatever its length. Ids are told apart by a 64-bit hash under a seed that is drawn anew
+each time, so nobody can make two of them collide; by chance, one of ten million distinct ids is taken for another in
+one reading of four hundred thousand.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+
+class SeenIds:
+    """Ids in the order of reading; sorted runs of hashes that are merged like the levels of a log-structured tree."""
+
+    def __init__(self) -> None:
+        self._seed = secrets.randbits(63)
+        self._runs: list[NDArray[np.uint64]] = []
+
+    def new(self, ids: pl.Series) -> pl.Series:
+        """A mask of the places whose id stands neither earlier in `ids` nor in what was given before; they are kept."""
+        hashes = ids.hash(self._seed).to_numpy()
+        fresh = ids.is_first_distinct().to_numpy()
+        for run in self._runs:
+            at = np.minimum(np.searchsorted(run, hashes), len(run) - 1)
+            fresh = fresh & (run[at] != hashes)
+        self._keep(np.sort(hashes[fresh]))
+        return pl.Series(fresh)
+
+    def _keep(self, run: NDArray[np.uint64]) -> None:
+        while self._runs and len(self._runs[-1]) <= 2 * len(run):
+            run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
+        if len(run):
+            self._runs.append(run)
