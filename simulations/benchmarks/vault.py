@@ -1,4 +1,5 @@
-"""What sealing costs: one object from memory to a file and back, beside age and Tink, on one core.
+"""What sealing costs: one object from memory to a file and back, beside age and Tink, on one core; and, by
+`benchmarks.house`, what a vault costs ingest and training.
 
 Invariant: all start from bytes in memory, end with a file in a memory file system, and come back into fresh memory
 (but for the row that says otherwise). Counted are CPU seconds, and the best of several runs, since other work on the
@@ -20,6 +21,7 @@ from typing import Any
 from clients.vault import RoleKey, Vault
 from common.crypto.envelope import open_sealed, seal
 from simulations.benchmarks import BenchResult
+from simulations.benchmarks.house import measure
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a memory file system, so that no disk is measured
 Pair = tuple[Callable[[], object], Callable[[], object]]
@@ -47,7 +49,8 @@ def run(quick: bool) -> BenchResult:
         for row in rows
         if row["method"] in ("age", "tink")
     }
-    return {"name": "vault", "rows": rows, "ratios": ratios}
+    more, costs = measure(quick, _MEMORY if _MEMORY.is_dir() else None)
+    return {"name": "vault", "rows": rows + more, "ratios": ratios | costs}
 
 
 def _measure(name: str, pair: Pair, size: int, repeats: int) -> dict[str, Any]:

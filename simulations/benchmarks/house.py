@@ -1,0 +1,106 @@
+"""What a vault costs a site: the second ingest beside the first, and a training round from the vault beside the folder.
+
+Invariant: both sides of a ratio do the same work on the same bazaar merchant, in turns, and the best of several runs
+counts. An ingest is timed from the open vault on, without unlocking the key. A round is what a freshly started site
+does: open its data (unlock the key, open every object), take the features that were encoded before, and train.
+Nothing is kept from the run before.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from clients.ingest import ingest_site
+from clients.site import open_site
+from clients.vault import ROLES, PassphraseSource, RoleKey, Vault, unlock
+from common.config import LeagueConfig, load_config
+from common.crypto.keys import lock
+from simulations.bazaar import BazaarConfig, write_league
+
+
+def measure(quick: bool, base: Path | None) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Rows of seconds, and the ratios `second_ingest_speedup` and `round_overhead` (0.05: five hundredths more)."""
+    repeats = 2 if quick else 5
+    users, items = (200, 150) if quick else (1500, 800)
+    bazaar = BazaarConfig(n_sites=1, held_out=0, users_per_site=users, items_per_site=items)
+    with tempfile.TemporaryDirectory(dir=base) as folder, _own_cache(Path(folder) / "cache"):
+        plain = write_league(Path(folder) / "league", bazaar)[0]
+        sealed, ingests = _sealed(Path(folder), plain)
+        rounds = {"folder": _round(plain), "vault": _round(sealed)}
+        for each in rounds.values():
+            each()  # encodes the features, once
+        best = dict.fromkeys(rounds, float("inf"))
+        for _ in range(repeats):
+            best = {name: min(best[name], _seconds(each)) for name, each in rounds.items()}
+    rows = [{"method": f"ingest, {name} run", "seconds": seconds} for name, seconds in ingests.items()]
+    rows += [
+        {"method": f"training round from the {name}", "seconds": seconds} for name, seconds in best.items()
+    ]
+    ratios = {
+        "second_ingest_speedup": ingests["first"] / ingests["second"],
+        "round_overhead": best["vault"] / best["folder"] - 1,
+    }
+    return rows, ratios
+
+
+def _sealed(folder: Path, raw: Path) -> tuple[Path, dict[str, float]]:
+    """A site folder that names the vault into which `raw` was ingested, and what that took twice."""
+    word = folder / "word"
+    word.touch(mode=0o600)
+    word.write_text(secrets.token_hex(16))
+    source = PassphraseSource("file", str(word))
+    keys = {role: RoleKey.generate(role) for role in ROLES}
+    for role in ("owner", "trainer"):
+        lock(folder / f"{role}.key", keys[role], source.read(""))
+    Vault.create(folder / "vault", keys["owner"], {role: key.public() for role, key in keys.items()}).close()
+
+    with Vault.open(folder / "vault", unlock(folder / "owner.key", source)) as vault:
+
+        def ingest() -> None:
+            ingest_site(raw, vault, scratch=folder / "vault")
+
+        first = _seconds(ingest)
+        took = {"first": first, "second": min(_seconds(ingest) for _ in range(3))}
+    site = folder / "sealed"
+    site.mkdir()
+    (site / "site.toml").write_text(
+        'name = "sealed"\n[vault]\npath = "../vault"\nkey = "../trainer.key"\npassphrase = "file:../word"\n'
+    )
+    return site, took
+
+
+def _round(site: Path) -> Callable[[], None]:
+    config: LeagueConfig = load_config({})
+
+    def one() -> None:
+        opened = open_site(site, config)
+        opened.train(opened.initial(), 1)
+
+    return one
+
+
+def _seconds(action: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+@contextmanager
+def _own_cache(folder: Path) -> Iterator[None]:
+    """Features of this benchmark's folder stay out of the user's cache."""
+    before = os.environ.get("HANSA_CACHE")
+    os.environ["HANSA_CACHE"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HANSA_CACHE"]
+        else:
+            os.environ["HANSA_CACHE"] = before
