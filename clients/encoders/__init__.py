@@ -1,7 +1,14 @@
 """From pictures and texts to arrays: frozen packaged encoders, their cache, and the inputs of scratch encoders."""
 
 from clients.encoders.cache import FeatureCache, FolderShards
-from clients.encoders.frozen import IMAGE_DIM, TEXT_DIM, encode_images, encode_texts, public_image_basis
+from clients.encoders.frozen import (
+    IMAGE_DIM,
+    TEXT_DIM,
+    encode_images,
+    encode_regions,
+    encode_texts,
+    public_image_basis,
+)
 from clients.encoders.tokens import hash_tokens
 
 __all__ = [
@@ -10,6 +17,7 @@ __all__ = [
     "FeatureCache",
     "FolderShards",
     "encode_images",
+    "encode_regions",
     "encode_texts",
     "hash_tokens",
     "public_image_basis",

@@ -48,6 +48,15 @@ def encode_images(pixels: NDArray[np.uint8]) -> Half:
     return out
 
 
+def encode_regions(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Features (n, height, width, IMAGE_DIM) of regions of 32 pixels; a picture's pooled feature is their mean."""
+    with torch.inference_mode():
+        batch = torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).to(torch.float32)
+        found = _image_model().extract_features((batch - 127.0) / 128.0)
+        made: NDArray[np.float32] = found.permute(0, 2, 3, 1).numpy()
+    return made
+
+
 @functools.cache
 def public_image_basis(dim: int) -> NDArray[np.float32]:
     """Orthonormal columns (IMAGE_DIM, dim) from the ImageNet classifier's weights; signs are fixed."""

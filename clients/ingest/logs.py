@@ -1,4 +1,4 @@
-"""Event logs made whole: without repeats, with sessions, in an order that can have happened, aligned with reviews.
+"""Event logs made whole: without repeats, with sessions, in an order that can have happened.
 
 Invariant: no event is invented, and one that is left keeps its user, item and kind.
 """
@@ -55,17 +55,3 @@ def _with_sessions(events: pl.DataFrame, gap: timedelta) -> pl.DataFrame:
     number = begins.cast(pl.Int64).cum_sum().over("user_id")
     drawn = pl.format("{}~{}", "user_id", number)
     return events.with_columns(pl.coalesce("session_id", drawn).alias("session_id"))
-
-
-def align_by_time(events: pl.DataFrame, reviews: pl.DataFrame) -> pl.DataFrame:
-    """Each dated review with the last thing its writer did with the item before writing.
-
-    Returns
-    -------
-    review_id, event, at, image, and `after`: the time between event and review; null where there was no event.
-    """
-    left = reviews.drop_nulls("created_at").sort("created_at")
-    right = events.drop_nulls("item_id").select("user_id", "item_id", "event", "at").sort("at")
-    return left.join_asof(
-        right, left_on="created_at", right_on="at", by=["user_id", "item_id"], check_sortedness=False
-    ).select("review_id", "event", "at", "image", (pl.col("created_at") - pl.col("at")).alias("after"))

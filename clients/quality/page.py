@@ -19,7 +19,7 @@ import common.reports
 from clients.ingest import ImageStore, decode_image
 from clients.quality.assess import Check, Quality
 from common.errors import InputError
-from common.reports.html import both, figure
+from common.reports.html import both, figure, percent
 from common.run_folder import write_whole
 
 SHOWN = 6
@@ -38,27 +38,39 @@ _NAMES = {
 
 def write_quality(quality: Quality, images: ImageStore, out: Path) -> tuple[Path, Path]:
     """Write both reports into a folder and return their paths."""
-    loader = FileSystemLoader(
-        [Path(__file__).parent / "templates", Path(common.reports.__file__).parent / "templates"]
-    )
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals.update(t=both)
-    environment.filters.update(figure=figure)
     rows = [(check, _NAMES[check.name], _worst(check, images)) for check in quality.checks]
-    page = environment.get_template("quality.html").render(quality=quality, rows=rows, shown=12)
+    page = environment().get_template("quality.html").render(quality=quality, rows=rows, shown=12)
     html, twin = out / "quality.html", out / "quality.json"
     write_whole(html, page.encode())
     write_whole(twin, json.dumps(as_document(quality), ensure_ascii=False, indent=1).encode())
     return html, twin
 
 
+def environment() -> Environment:
+    """Templates of a site's own reports."""
+    rooms = [
+        Path(__file__).parent,
+        Path(__file__).parent.parent / "alignment",
+        Path(common.reports.__file__).parent,
+    ]
+    made = Environment(
+        loader=FileSystemLoader([room / "templates" for room in rooms]), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    made.globals.update(t=both)
+    made.filters.update(figure=figure, percent=percent, or_none=_or_none)
+    return made
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def as_document(quality: Quality) -> dict[str, object]:
     """The JSON twin."""
     checks = [{"name": c.name, "modality": c.modality, "found": len(c.found), "of": c.of, "share": c.share,
                "limit": c.limit, "passed": c.passed, "first": list(c.found[:LISTED])} for c in quality.checks]  # fmt: skip
-    figures = {name: value if math.isfinite(value) else None for name, value in quality.figures.items()}
+    figures = {name: _or_none(value) for name, value in quality.figures.items()}
     return {"site": quality.site, "passed": quality.passed, "checks": checks,
             "completeness": quality.completeness, "figures": figures}  # fmt: skip
 

@@ -19,30 +19,40 @@ def quality(
     out: Annotated[
         Path, typer.Option(help="Folder for quality.html and quality.json; it shows the shop's data.")
     ],
+    alignment: Annotated[
+        bool, typer.Option("--alignment", help="Also write alignment.html: what belongs to what.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress display.")] = False,
     form: FormatOption = Format.text,
 ) -> None:
-    """Example: `hansa quality my-shop --out reports/my-shop`
+    """Example: `hansa quality my-shop --out reports/my-shop --alignment`
 
     Looks for faults in reviews, pictures and logs. Limits stand under [quality] in site.toml; ends with 1 where one is
     passed.
     """
-    from clients.ingest import read_site, read_site_info
+    from clients.alignment import align, write_alignment
+    from clients.house import open_house
+    from clients.ingest import read_site_info
     from clients.quality import assess, write_quality
     from clients.quality.page import as_document
 
     settings = read_site_info(site_folder).quality
-    data = read_site(site_folder)
-    with RoundProgress("silent" if quiet else "auto") as progress:
+    with open_house(site_folder) as house, RoundProgress("silent" if quiet else "auto") as progress:
+        data = house.data
         progress.start("pictures", len(data.images.names()))
         found = assess(data, settings, lambda done, total: progress.step(done) if done % 500 == 0 else None)
-    html, _ = write_quality(found, data.images, out)
+        pages = [write_quality(found, data.images, out)[0]]
+        if alignment:
+            progress.start("alignment", data.products.height)
+            aligned = align(data, house.features, lambda done, total: progress.step(done))
+            pages.append(write_alignment(aligned, data.images, out)[0])
     rows = [
         (c.name, len(c.found), c.of, c.share, c.limit, "passed" if c.passed else "FAILED")
         for c in found.checks
     ]
     headings = ("check", "found", "of", "share", "limit", "verdict")
     output_of(context).result(form, as_document(found), lambda screen: screen.print(table(headings, rows)))
-    note(f"Report: {html}")
+    for page in pages:
+        note(f"Report: {page}")
     if not found.passed:
         raise typer.Exit(FAILED)

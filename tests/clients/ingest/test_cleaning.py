@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clients.ingest.augment import AugmentSettings, augment, resize_crop
-from clients.ingest.logs import align_by_time, clean_events
+from clients.ingest.logs import clean_events
 from clients.ingest.pictures import PictureSettings, tidy_picture
 from clients.ingest.text import clean_text, words
-from common.schema import EVENTS, REVIEWS
+from common.schema import EVENTS
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -99,13 +99,6 @@ def test_a_purchase_before_its_own_view_had_a_wrong_clock() -> None:
     at = {(row["item_id"], row["event"]): row["at"] for row in events.to_dicts()}
     assert at["i", "purchase"] == at["i", "view"]
     assert at["k", "purchase"] == NOON
-
-
-def test_reviews_are_aligned_with_the_last_event_before_them() -> None:
-    events = _events(("u", "i", "view", 0, "s"), ("u", "i", "purchase", 5, "s"), ("u", "i", "view", 60, "s"))
-    review = {"review_id": "r", "user_id": "u", "item_id": "i", "created_at": NOON + timedelta(minutes=30)}
-    reviews = pl.concat([REVIEWS.empty(), pl.DataFrame([review])], how="diagonal_relaxed")
-    assert align_by_time(events, reviews)["event"].to_list() == ["purchase"]
 
 
 def _photo(size: tuple[int, int] = (640, 480)) -> bytes:

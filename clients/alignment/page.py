@@ -1,0 +1,65 @@
+"""The alignment report: `alignment.html` for people, in English and Chinese, and `alignment.json` for programs.
+
+Invariant: it shows the shop's pictures and texts, so it stays at the site; everything from the shop is escaped, and
+the page loads nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+
+from clients.alignment.align import Alignment, picture_of
+from clients.alignment.regions import overlay
+from clients.ingest import ImageStore
+from clients.quality.page import environment
+from common.run_folder import write_whole
+
+SHOWN = 12
+LISTED = 200
+
+
+def write_alignment(alignment: Alignment, images: ImageStore, out: Path) -> tuple[Path, Path]:
+    """Write both reports into a folder and return their paths."""
+    worst = [(each, _thumbnail(images, each.image)) for each in alignment.mismatches[:SHOWN]]
+    rows = [
+        (item, [(each.text, overlay(picture_of(images, each.image), each.weights)) for each in maps])
+        for item, maps in groupby(alignment.maps, lambda each: each.item)
+    ]
+    page = environment().get_template("alignment.html").render(alignment=alignment, worst=worst, rows=rows)
+    html, twin = out / "alignment.html", out / "alignment.json"
+    write_whole(html, page.encode())
+    write_whole(twin, json.dumps(as_document(alignment), ensure_ascii=False, indent=1).encode())
+    return html, twin
+
+
+def as_document(alignment: Alignment) -> dict[str, object]:
+    """The JSON twin."""
+    time = asdict(alignment.time) | {
+        "alone": len(alignment.time.alone), "first_alone": list(alignment.time.alone[:LISTED]),
+        "median_hours": _finite(alignment.time.median_hours),
+    }  # fmt: skip
+    meaning = {"pairs": alignment.pairs, "fits": _finite(alignment.fits), "found": len(alignment.mismatches),
+               "mismatches": [asdict(each) for each in alignment.mismatches[:LISTED]]}  # fmt: skip
+    regions = [
+        {"item": each.item, "text": each.text, "image": each.image, "weights": each.weights.round(5).tolist()}
+        for each in alignment.maps
+    ]
+    return {"site": alignment.site, "time": time, "meaning": meaning, "regions": regions}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _thumbnail(images: ImageStore, name: str) -> str:
+    picture = picture_of(images, name)
+    picture.thumbnail((120, 120))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
