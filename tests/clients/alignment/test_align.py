@@ -168,7 +168,11 @@ def test_a_site_of_few_pictures_says_so(site: SiteData, features: Features, tmp_
 
 
 def test_the_command_writes_maps_and_mismatches(
-    folder: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    cache: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HANSA_CACHE", str(cache))
     main(["quality", str(folder), "--out", str(tmp_path), "--alignment", "--quiet", "--format", "json"])
