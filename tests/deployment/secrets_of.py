@@ -80,16 +80,23 @@ def processes_below(*roots: int) -> list[psutil.Process]:
 
 
 def told_by(process: psutil.Process) -> bytes:
-    """Arguments and environment, which others on the machine or a crash report may see."""
+    """Arguments and environment, which others on the machine or a crash report may see; nothing if it has ended."""
     folder = Path("/proc") / str(process.pid)
-    return (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
+    try:
+        return (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def memory_of(process: psutil.Process) -> Iterator[bytes]:
-    """What a process holds in memory that it may write to."""
+    """What a process holds in memory that it may write to; nothing if it has ended."""
     folder = Path("/proc") / str(process.pid)
-    with (folder / "mem").open("rb", 0) as memory:
-        for line in (folder / "maps").read_text().splitlines():
+    try:
+        memory, lines = (folder / "mem").open("rb", 0), (folder / "maps").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    with memory:
+        for line in lines:
             span, rights, *_ = line.split()
             start, end = (int(part, 16) for part in span.split("-"))
             if rights.startswith("rw") and end - start <= _MOST_MAPPED:
