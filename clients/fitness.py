@@ -75,9 +75,13 @@ def _finding(name: str, look: Callable[[Kit], str], kit: Kit) -> Finding:
 def _contract(kit: Kit) -> str:
     contract = kit.contract()
     contract.require_valid(dt.datetime.now(dt.UTC))
-    return f"edition {contract.edition}, {len(contract.members)} sites" + (
-        f", until {contract.until}" if contract.until else ""
+    private = contract.config.privacy
+    promised = (
+        f"ε = {private.epsilon:g} per user and run" if private.mode == "user" else "no differential privacy"
     )
+    names = ", ".join(each.name for each in contract.members)
+    until = f", until {contract.until}" if contract.until else ""
+    return f"edition {contract.edition}: {names}; {contract.config.rounds.protection}, {promised}{until}"
 
 
 def _code(kit: Kit) -> str:

@@ -125,7 +125,12 @@ def doctor(
     output_of(context).result(form, {"looks": [dataclasses.asdict(each) for each in found]}, show)
     bad = [each for each in found if each.verdict == "fault"]
     if bad:
-        raise RunError(f"{len(bad)} faults", where=str(kit), why=bad[0].told, next_step=bad[0].next_step)
+        raise RunError(
+            f"{len(bad)} of {len(found)} looks found a fault",
+            where=str(kit),
+            why=bad[0].told,
+            next_step=bad[0].next_step,
+        )
 
 
 @app.command()
