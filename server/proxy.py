@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import ssl
 import urllib.parse
 from asyncio import sslproto
@@ -27,6 +26,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from common import logs
 from common.provision.door import CERTIFICATE, EDITION, INSTANCE, MOST_BODY_BYTES, REFUSED, ROUTES, Refusal
 
 _PASSED_ON = {
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--superlink", required=True, help="host:port on this machine")
     given = parser.parse_args()
     host, _, port = str(given.listen).rpartition(":")
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure("guard")
     config = uvicorn.Config(
         Guard(given.superlink, given.kit / "ca.crt"), host=host, port=int(port), http=PeerProtocol, ws="none",
         lifespan="off",

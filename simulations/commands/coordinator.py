@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from common import logs
 from common.errors import ConfigError, RunError
 from common.run_folder import read_lines
 from simulations.commands.output import Format, FormatOption, note, output_of, plain, table
@@ -33,11 +34,16 @@ def up(
     port: Annotated[
         int, typer.Option(min=0, help="Where the SuperLink listens on this machine; 0: a free one.")
     ] = 0,
+    dashboard: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="Port of the page and of /metrics, for this machine; 0: none."),
+    ] = 0,
 ) -> None:
     """Example: `hansa coordinator up kit`
 
     Keeps the coordinator up until Ctrl-C or SIGTERM: the SuperLink for this machine alone, a guard for sites, the app.
     """
+    from server.dashboard.web import Dashboard
     from server.front import FRONTS
     from server.keeper import keep_up
 
@@ -45,9 +51,9 @@ def up(
         raise ConfigError(
             f"there is no front '{front}'", where="--front", next_step=f"one of {', '.join(FRONTS)}"
         )
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    keep_up(kit, port, FRONTS[front])
+    logs.configure("coordinator")
+    with Dashboard(kit, dashboard) if dashboard else nullcontext():
+        keep_up(kit, port, FRONTS[front])
 
 
 @app.command()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from common import logs
 from common.errors import HansaError, InputError, RunError
 from simulations.commands.output import Format, FormatOption, note, output_of, plain, table
 
@@ -141,8 +141,7 @@ def up(kit: KitArgument, site: SiteOption) -> None:
     """
     from clients.up import run
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logs.configure("site")
     run(kit, site)
 
 
