@@ -154,7 +154,7 @@ def measure(size: int) -> Costs:
     small, large = (_protect_s(words, key, group) for group in _GROUPS)
     peer_s = max(0.0, (large - small) / (_GROUPS[1] - _GROUPS[0]))
     upload = key.encrypt(words)
-    total = he.Sum(scheme, len(words))
+    total = scheme.sum(len(words))
     total.add(total.parse(upload, where="bench"))
     fold_s = _seconds(lambda: total.add(total.parse(upload, where="bench")))
     summed = total.saved()
@@ -173,7 +173,7 @@ def noise_left(count: int) -> int:
     """Sum that many real ciphertexts, see that the sum is exact, and tell the bits of noise it may still take."""
     scheme, key = he.Scheme(), he.Key(he.Scheme())
     generator = np.random.default_rng(0)
-    total, expected = he.Sum(scheme, he.DEGREE), np.zeros(he.DEGREE, dtype=np.uint64)
+    total, expected = scheme.sum(he.DEGREE), np.zeros(he.DEGREE, dtype=np.uint64)
     for _ in range(count):
         words = generator.integers(0, MODULUS, he.DEGREE, dtype=np.uint64)
         total.add(total.parse(key.encrypt(words), where="bench"))
