@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -64,13 +64,6 @@ def watch(run: Path) -> None:
             if found["phase"] in _DONE:
                 return
             time.sleep(_POLL_S)
-
-
-def show(screen: Console, run: Path) -> None:
-    """The same table, once."""
-    from server.dashboard.overview import overview, run_folder_of
-
-    screen.print(_screen(overview(run_folder_of(run))))
 
 
 def _line(found: dict[str, Any]) -> str:
