@@ -1,8 +1,8 @@
-"""The centralised yardstick in a process of its own, while the league trains.
+"""The yardsticks in a process of their own, while the league trains: centralised, and the league without privacy.
 
 It shares nothing with the league but the sites' cached features, so it waits until the first round has ended: by then
 all sites are encoded. Invariant: it only saves time. Where it fails or is stopped it leaves no results, and the caller
-trains the yardstick itself and hears why.
+trains the yardsticks itself and hears why.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from clients.site import open_site
 from common.errors import HansaError
 from common.run_folder import RunFolder
 from simulations.centralised import centralised
+from simulations.non_private import non_private
 
 _POLL_S = 0.2
 
 
 @contextmanager
-def centralised_alongside(folder: RunFolder) -> Iterator[BaseProcess]:
-    """A process that trains the yardstick; where the body fails, it's ended at once."""
+def yardsticks_alongside(folder: RunFolder) -> Iterator[BaseProcess]:
+    """A process that trains the yardsticks; where the body fails, it's ended at once."""
     process = multiprocessing.get_context("spawn").Process(
         target=_work, args=(str(folder.root), os.getpid()), daemon=True
     )
@@ -49,6 +50,7 @@ def _work(root: str, parent: int) -> None:
     try:
         sites = [open_site(Path(site.folder), config) for site in folder.sites() if not site.held_out]
         centralised(sites, config, folder.site_out, lambda epoch, loss: _leave_with(parent))
+        non_private(folder, config, lambda round_, loss: _leave_with(parent))
     except HansaError:
         raise SystemExit(1) from None  # the caller tries again, and tells
 

@@ -14,6 +14,7 @@ from common.config import LeagueConfig, RoundsConfig
 from common.crypto.protocol import values_of
 from common.crypto.schemes import scheme_of
 from common.models import build_model
+from common.privacy.guarantee import guarantee_of
 from simulations.league import derive_sites
 from simulations.options import SimulateOptions
 from simulations.results import RunSummary
@@ -58,7 +59,7 @@ def plan_of(options: SimulateOptions, config: LeagueConfig) -> RunSummary:
         "bytes down per round": down,
         "bytes in all": (up + down) * config.rounds.count,
         "protection": f"{config.rounds.protection}: {what_is_seen(config.rounds.protection)}",
-        "differential privacy": "off",
+        **_promise(config),
         "compares with local and centralised training": options.compare,
     }
     return RunSummary(
@@ -68,3 +69,24 @@ def plan_of(options: SimulateOptions, config: LeagueConfig) -> RunSummary:
         config_digest=config.digest(),
         plan=plan,
     )
+
+
+def _promise(config: LeagueConfig) -> dict[str, str]:
+    """Mode, unit and ε of a run, and what each round costs a site."""
+    found = guarantee_of(config)
+    if found is None:
+        return {"differential privacy": "off"}
+    rows = {
+        "differential privacy": f"{found.mode}: one {found.unit}, added or removed",
+        "epsilon of the run": f"{found.epsilon:.3f} at delta {found.delta:g} (Rényi, Opacus)",
+        "noise over clip": f"{found.noise_multiplier:g}",
+    }
+    if found.epsilon_pld is not None:
+        rows["epsilon by loss distributions"] = f"{found.epsilon_pld:.3f} (dp-accounting)"
+    if found.epsilon_alone is not None:
+        rows["epsilon of a site's own noise"] = f"{found.epsilon_alone:.3f}, if all others collude"
+    if found.epsilon_user is not None:
+        rows["epsilon of a whole user"] = f"{found.epsilon_user:.1f}"
+    if found.seeded:
+        rows["chance"] = "seeded: nothing is promised"
+    return rows

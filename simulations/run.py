@@ -19,10 +19,11 @@ from common.errors import RunError
 from common.progress import RoundProgress
 from common.reports import model_card, write_report
 from common.run_folder import RunFolder, read_json, read_lines, write_json, write_whole
-from simulations.alongside import centralised_alongside
+from simulations.alongside import yardsticks_alongside
 from simulations.centralised import centralised
 from simulations.engine import Engine, run_league
 from simulations.league import create_run, plan_config
+from simulations.non_private import non_private, wanted
 from simulations.options import SimulateOptions
 from simulations.pictures import SitePictures
 from simulations.plan import plan_of
@@ -73,8 +74,8 @@ def _carry_out(folder: RunFolder, config: LeagueConfig, started: float) -> RunSu
     style = "silent" if chosen["quiet"] else "auto"
     settings: UserConfig = {"compare": bool(chosen["compare"]), "progress": style}
     # The in-process engine keeps to one core; on the pool the yardstick fills the cores that a phase's end leaves free.
-    wanted = chosen["compare"] and engine == "pool" and not _is_compared(folder)
-    beside = centralised_alongside(folder) if wanted else nullcontext()
+    wanted = chosen["compare"] and engine == "pool" and not _is_compared(folder, config)
+    beside = yardsticks_alongside(folder) if wanted else nullcontext()
     with beside as process:
         run_league(folder.root, engine, int(chosen["workers"]), settings, str(chosen.get("address", "")))
         timing["league_s"] = time.monotonic() - at
@@ -115,14 +116,19 @@ def _recorded(folder: RunFolder) -> dict[str, Any]:
 
 
 def _compare(folder: RunFolder, config: LeagueConfig, *, quiet: bool) -> None:
-    if _is_compared(folder):
+    if _is_compared(folder, config):
         return
     sites = [open_site(Path(site.folder), config) for site in folder.sites() if not site.held_out]
     with RoundProgress("silent" if quiet else "auto") as progress:
         progress.start("centralised", total=config.rounds.count)
         centralised(sites, config, folder.site_out, lambda epoch, loss: progress.step(epoch, loss=loss))
+        if wanted(folder, config):
+            progress.start("non_private", total=config.rounds.count)
+            non_private(folder, config, lambda round_, loss: progress.step(round_, loss=loss))
 
 
-def _is_compared(folder: RunFolder) -> bool:
+def _is_compared(folder: RunFolder, config: LeagueConfig) -> bool:
     members = [site.name for site in folder.sites() if not site.held_out]
-    return all((folder.site_out(name) / "centralised.json").exists() for name in members)
+    return not wanted(folder, config) and all(
+        (folder.site_out(name) / "centralised.json").exists() for name in members
+    )

@@ -19,7 +19,7 @@ from common.run_folder import RunFolder, SiteEntry, read_json, read_lines, write
 
 MIN_ROWS = 10
 LOWER_IS_BETTER = {"log_loss"}
-SOURCES = ("final.json", "local.json", "centralised.json")
+SOURCES = ("final.json", "local.json", "non_private.json", "centralised.json")
 RANKING = ("ndcg", "recall", "hr", "mrr", "coverage", "diversity")
 Figures = dict[str, dict[str, Any]]
 

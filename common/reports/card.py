@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.config import PrivacyConfig
+from common.config import LeagueConfig
+from common.reports.promise import promise
 from common.reports.story import METHODS, SCORE, Story, read_story
 from common.reports.words import METHOD_NAMES, METHOD_NOTES
 
@@ -102,25 +103,17 @@ def _privacy(story: Story) -> str:
         "## Privacy\n\n"
         "- Products, pictures, reviews, logs and user ids stay at the sites; vectors of model parameters and figures "
         "of evaluation travel.\n"
-        f"- {_guarantee(story.config.privacy)}\n"
+        f"- {_guarantee(story.config)}\n"
         f"- {_PROTECTION.get(protection, f'Protection `{protection}`.')}"
     )
 
 
-def _guarantee(privacy: PrivacyConfig) -> str:
-    """What the training promises each user, and what the promise leaves out, in plain words."""
-    if privacy.mode == "off":
-        return "**Differential privacy: off.** Nothing bounds what the model may reveal about one person."
-    return (
-        f"**Differential privacy: user level, ε = {privacy.epsilon:g}, δ = {privacy.delta:g} at each site for this "
-        "run.** Whoever sees every update of a site can hardly tell whether one of its users, with all of the user's "
-        "records there, took part at all: no conclusion becomes more than e^ε times as likely, but for a chance "
-        "of δ. Noise comes from the operating system; accounted in Rényi terms by Opacus, for adding or removing one "
-        "user. It does not cover a person who is a user of several sites (ε adds up), other runs on the same data, the "
-        "dates that part training from testing, what a merchant sells, or what a site itself fits and keeps: its "
-        "fine-tuned model, its popularity and calibration, its recommendations, and the figures in this report, which "
-        "a simulation reads from the sites' own folders."
-    )
+def _guarantee(config: LeagueConfig) -> str:
+    """What the training promises, and what the promise leaves out, in plain words; Chinese below."""
+    parts = promise(config)
+    english = " ".join([f"**{parts[0].en}**", *(part.en for part in parts[1:])])
+    chinese = "".join([f"**{parts[0].zh}**", *(part.zh for part in parts[1:])])
+    return f"{english}\n- {chinese}"
 
 
 def _limits() -> str:

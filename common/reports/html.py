@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from common.reports.charts import behaviour_rows, charts, zero_shot_rows
+from common.reports.promise import promise
 from common.reports.samples import PictureSource, read_samples
 from common.reports.story import Story, number, read_story
 from common.reports.words import GLOSSARY, METHOD_NAMES, METHOD_NOTES
@@ -54,6 +55,7 @@ def _facts(story: Story, pictures: PictureSource | None) -> dict[str, Any]:
         "traffic": traffic(story),
         "fewest_rows": int(number(story.details.get("macro_counts_sites_with_rows")) or 0),
         "settings": flat_settings(story.config.model_dump(mode="json")),
+        "promise": promise(story.config),
         "quarantined": sorted(
             {story.title_of(name) for round_ in story.rounds for name in round_.quarantined}
         ),

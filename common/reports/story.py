@@ -27,7 +27,7 @@ from common.run_folder import RunFolder, SiteEntry, read_json, read_lines
 SCORE = "ndcg@20"
 TRAINING_SCORE = "valid/ndcg@20"
 METHODS = (
-    "popularity", "item_knn", "no_training", "local", "federated", "fine_tuned", "centralised", "final",
+    "popularity", "item_knn", "no_training", "local", "federated", "fine_tuned", "non_private", "centralised", "final",
 )  # fmt: skip
 PAID, NO_DIFFERENCE, DID_NOT_PAY = "paid", "no difference", "did not pay"
 

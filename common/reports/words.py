@@ -13,6 +13,7 @@ METHOD_NAMES = MappingProxyType({
     "local": Label("Trained alone", "单独训练"),
     "federated": Label("Trained together", "联合训练"),
     "fine_tuned": Label("Together, then tuned", "联合训练后微调"),
+    "non_private": Label("Together, no privacy", "联合训练（无隐私保护）"),
     "centralised": Label("All data in one place", "数据集中训练"),
     "final": Label("As deployed", "实际部署"),
         "logistic": Label("Recency and frequency", "近度与频度（逻辑回归）"),
@@ -37,6 +38,10 @@ METHOD_NOTES = MappingProxyType({
     ),
     "fine_tuned": Label(
         "the shared model, trained a little further at the merchant", "共享模型在本店再做少量训练"
+    ),
+    "non_private": Label(
+        "the shared model trained by the same league without differential privacy; for comparison only",
+        "同一联盟在不使用差分隐私时训练的共享模型，仅供对比",
     ),
     "centralised": Label(
         "what would be possible if all data lay in one place; for comparison only",

@@ -30,6 +30,7 @@ BENCHMARKS = MappingProxyType({
     "memory": "coordinator_memory",
     "protections": "protections",
     "malicious": "malicious",
+    "privacy": "privacy",
     "vault": "vault",
     "deployment": "deployment",
     "scale": "scale",

@@ -14,7 +14,7 @@ from simulations.options import DataSource, Encoders, Engine, Preset, SimulateOp
 from simulations.results import Metrics, RunSummary
 
 METHODS = (
-    "popularity", "item_knn", "no_training", "local", "federated", "fine_tuned", "centralised", "final",
+    "popularity", "item_knn", "no_training", "local", "federated", "fine_tuned", "non_private", "centralised", "final",
 )  # fmt: skip
 SHOWN_METRICS = ("ndcg@20", "recall@20", "auc", "log_loss")
 

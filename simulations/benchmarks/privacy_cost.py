@@ -1,0 +1,101 @@
+"""One site's training in one mode, measured: what `privacy` starts as a process for each row of its cost table.
+
+The same number of user samples goes through the model in each mode; what is measured is training alone, after the site
+was read, its features were cached, and one step has run. In `distributed` the drawing of whole-number noise is counted.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clients.dataset import SiteDataset
+from clients.private.train import train_private
+from clients.private.units import unit_data
+from clients.private.whole import discrete_gaussian
+from clients.samples import training_data
+from clients.site import open_site
+from clients.train import batches, step
+from common.config import LeagueConfig, load_config, with_overrides
+from common.models import HansaModel
+from common.privacy.guarantee import noise_multiplier
+
+_REPEATS = 3
+
+
+def main(arguments: list[str]) -> int:
+    """`site encoders mode samples`, settings as JSON on the standard input; one JSON line on the standard output."""
+    folder, encoders, mode, samples = arguments
+    torch.set_num_threads(1)
+    changes: dict[str, object] = {"model.encoders": encoders, "privacy.mode": mode}
+    if mode == "distributed":
+        changes |= {"rounds.protection": "he+masked", "rounds.groups": 1, "privacy.sample_rate": 1.0}
+        changes |= {"privacy.steps_per_round": 1}
+    config = with_overrides(load_config(json.loads(sys.stdin.read())), changes)
+    before_mb = _peak_mb()
+    work, done = _work(Path(folder), config, int(samples))
+    work()
+    spent = []
+    for _ in range(_REPEATS):
+        began = time.process_time()
+        work()
+        spent.append(time.process_time() - began)
+    result = {
+        "samples": done, "cpu_s_per_1000": round(1000 * min(spent) / done, 4), "peak_mb": round(_peak_mb()),
+        "start_mb": round(before_mb),
+    }  # fmt: skip
+    sys.stdout.write(json.dumps(result) + "\n")
+    return 0
+
+
+def _work(folder: Path, config: LeagueConfig, samples: int) -> tuple[Callable[[], None], int]:
+    """Training on at least so many user samples, and how many they are."""
+    site = open_site(folder, config)
+    model = site.model_of(site.initial())
+    if config.privacy.mode == "off":
+        return _ordinary(model, site.dataset, config, samples)
+    data = unit_data(site.dataset, config)
+    steps = max(1, round(samples / len(data.users)))
+    per_step = with_overrides(config, {"privacy.steps_per_round": 1, "privacy.sample_rate": 1.0})
+    sigma, size = noise_multiplier(per_step), sum(p.numel() for p in model.parameters())
+
+    def work() -> None:
+        for _ in range(steps):
+            shared = config.privacy.mode == "distributed"
+            train_private(model, data, per_step, 0.0 if shared else sigma)
+            if shared:
+                discrete_gaussian(size, 1000.0)
+
+    return work, steps * len(data.users)
+
+
+def _ordinary(
+    model: HansaModel, dataset: SiteDataset, config: LeagueConfig, samples: int
+) -> tuple[Callable[[], None], int]:
+    data = training_data(dataset, dataset.split.valid_from)
+    passes = max(1, round(samples / data.n_users))
+    generator = np.random.default_rng(0)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+
+    def work() -> None:
+        model.train()
+        for _ in range(passes):
+            for users in batches(data.users, config.training.batch_size, generator):
+                step(model, optimiser, data, config, users, generator)
+
+    return work, passes * data.n_users
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
