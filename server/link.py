@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 
 from common.provision.door import REFUSED, Refusal
 from server.door import Door
+from server.sweep import keep_swept
 
 _log = logging.getLogger("hansa.door")
 
@@ -76,6 +77,7 @@ def main() -> None:
 
 
 def _run(flowers_own, **settings):  # type: ignore[no-untyped-def]
+    keep_swept(settings["app"].state.linkstate_factory.state())
     flowers_own(**{**settings, "access_log": False})
 
 
