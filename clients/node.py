@@ -32,10 +32,13 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from clients.kit import Kit
 from common.flower_pace import quicken
+from common.pauses import Pauses
 from common.provision.door import EDITION, INSTANCE, REFUSED, Refusal
 from common.run_folder import write_json
 
-_LONGEST_PAUSE_S = 0.2
+_IDLE_S = (
+    1.0  # Flower sleeps three seconds where there's no message, half a second where its worker is at one
+)
 Pull = Callable[..., dict[str, bytes]]
 REFUSED_CODE = 3
 
@@ -102,7 +105,7 @@ def main() -> None:
     connection.FleetHttpClient = client_of(Kit.read(own.kit), own.refusal)  # type: ignore[attr-defined]
     quicken()
     node.pull_objects = whole_or_dropped(node.pull_objects)  # type: ignore[attr-defined]
-    node.time = SimpleNamespace(sleep=_short_sleep)  # type: ignore[assignment, attr-defined]
+    node.time = SimpleNamespace(sleep=short_sleep(Pauses(0.1, 1.0)))  # type: ignore[assignment, attr-defined]
     flower_supernode()
 
 
@@ -121,8 +124,15 @@ def whole_or_dropped(pull_objects: Pull) -> Pull:
     return pull
 
 
-def _short_sleep(seconds: float) -> None:
-    time.sleep(min(seconds, _LONGEST_PAUSE_S))
+def short_sleep(pauses: Pauses, sleep: Callable[[float], None] = time.sleep) -> Callable[[float], None]:
+    """What the SuperNode does in place of sleeping half a second for its worker, or three seconds for work."""
+
+    def nap(seconds: float) -> None:
+        if seconds < _IDLE_S:
+            pauses.worked()
+        sleep(min(seconds, pauses.next_s()))
+
+    return nap
 
 
 if __name__ == "__main__":

@@ -37,11 +37,11 @@ from clients.vital import FILE, show_life
 from common import logs
 from common.errors import HansaError, WireError
 from common.flower_pace import quicken
+from common.pauses import Pauses
 from common.provision.code import bundle_code, code_digest
 from common.provision.contract import Contract
 from common.run_folder import write_json
 
-_PAUSE_S = 0.05
 _WAIT_FOR_NODE_S = 60.0
 _REFUSED, _COMPLETED, _FAILED = 1004, "completed", "failed"
 _log = logging.getLogger("hansa.worker")
@@ -72,7 +72,7 @@ def serve(node: str, secret: bytes, kit: Kit) -> None:
         master_secret=secret, protected_methods=frozenset({"/flwr.proto.Runtime/AcquireTask"})
     )
     asks = AcquireTaskRequest(supported_task_types=["flwr-clientapp"])
-    seen = time.monotonic()
+    seen, pauses = time.monotonic(), Pauses(0.05, 0.4)
     with RuntimeHttpClient.from_server_address(
         node, True, None, [RuntimeVersionHttpInterceptor(component_name="SuperExec"), guard]
     ) as client:
@@ -91,8 +91,9 @@ def serve(node: str, secret: bytes, kit: Kit) -> None:
                     work(node, given.token, kit)
                 except httpx.HTTPError as fault:
                     _log.error("a message was lost: %s", type(fault).__name__)
+                pauses.worked()
             else:
-                time.sleep(_PAUSE_S)
+                time.sleep(pauses.next_s())
 
 
 def work(node: str, token: str, kit: Kit) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 _ROOT = Path(__file__).resolve().parents[1]
-_CHATTY = ("httpx", "httpcore", "urllib3")
+_CHATTY = ("httpx", "httpcore", "urllib3", "alembic")
 
 
 def configure(party: str, stream: TextIO | None = None) -> None:
@@ -29,12 +29,15 @@ def configure(party: str, stream: TextIO | None = None) -> None:
     """
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)
+    handler.setLevel(logging.INFO)
     handler.setFormatter(_Sentences(party) if stream.isatty() else _Lines(party))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Flower prints for itself, in colours and with whatever an exception says.
+    logging.getLogger("flwr").handlers.clear()
 
 
 def places_of(fault: BaseException) -> list[str]:

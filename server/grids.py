@@ -20,6 +20,8 @@ from common import wire
 _log = logging.getLogger("hansa.coordinator")
 # Flower's codes for messages and replies whose parts never came, and for a process that died at work.
 _LOST = (3, 4, 8)
+_AWAY = 5  # its code for a node that has said goodbye, or that nothing is heard of
+_AWAY_S = 60.0
 _MOST_SENDINGS = 12
 _FIRST_DOUBT_S = 10.0
 
@@ -75,6 +77,7 @@ class _Sent:
     asked_as : the id that whoever asked knows it by; `id` is that of its last sending.
     ends : when nobody waits for it any more (monotonic).
     doubted_at : when to ask next whether it was lost; `doubts` are the ids of the questions.
+    away : since when its site is away, and how Flower said so.
     """
 
     asked_as: str
@@ -88,13 +91,15 @@ class _Sent:
     pause_s: float = _FIRST_DOUBT_S
     doubts: list[str] = field(default_factory=list)
     sendings: int = 1
+    away: tuple[float, Message] | None = None
 
 
 class SteadyGrid(PassingGrid):
     """A Grid over which a message that a site lost, because it was killed at work, is sent again.
 
     A site's SuperNode takes messages in their order and one at a time. So a site that answers a later question has
-    answered, or lost, all earlier ones: after a while without a reply it's asked who it is. Only for SuperNodes; an
+    answered, or lost, all earlier ones: after a while without a reply it's asked who it is. A site that is away has a
+    minute to come back, as it does when it starts its processes again. Only for SuperNodes; an
     engine that lets one site work at two messages at once would be misread.
     """
 
@@ -121,20 +126,38 @@ class SteadyGrid(PassingGrid):
         """Take replies; what was lost is sent again in their place."""
         wanted = [self._sent[id_] for id_ in message_ids if id_ in self._sent]
         past = self._past(wanted)  # asked first: a reply that is there now came before the question's
-        waiting = {sent.id: sent for sent in wanted}
+        waiting = {sent.id: sent for sent in wanted if sent.away is None}
         for reply in self._grid.pull_messages(list(waiting)):
             sent = waiting.pop(reply.metadata.reply_to_message_id, None)
             if sent is None:
                 continue
-            if reply.has_error() and reply.error.code in _LOST and self._again(sent):
-                continue
-            reply.metadata.__dict__["_reply_to_message_id"] = sent.asked_as
-            del self._sent[sent.asked_as]
-            yield reply
+            code = reply.error.code if reply.has_error() else 0
+            if code == _AWAY and sent.sendings < _MOST_SENDINGS:
+                sent.away = time.monotonic(), reply
+            elif code not in _LOST or not self._again(sent):
+                yield self._ended(sent, reply)
         for sent in waiting.values():
             if sent.asked_as in past:
                 self._again(sent)
+        yield from self._away([sent for sent in wanted if sent.away is not None])
         self._forget()
+
+    def _ended(self, sent: _Sent, reply: Message) -> Message:
+        reply.metadata.__dict__["_reply_to_message_id"] = sent.asked_as
+        del self._sent[sent.asked_as]
+        return reply
+
+    def _away(self, away: list[_Sent]) -> list[Message]:
+        """Send again to those that have come back; give up those that stay away."""
+        there = set(self._grid.get_node_ids()) if away else set()
+        given_up = []
+        for sent in away:
+            since, reply = sent.away or (0.0, None)
+            if sent.node in there and self._again(sent):
+                sent.away = None
+            elif reply is not None and time.monotonic() - since > _AWAY_S:
+                given_up.append(self._ended(sent, reply))
+        return given_up
 
     def _past(self, wanted: list[_Sent]) -> set[str]:
         """Messages whose site has answered a later question."""
@@ -147,7 +170,7 @@ class SteadyGrid(PassingGrid):
                 if not reply.has_error():
                     found.add(sent.asked_as)
         now = time.monotonic()
-        late = [sent for sent in wanted if now > sent.doubted_at and now < sent.ends]
+        late = [sent for sent in wanted if sent.doubted_at < now < sent.ends and sent.away is None]
         questions = [
             Message(
                 self._question, dst_node_id=sent.node, message_type=wire.HELLO, ttl=sent.ends - now, group_id="doubt"

@@ -33,6 +33,13 @@ class Expected:
     protection: str = "plain"
 
 
+_FLOWERS = {
+    3: "no reply before the deadline", 4: "its reply didn't come whole",
+    5: "the site is away: nothing has been heard of it", 8: "the site's process died at work",
+}  # fmt: skip
+"""What Flower's own codes mean; sites' codes begin at 1000."""
+
+
 def screen(reply: Message, expected: Expected) -> tuple[Header, RecordDict]:
     """The header and records of a reply that keeps the contract.
 
@@ -42,7 +49,8 @@ def screen(reply: Message, expected: Expected) -> tuple[Header, RecordDict]:
     """
     where = place(expected.site, expected.round)
     if reply.has_error():
-        raise WireError(f"the site reported an error: {_clean(reply.error.reason)}", where=where)
+        told = _FLOWERS.get(reply.error.code) or f"the site reported an error: {_clean(reply.error.reason)}"
+        raise WireError(told, where=where)
     header = read_header(reply.content, where=where)
     if header.site != expected.site:
         raise WireError(f"the reply names another site, '{_clean(header.site)}'", where=where)

@@ -12,8 +12,9 @@ from flwr.supercore.inflatable import inflatable_utils
 from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError, pull_objects
 from flwr.supercore.run import RunNotRunningException
 
-from clients.node import whole_or_dropped
+from clients.node import short_sleep, whole_or_dropped
 from common.flower_pace import PACE, quicken
+from common.pauses import Pauses
 
 
 @pytest.fixture
@@ -53,3 +54,24 @@ def test_a_run_that_ends_while_a_message_comes_is_a_failure_like_any_other() -> 
     with pytest.raises(RuntimeError, match="the run has ended"):
         whole_or_dropped(ended)(["a"])
     assert whole_or_dropped(lambda ids: dict.fromkeys(ids, b""))(["a"]) == {"a": b""}
+
+
+def test_a_node_looks_often_while_there_is_work_and_seldom_while_there_is_none() -> None:
+    now, slept = [0.0], []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    nap = short_sleep(Pauses(0.1, 1.0, clock=lambda: now[0]), sleep)
+    for _ in range(3):
+        nap(0.5)
+    assert slept == [0.1, 0.1, 0.1]
+    for _ in range(60):
+        nap(3)
+    assert slept[3] == pytest.approx(0.1)
+    assert slept[-1] == 1.0
+    assert slept == sorted(slept)
+    nap(0.5)
+    nap(3)
+    assert slept[-1] == pytest.approx(0.1)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from flwr.app import Context, Message, RecordDict, UserConfig
+from flwr.app import Context, Error, Message, RecordDict, UserConfig
 
 from clients.app import app as honest
 from common import wire
@@ -19,8 +19,9 @@ from common.run_folder import RunFolder, SiteEntry, read_lines
 from server import league as room
 from server.app import app as coordinator
 from server.league import League, check_clock, roll_call, welcome
+from server.screen import Expected, screen
 from server.stopping import ask_to_stop, take_back
-from simulations.grid.flower import COORDINATOR, RUN_ID
+from simulations.grid.flower import COORDINATOR, RUN_ID, become
 from simulations.grid.local import LocalGrid
 
 SITES = ["amber", "birch", "cedar"]
@@ -119,3 +120,20 @@ def test_a_node_that_was_refused_is_not_asked_again(tmp_path: Path) -> None:
         roster = roll_call(grid, league, progress)
         assert welcome(grid, league, roster, progress) == []
     assert sorted(heard) == SITES
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (3, "no reply before the deadline"),
+        (5, "the site is away"),
+        (8, "died at work"),
+        (1007, "reported an error: full"),
+    ],
+)
+def test_errors_are_told_in_the_leagues_words(code: int, said: str) -> None:
+    become(COORDINATOR)
+    asked = Message(RecordDict(), dst_node_id=1, message_type="train")
+    reply = Message(Error(code, "full"), reply_to=asked)
+    with pytest.raises(WireError, match=said):
+        screen(reply, Expected("birch", "run", 3))

@@ -28,6 +28,7 @@ class Nodes(Grid):
         self.replies: dict[str, Message] = {}
         self.trained: list[int] = []
         self.slow: set[int] = set()
+        self.gone: set[int] = set()
         self._ids = itertools.count()
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
@@ -72,7 +73,7 @@ class Nodes(Grid):
         raise NotImplementedError
 
     def get_node_ids(self) -> list[int]:
-        return list(self.queues)
+        return [node for node in self.queues if node not in self.gone]
 
     def get_nodes(self) -> list[Any]:
         return []
@@ -154,6 +155,38 @@ def test_a_message_whose_process_died_is_sent_again_at_once(code: int, clock: li
     assert _pull(steady, ids) == [ids[1]]
     nodes.work()
     assert _pull(steady, ids) == [ids[0]]
+
+
+def test_a_site_that_says_goodbye_and_comes_back_is_asked_again(clock: list[float]) -> None:
+    nodes = Nodes()
+    nodes.slow = {1}
+    steady, ids = _asked(nodes)
+    nodes.work()
+    nodes.crash(1, 5)
+    nodes.slow, nodes.gone = set(), {1}
+    assert _pull(steady, ids) == [ids[1]]
+    for _ in range(5):
+        clock[0] += 10
+        nodes.work()
+        assert _pull(steady, [ids[0]]) == []
+    nodes.gone = set()
+    assert _pull(steady, [ids[0]]) == []
+    nodes.work()
+    assert _pull(steady, [ids[0]]) == [ids[0]]
+    assert nodes.trained == [2, 1]
+
+
+def test_a_site_that_stays_away_is_given_up_with_flowers_reason(clock: list[float]) -> None:
+    nodes = Nodes()
+    nodes.slow = {1}
+    steady, ids = _asked(nodes)
+    nodes.work()
+    nodes.crash(1, 5)
+    nodes.gone = {1}
+    assert _pull(steady, ids) == [ids[1]]
+    clock[0] += 61
+    (reply,) = steady.pull_messages([ids[0]])
+    assert (reply.error.code, reply.metadata.reply_to_message_id) == (5, ids[0])
 
 
 def test_an_error_of_the_sites_own_is_passed_on(clock: list[float]) -> None:
