@@ -107,6 +107,7 @@ class SteadyGrid(PassingGrid):
         super().__init__(grid)
         self._question = wire.pack(wire.Header(run=run))
         self._sent: dict[str, _Sent] = {}
+        self._absent: set[int] = set()
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send, and remember."""
@@ -132,7 +133,9 @@ class SteadyGrid(PassingGrid):
             if sent is None:
                 continue
             code = reply.error.code if reply.has_error() else 0
-            if code == _AWAY and sent.sendings < _MOST_SENDINGS:
+            if not code:
+                self._absent.discard(sent.node)
+            if code == _AWAY and sent.sendings < _MOST_SENDINGS and sent.node not in self._absent:
                 sent.away = time.monotonic(), reply
             elif code not in _LOST or not self._again(sent):
                 yield self._ended(sent, reply)
@@ -156,6 +159,7 @@ class SteadyGrid(PassingGrid):
             if sent.node in there and self._again(sent):
                 sent.away = None
             elif reply is not None and time.monotonic() - since > _AWAY_S:
+                self._absent.add(sent.node)  # nobody waits for it again before it has been heard
                 given_up.append(self._ended(sent, reply))
         return given_up
 

@@ -187,6 +187,14 @@ def test_a_site_that_stays_away_is_given_up_with_flowers_reason(clock: list[floa
     clock[0] += 61
     (reply,) = steady.pull_messages([ids[0]])
     assert (reply.error.code, reply.metadata.reply_to_message_id) == (5, ids[0])
+    # The next round doesn't wait for it a second time.
+    content = wire.pack(wire.Header("run", 2))
+    later = list(
+        steady.push_messages([Message(content, dst_node_id=1, message_type="train", ttl=300, group_id="2")])
+    )
+    nodes.work()
+    nodes.crash(1, 5)
+    assert _pull(steady, later) == later
 
 
 def test_an_error_of_the_sites_own_is_passed_on(clock: list[float]) -> None:
