@@ -2,8 +2,8 @@
 
     python -m server.link --contract contract.json <arguments of flower-superlink>
 
-Invariant: this is Flower's own program with two things added and one wait shortened; the names of Flower 1.41 that this touches aren't public,
-so they are looked up here alone, and the deployment's tests fail when they go.
+Invariant: this is Flower's own program with two things added and one wait shortened; the names of Flower 1.41 that this
+touches aren't public, so they are looked up here alone, and the deployment's tests fail when they go.
 """
 
 from __future__ import annotations
