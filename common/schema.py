@@ -251,6 +251,7 @@ class QualitySection(_Section):
     burst_hours: int = Field(24, ge=1)
     template_users: int = Field(3, ge=2)
     max_blur: float = Field(0.33, ge=0, le=1)
+    max_noise: float = Field(8.0, ge=0, description="grey levels of noise (of 255) that a picture may have")
 
 
 class VaultSection(_Section):

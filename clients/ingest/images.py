@@ -44,7 +44,7 @@ class ImageStore:
             self._names = frozenset(
                 entry.filename
                 for entry in self._archive().infolist()
-                if not entry.is_dir() and _is_inside(entry.filename)
+                if _is_inside(entry.filename) and not entry.filename.endswith("/")
             )
         elif root.is_dir():
             self._names = frozenset(_names_under(root))
@@ -104,7 +104,15 @@ class ImageStore:
             )
         try:
             data = self._read_zip(name) if self._is_zip else self._read_file(name)
-        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, EOFError) as fault:
+        except (
+            OSError,
+            zipfile.BadZipFile,
+            zlib.error,
+            RuntimeError,
+            ValueError,
+            EOFError,
+            struct.error,
+        ) as fault:
             raise InputError(
                 f"the picture '{name}' can't be read",
                 where=str(self.root),
@@ -132,7 +140,7 @@ class ImageStore:
         if self._zip is None or self._zip_pid != os.getpid():
             try:
                 self._zip, self._zip_pid = zipfile.ZipFile(self.root), os.getpid()
-            except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as fault:
+            except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as fault:
                 raise InputError(
                     "the image archive can't be read",
                     where=str(self.root),

@@ -15,6 +15,10 @@ from common.errors import InputError
 from common.schema import EARLIEST, Column
 
 Fault = tuple[pl.Series, str]
+# What a spreadsheet would run when someone opens an export of the data: =1+1, =A1, @SUM(…, +cmd|…, =HYPERLINK(….
+FORMULA = r"""^(?:=\s*(?:[-+"$(0-9]|[A-Za-z$_.]+[$0-9(|!])|[@+-]\s*[A-Za-z_.]+[(|])"""
+# Controls, zero width and bidi marks: an id that holds them looks like another.
+HIDDEN = r"[\x01-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
 _INSTANT = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?[+-]\d{2}:\d{2}$"
 
@@ -48,7 +52,9 @@ def _texts(raw: pl.Series, column: Column, where: str) -> tuple[pl.Series, list[
     if not (raw.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null) or raw.dtype.is_integer()):
         raise _wrong_type(raw, column, where, "text")
     text = _blank_to_null(raw.cast(pl.String))
-    faults: list[Fault] = []
+    faults = [(_true(text.str.contains(FORMULA)), "a spreadsheet would run it as a formula")]
+    if column.required:
+        faults.append((_true(text.str.contains(HIDDEN)), "holds letters that can't be seen"))
     if column.choices:
         faults.append((_true(~text.is_in(list(column.choices))), "not one of " + ", ".join(column.choices)))
     return text, faults

@@ -2,5 +2,6 @@
 
 from clients.quality.assess import Check, Quality, assess
 from clients.quality.page import write_quality
+from clients.quality.spread import embedding_spread
 
-__all__ = ["Check", "Quality", "assess", "write_quality"]
+__all__ = ["Check", "Quality", "assess", "embedding_spread", "write_quality"]

@@ -8,8 +8,9 @@ by `clients.ingest` with polars and by pydantic for `site.toml`: a second valida
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import polars as pl
 
@@ -57,9 +58,16 @@ class Quality:
 
 
 def assess(
-    data: SiteData, settings: QualitySection, say: Callable[[int, int], None] = lambda done, total: None
-) -> Quality:
-    """Judge a site as it was read; `say` hears of pictures looked at."""
+    data: SiteData, settings: QualitySection, say: Callable[[int, int], None] = lambda done, total: None,
+    figures: Mapping[str, float] = MappingProxyType({}),
+) -> Quality:  # fmt: skip
+    """Judge a site as it was read.
+
+    Parameters
+    ----------
+    say : hears of pictures looked at.
+    figures : more figures to report, such as those of `embedding_spread`.
+    """
     written, events, products = data.reviews, data.events, data.products
     groups = _groups(products)
     seen = pictures.look(data.images, settings, groups, say)
@@ -85,6 +93,13 @@ def assess(
             max(1, len(_completeness(data))),
             settings.max_missing,
         ),
+        Check(
+            "incomplete_rows",
+            "all",
+            tuple(_incomplete(data)),
+            max(1, products.height + written.height),
+            settings.max_missing,
+        ),
         Check("duplicate_reviews", "text", tuple(reviews.duplicates(written)), written.height, dup),
         Check("templated_reviews", "text", tuple(reviews.templated(written, settings)), written.height, fake),
         Check("burst_reviews", "text", tuple(reviews.bursts(written, settings)), written.height, fake),
@@ -104,6 +119,7 @@ def assess(
         ),
         Check("unreadable_pictures", "image", tuple(seen.unreadable), seen.count, bad),
         Check("blurred_pictures", "image", tuple(seen.blurred), seen.count, bad),
+        Check("noisy_pictures", "image", tuple(seen.noisy), seen.count, bad),
         Check("bad_exposure", "image", tuple(seen.exposure), seen.count, bad),
         Check("alike_pictures", "image", tuple(seen.alike), seen.count, dup),
         Check("repeated_events", "events", tuple(logs.repeats(events)), events.height, log),
@@ -111,9 +127,9 @@ def assess(
         Check("impossible_order", "events", tuple(logs.impossible(events, products)), events.height, log),
         Check("days_without_events", "events", tuple(logs.gaps(events)), days, log),
     )
-    figures = {"psnr_db": seen.psnr_db, "picture_spread": seen.spread, "word_entropy_bits": word_entropy(data),
+    found = {"psnr_db": seen.psnr_db, "picture_spread": seen.spread, "word_entropy_bits": word_entropy(data),
                "category_entropy_bits": entropy(products["category"])}  # fmt: skip
-    return Quality(data.name, data.title, checks, _completeness(data), figures)
+    return Quality(data.name, data.title, checks, _completeness(data), found | dict(figures))
 
 
 def entropy(values: pl.Series) -> float:
@@ -153,6 +169,15 @@ def _completeness(data: SiteData) -> dict[str, dict[str, float]]:
 def _empty(data: SiteData) -> list[str]:
     key = {"products": "title", "reviews": "text", "events": "item_id"}
     return [f"{name}.{key[name]}" for name, columns in _completeness(data).items() if columns[key[name]] == 0]
+
+
+def _incomplete(data: SiteData) -> list[str]:
+    """Products that lack what most of their fellows have, and reviews with neither text nor rating."""
+    lacking = [pl.col(name).is_null() for name in ("title", "category", "price", "image")
+               if data.products.height and data.products[name].null_count() < data.products.height / 2]  # fmt: skip
+    bare = data.products.filter(pl.any_horizontal(lacking))["item_id"].to_list() if lacking else []
+    empty = data.reviews.filter(pl.col("text").is_null() & pl.col("rating").is_null())
+    return [*bare, *empty["review_id"].to_list()]
 
 
 def _days(events: pl.DataFrame) -> int:

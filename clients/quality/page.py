@@ -31,6 +31,7 @@ _NAMES = {
     "suspicious_accounts": ("Suspicious accounts", "可疑账号"), "unreadable_pictures": ("Unreadable pictures", "无法解码的图片"),
     "blurred_pictures": ("Blurred pictures", "模糊图片"), "bad_exposure": ("Too dark, too bright, blank", "曝光不当或空白"),
     "alike_pictures": ("Same picture, other product", "不同商品图片雷同"), "repeated_events": ("Events logged twice", "重复日志"),
+    "incomplete_rows": ("Rows that lack what matters", "缺少关键内容的行"), "noisy_pictures": ("Noisy pictures", "噪点过多的图片"),
     "bots": ("Users who are machines", "机器人用户"), "impossible_order": ("Impossible order of events", "不可能的事件顺序"),
     "days_without_events": ("Days without events", "日志缺失的日期"),
 }  # fmt: skip

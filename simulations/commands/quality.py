@@ -33,14 +33,17 @@ def quality(
     from clients.alignment import align, write_alignment
     from clients.house import open_house
     from clients.ingest import read_site_info
-    from clients.quality import assess, write_quality
+    from clients.quality import assess, embedding_spread, write_quality
     from clients.quality.page import as_document
 
     settings = read_site_info(site_folder).quality
     with open_house(site_folder) as house, RoundProgress("silent" if quiet else "auto") as progress:
         data = house.data
         progress.start("pictures", len(data.images.names()))
-        found = assess(data, settings, lambda done, total: progress.step(done) if done % 500 == 0 else None)
+        spread = embedding_spread(data, house.features)
+        found = assess(
+            data, settings, lambda done, total: progress.step(done) if done % 500 == 0 else None, spread
+        )
         pages = [write_quality(found, data.images, out)[0]]
         if alignment:
             progress.start("alignment", data.products.height)

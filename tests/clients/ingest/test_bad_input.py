@@ -74,6 +74,31 @@ ROW_FAULTS = [
     ("quantity 0", "events.csv", "00Z,2", "00Z,0", 2, "quantity", "row skipped", "below 1"),
     ("broken quantity", "events.csv", "00Z,2", "00Z,1.5", 2, "quantity", "row skipped", "whole"),
     ("huge quantity", "events.csv", "00Z,2", "00Z,1e300", 2, "quantity", "row skipped", "above"),
+    ("formula", "products.csv", "Chair", "=1+1", 1, "title", "value cleared", "formula"),
+    ("command", "products.csv", "Oak", "=cmd|' /C calc'!A0", 1, "description", "value cleared", "formula"),
+    (
+        "link",
+        "reviews.csv",
+        "good",
+        '"=HYPERLINK(""http://e"",""x"")"',
+        1,
+        "text",
+        "value cleared",
+        "formula",
+    ),
+    ("sum", "reviews.csv", "good", "@SUM(A1:A9)", 1, "text", "value cleared", "formula"),
+    ("formula for an id", "reviews.csv", "r2,u2", "r2,+cmd|'x'", 2, "user_id", "row skipped", "formula"),
+    ("bidi in an id", "products.csv", "\nc,", "\nc\u202ed,", 3, "item_id", "row skipped", "can't be seen"),
+    (
+        "zero width in an id",
+        "reviews.csv",
+        "u2,b",
+        "u\u200b2,b",
+        2,
+        "user_id",
+        "row skipped",
+        "can't be seen",
+    ),
     ("image upwards", "products.csv", "a.png", "../a.png", 1, "image", "value cleared", "leaves"),
     ("image absolute", "products.csv", "a.png", "/etc/hostname", 1, "image", "value cleared", "leaves"),
     ("image missing", "products.csv", "a.png", "z.png", 1, "image", "value cleared", "no such picture"),
@@ -108,6 +133,14 @@ def test_a_bad_row_costs_only_itself(
         assert after[column].null_count() == before[column].null_count() + 1
     others = {"products", "reviews", "events"} - {table}
     assert all(getattr(data, other).equals(getattr(whole, other)) for other in others)
+
+
+@pytest.mark.parametrize(
+    "text", ["=) nice", "- good (really)", "-20% today", "+1 from me", "@home (again)", "= fine"]
+)
+def test_what_only_begins_like_a_formula_is_kept(site: Path, replace: Replace, text: str) -> None:
+    replace("reviews.csv", "good", text)
+    assert read(site).complaints == ()
 
 
 def test_policy_fail_refuses_the_site_and_lists_the_first_complaints(site: Path, replace: Replace) -> None:

@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import threading
+import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
@@ -229,3 +230,32 @@ def test_damaged_archives(tmp_path: Path) -> None:
         ImageStore(path).read("a.png")
     with pytest.raises(InputError, match="neither"):
         ImageStore(tmp_path / "nowhere")
+
+
+def test_an_archive_with_a_picture_without_a_name_is_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
+        archive.writestr("a.png", encoded())
+        archive.writestr("b.png", encoded())
+    data = (tmp_path / "pictures.zip").read_bytes()
+    at = data.index(b"PK\x01\x02")
+    # The central directory's first entry, its name of five letters moved into a comment of five.
+    nameless = data[: at + 28] + b"\0\0" + data[at + 30 : at + 32] + b"\5\0" + data[at + 34 :]
+    (tmp_path / "pictures.zip").write_bytes(nameless)
+    assert ImageStore(tmp_path / "pictures.zip").names() == {"b.png"}
+
+
+def test_a_bomb_of_an_archive_costs_little(tmp_path: Path) -> None:
+    with (
+        zipfile.ZipFile(tmp_path / "pictures.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("bomb.png", "w", force_zip64=True) as file,
+    ):
+        for _ in range(256):
+            file.write(bytes(2**20))
+    assert (tmp_path / "pictures.zip").stat().st_size < 6 * 2**20
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="more than 20 MB"):
+            ImageStore(tmp_path / "pictures.zip").read("bomb.png")
+        assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
+    finally:
+        tracemalloc.stop()
