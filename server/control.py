@@ -18,7 +18,13 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from flwr.app import UserConfig
 from flwr.cli.build import build_fab_from_files
 from flwr.common.serde import fab_to_proto
-from flwr.proto.control_pb2 import ListRunsRequest, RegisterNodeRequest, StartRunRequest, StopRunRequest
+from flwr.proto.control_pb2 import (
+    ListRunsRequest,
+    RegisterNodeRequest,
+    StartRunRequest,
+    StopRunRequest,
+    UnregisterNodeRequest,
+)
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
@@ -56,6 +62,13 @@ class Control:
         except httpx.HTTPError as fault:
             raise self._refused("register a node", fault) from None
         return int(told.node_id)
+
+    def unregister(self, node_id: int) -> None:
+        """Put a node out."""
+        try:
+            self._client.UnregisterNode(UnregisterNodeRequest(node_id=node_id))
+        except httpx.HTTPError as fault:
+            raise self._refused("put a node out", fault) from None
 
     def start(self, run_config: UserConfig) -> int:
         """Start a run of the installed apps; returns its id."""

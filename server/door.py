@@ -34,7 +34,7 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from google.protobuf.message import Message as Proto
 
 from common.errors import HansaError
-from common.provision.contract import Contract
+from common.provision.contract import FILE, Contract, read_signed
 from common.provision.door import CERTIFICATE, CLOCK_S, EDITION, INSTANCE, Refusal
 
 LEASE_S = 30.0
@@ -64,7 +64,7 @@ class _Book:
 
 
 class Door:
-    """Holds requests against the contract in a file, which is read anew when it changes.
+    """Holds requests against the contract of a kit, which is read anew when it changes, and counts if it's signed.
 
     Parameters
     ----------
@@ -73,15 +73,15 @@ class Door:
 
     def __init__(
         self,
-        contract: Path,
+        kit: Path,
         wall: Callable[[], float] = time.time,
         since: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path, self._wall, self._since = contract, wall, since
+        self._kit, self._wall, self._since = kit, wall, since
         self._guests: dict[str, Guest] = {}
         self._used: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()
-        self._stamp, self._book = (0, 0), _read(contract)
+        self._stamp, self._book = (0, 0), _read(kit)
         self._now_book()
 
     def admit(self, headers: Mapping[str, str]) -> str:
@@ -142,13 +142,13 @@ class Door:
                     _remember(guest.readable, _ids(tree))
 
     def _now_book(self) -> _Book:
-        found = self._path.stat()
+        found = (self._kit / FILE).stat()
         stamp = (found.st_mtime_ns, found.st_ino)
         if stamp != self._stamp:
             try:
-                self._book, self._stamp = _read(self._path), stamp
+                self._book, self._stamp = _read(self._kit), stamp
             except HansaError:
-                return self._book  # half-copied: the last good one holds
+                return self._book  # half-copied or not signed: the last good one holds
         return self._book
 
     def _require_node(self, headers: Mapping[str, str], key: bytes, now: float) -> None:
@@ -209,8 +209,8 @@ def _ids(tree: message_pb2.ObjectTree) -> list[str]:
     return found
 
 
-def _read(path: Path) -> _Book:
-    contract = Contract.read(path)
+def _read(kit: Path) -> _Book:
+    contract = read_signed(kit)
     keys = {}
     for each in contract.members:
         key = load_ssh_public_key(each.node_key.encode())

@@ -59,7 +59,7 @@ class Keeper:
             self._up.restart()
             if self._running:
                 self._again(self._running)
-        self._up.mend_front()
+        self._up.follow_kit()
         if self._running and not self._up.app_runs():
             self._ended(self._running)
         if order is None:

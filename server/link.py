@@ -1,6 +1,6 @@
 """Flower's SuperLink, with Hansa's door before its Fleet interface and without a log line for each request.
 
-    python -m server.link --contract contract.json <arguments of flower-superlink>
+    python -m server.link --kit KIT <arguments of flower-superlink>
 
 Invariant: this is Flower's own program with two things added and one wait shortened; the names of Flower 1.41 that this
 touches aren't public, so they are looked up here alone, and the deployment's tests fail when they go.
@@ -58,15 +58,15 @@ class AtTheDoor(BaseHTTPMiddleware):
 
 def main() -> None:
     """Run the SuperLink."""
-    place = sys.argv.index("--contract")
-    contract = Path(sys.argv[place + 1])
+    place = sys.argv.index("--kit")
+    kit = Path(sys.argv[place + 1])
     del sys.argv[place : place + 2]
     flowers_own = link._get_middleware
 
     def with_the_door() -> list[Middleware]:
         chain = flowers_own()
         before = [str(each.cls) for each in chain].index(str(NodeAuthMiddleware))
-        chain.insert(before, Middleware(AtTheDoor, door=Door(contract)))
+        chain.insert(before, Middleware(AtTheDoor, door=Door(kit)))
         return chain
 
     link._get_middleware = with_the_door

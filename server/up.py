@@ -8,7 +8,9 @@ in, anew at every start.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +19,13 @@ from flwr.app import UserConfig
 from common.errors import RunError
 from common.processes import Child, free_port, stop
 from common.provision.authority import write_private
-from common.provision.contract import FILE, Contract, read_signed
+from common.provision.contract import FILE, SIGNATURE, Contract, read_signed
 from common.run_folder import RunFolder
 from server.control import Control
 from server.front import Front, start_front
+
+_PAPERS = ("revoked.crl", "server.crt")
+_log = logging.getLogger("hansa.coordinator")
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class Coordinator:
 
     def __init__(self, kit: CoordinatorKit, port: int = 0, front: Front = "guard") -> None:
         self.kit, self.contract, self._how = kit, kit.contract(), front
+        self._taken = self._stamp_of(FILE, SIGNATURE)
         self.superlink = f"127.0.0.1:{port or free_port()}"
         self._secret, self._logs = kit.secret(), kit.folder / "logs"
         self._home = {"FLWR_HOME": str(kit.folder / "private" / "flower")}
@@ -76,9 +82,8 @@ class Coordinator:
         self._front: Child | None = None
         try:
             self._link.await_port(int(self.superlink.rpartition(":")[2]))
-            with Control(self.superlink, self.kit.authority) as control:
-                for member in self.contract.members:
-                    control.register(member.name, member.node_key)
+            self._nodes: dict[str, int] = {}
+            self._admit(self.contract)
             self._start_front()
         except BaseException:
             self.stop()
@@ -113,12 +118,19 @@ class Coordinator:
         """Whether the SuperLink is there."""
         return self._link.runs()
 
-    def mend_front(self) -> None:
-        """Start the guard again if it has died, or if the list of revoked certificates has changed."""
-        if self._front is None:
-            return
-        revoked = (self.kit.folder / "revoked.crl").read_bytes()
-        if self._front.runs() and revoked == self._revoked:
+    def follow_kit(self) -> None:
+        """Do as the kit says when its files change: let members in and out, and start the guard anew.
+
+        A contract without a good signature, as while its files are copied, changes nothing.
+        """
+        stamp = self._stamp_of(FILE, SIGNATURE)
+        if stamp != self._taken:
+            with suppress(RunError):
+                contract = self.kit.contract()
+                self._admit(contract)
+                self.contract, self._taken = contract, stamp
+                _log.info("the contract is edition %d now", contract.edition)
+        if self._front is None or (self._front.runs() and self._papers == self._stamp_of(*_PAPERS)):
             return
         stop([self._front])
         self._start_front()
@@ -154,15 +166,28 @@ class Coordinator:
         """End all processes; names those that had to be made to."""
         return stop([each for each in (self._front, self._worker, self._link) if each is not None])
 
+    def _admit(self, contract: Contract) -> None:
+        """Let the nodes of the contract's members into the SuperLink, and no others."""
+        keys = {member.name: member.node_key for member in contract.members}
+        with Control(self.superlink, self.kit.authority) as control:
+            for name in self._nodes.keys() - keys.keys():
+                control.unregister(self._nodes.pop(name))
+            for name in keys.keys() - self._nodes.keys():
+                self._nodes[name] = control.register(name, keys[name])
+
+    def _stamp_of(self, *names: str) -> tuple[tuple[int, int], ...]:
+        found = ((self.kit.folder / name).stat() for name in names)
+        return tuple((each.st_mtime_ns, each.st_ino) for each in found)
+
     def _start_front(self) -> None:
-        self._revoked = (self.kit.folder / "revoked.crl").read_bytes()
+        self._papers = self._stamp_of(*_PAPERS)
         self._front = start_front(self.kit.folder, self.superlink, self._how, self._logs)
 
     def _start_link(self) -> Child:
         host, _, port = self.superlink.rpartition(":")
         kit = self.kit.folder
         arguments = [
-            "-m", "server.link", "--contract", str(kit / FILE),
+            "-m", "server.link", "--kit", str(kit),
             "--ssl-ca-certfile", str(self.kit.authority), "--ssl-certfile", str(kit / "server.crt"),
             "--ssl-keyfile", str(kit / "private" / "server.key"),
             "--enable-supernode-auth", "--host", host, "--port", port, "--isolation", "process",

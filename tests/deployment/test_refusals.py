@@ -209,8 +209,8 @@ def test_a_member_more_and_an_old_contract(league: Path, tmp_path: Path) -> None
     _require(_up(kit, tmp_path), "edition 1, and at least 2 is needed", "contract.json", 4)
     assert accept_contract(kit, league / FILE).told == ("New site: visby",)
     assert (kit / SIGNATURE).read_bytes() == (league / SIGNATURE).read_bytes()
-    child = _site(kit, tmp_path)
-    assert stop([child], polite_s=30.0) == []
+    both = [_site(kit, tmp_path), _site(_copy(league, "visby", tmp_path / "visby"), tmp_path)]
+    assert stop(both, polite_s=30.0) == []
 
 
 def test_a_revoked_site_is_out_at_once(league: Path, tmp_path: Path) -> None:

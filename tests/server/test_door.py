@@ -21,7 +21,7 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
 from common.config import load_config
 from common.provision.authority import Authority, fingerprint, node_key
-from common.provision.contract import FILE, Contract, Member
+from common.provision.contract import FILE, SIGNATURE, Contract, Member
 from common.provision.door import CERTIFICATE, EDITION, INSTANCE, Refusal
 from server.door import LEASE_S, Door
 
@@ -40,6 +40,11 @@ def _party(authority: Authority, name: str) -> SimpleNamespace:
     return SimpleNamespace(member=member, shown=shown, node=public_key_to_bytes(loaded))
 
 
+def _write(kit: Path, contract: Contract, authority: Authority) -> None:
+    contract.write(kit / FILE)
+    (kit / SIGNATURE).write_text(authority.sign((kit / FILE).read_bytes()).hex())
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> SimpleNamespace:
     """A door, its contract's file, its two clocks, and two sites."""
@@ -47,11 +52,10 @@ def place(tmp_path: Path) -> SimpleNamespace:
     sites = {name: _party(authority, name) for name in ("a", "b")}
     now = SimpleNamespace(wall=dt.datetime.now(dt.UTC).timestamp(), since=1000.0)
     contract = Contract(load_config({}), "c0de", tuple(s.member for s in sites.values()), "n", 5, 4, "")
-    contract.write(tmp_path / FILE)
-    door = Door(tmp_path / FILE, lambda: now.wall, lambda: now.since)
-    return SimpleNamespace(
-        door=door, path=tmp_path / FILE, contract=contract, now=now, sites=sites, other=authority
-    )
+    (tmp_path / "ca.crt").write_bytes(authority.pem())
+    _write(tmp_path, contract, authority)
+    door = Door(tmp_path, lambda: now.wall, lambda: now.since)
+    return SimpleNamespace(door=door, kit=tmp_path, contract=contract, now=now, sites=sites, other=authority)
 
 
 def _headers(place: SimpleNamespace, name: str, **changes: str) -> dict[str, str]:
@@ -141,19 +145,27 @@ def test_one_process_speaks_for_a_site(place: SimpleNamespace) -> None:
 
 def test_a_new_contract_counts_at_once_and_a_torn_one_not_at_all(place: SimpleNamespace) -> None:
     place.door.admit(_headers(place, "b"))
-    replace(place.contract, members=place.contract.members[:1], edition=6).write(place.path)
+    _write(place.kit, replace(place.contract, members=place.contract.members[:1], edition=6), place.other)
     assert _refused(lambda: place.door.admit(_headers(place, "b"))) == "certificate_unknown"
-    place.path.write_text("{")
+    (place.kit / FILE).write_text("{")
     assert place.door.admit(_headers(place, "a")) == "a"
-    replace(place.contract, until="2020-01-01").write(place.path)
+    _write(place.kit, replace(place.contract, until="2020-01-01"), place.other)
     assert _refused(lambda: place.door.admit(_headers(place, "a"))) == "contract_over"
+
+
+def test_an_edited_contract_lets_nobody_in(place: SimpleNamespace) -> None:
+    stranger = _party(Authority.create("north"), "c")
+    replace(place.contract, members=(*place.contract.members, stranger.member)).write(place.kit / FILE)
+    place.sites["c"] = stranger
+    assert _refused(lambda: place.door.admit(_headers(place, "c"))) == "certificate_unknown"
+    assert place.door.admit(_headers(place, "a")) == "a"
 
 
 def test_a_renewed_site_may_show_its_former_certificate(place: SimpleNamespace) -> None:
     fresh = _party(place.other, "a")
     before = place.sites["a"].member
     renewed = replace(before, certificate=fingerprint(fresh.shown), former=before.certificate)
-    replace(place.contract, members=(renewed, place.sites["b"].member)).write(place.path)
+    _write(place.kit, replace(place.contract, members=(renewed, place.sites["b"].member)), place.other)
     place.door.admit(_headers(place, "a"))
     place.door.admit(_headers(place, "a", x_hansa_certificate=urllib.parse.quote(fresh.shown.decode())))
 

@@ -41,7 +41,7 @@ class App:
         self.code = None
         return len(self.started)
 
-    def mend_front(self) -> None:
+    def follow_kit(self) -> None:
         pass
 
     def link_runs(self) -> bool:
