@@ -37,6 +37,11 @@ class Receipts:
         except (TypeError, AttributeError, WireError):
             raise RunError("the kept receipts are damaged", where=str(path)) from None
 
+    @property
+    def heads(self) -> dict[str, LedgerHead]:
+        """The newest head of each site."""
+        return dict(self._heads)
+
     def of(self, site: str) -> str:
         """The receipt to hand to a site; empty where it never told of a ledger."""
         head = self._heads.get(site)

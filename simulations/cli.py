@@ -15,6 +15,7 @@ import typer
 from simulations.commands import (
     answer,
     bench,
+    budget,
     coordinator,
     doctor,
     ingest,
@@ -72,6 +73,7 @@ app.add_typer(
 app.add_typer(
     site.app, name="site", rich_help_panel="Train", short_help="A site of a league across machines."
 )
+app.add_typer(budget.app, name="budget", rich_help_panel="Look", short_help="What a site may still spend.")
 app.add_typer(vault.app, name="vault", rich_help_panel="Set up", short_help="A site's encrypted store.")
 
 

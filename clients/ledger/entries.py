@@ -94,6 +94,7 @@ class Debit:
     ----------
     at : when it was written.
     until_told : whether it waits for its output; such a debit counts, however old, until the output was told.
+    delta, period_days : of the budget that was in force.
     """
 
     n: int
@@ -101,6 +102,8 @@ class Debit:
     asked: Asked
     epsilon_rdp: float
     epsilon_pld: float
+    delta: float
+    period_days: int
     until_told: bool = False
 
 
@@ -152,7 +155,9 @@ class Book:
         elif entry.kind == "debit":
             asked = Asked.of(facts["asked"])
             rdp, pld = float(facts["epsilon_rdp"]), float(facts["epsilon_pld"])
-            self.debits.append(Debit(entry.n, at, asked, rdp, pld, bool(facts["until_told"])))
+            delta, days = float(facts["budget"]["delta"]), int(facts["budget"]["period_days"])
+            waits = bool(facts["until_told"])
+            self.debits.append(Debit(entry.n, at, asked, rdp, pld, delta, days, waits))
         elif entry.kind == "told":
             self.told[int(facts["debit"])] = at, str(facts["digest"])
         elif entry.kind == "lost":

@@ -66,10 +66,24 @@ class Ledger:
         ------
         PrivacyError : it is missing, was edited, or lacks what it once had.
         """
+        return self._read()[0]
+
+    def entries(self) -> list[Entry]:
+        """The same as verified lines.
+
+        Raises
+        ------
+        PrivacyError : as `book`.
+        """
+        return self._read()[1]
+
+    def _read(self) -> tuple[Book, list[Entry]]:
         try:
             if not self._store.exists():
-                return Book()
-            return self._checked(self._store.read())
+                return Book(), []
+            data = self._store.read()
+            entries = self._checked(data)
+            return Book.of(entries, data), entries
         except (AuditError, EnvelopeError, OSError, ValueError, KeyError, TypeError) as fault:
             raise broken(self._store, fault) from None
 
@@ -286,13 +300,13 @@ class Ledger:
             next_step="make room on the disk, or give this role the right to write the ledger",
         )  # fmt: skip
 
-    def _checked(self, data: bytes) -> Book:
+    def _checked(self, data: bytes) -> list[Entry]:
         entries = verify_lines(data, self._store.signers(), read_anchor(self._store), where="ledger")
         if not entries or entries[0].kind != "opened":
             raise AuditError("its first entry is missing")
         if len(entries) > 1 and read_anchor(self._store) is None:
             raise AuditError("its anchor is missing")
-        return Book.of(entries, data)
+        return entries
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -154,6 +154,7 @@ def epsilon_pld(
     return 0.0 if total is None else max(float(total.get_epsilon_for_delta(delta)), 0.0)
 
 
+@functools.lru_cache(maxsize=256)
 def sigma_for(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
     """The least σ, to three digits and rounded up, with which `steps` Poisson samples stay within `epsilon`.
 

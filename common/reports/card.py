@@ -105,6 +105,9 @@ def _privacy(story: Story) -> str:
         "of evaluation travel.\n"
         f"- {_guarantee(story.config)}\n"
         f"- {_PROTECTION.get(protection, f'Protection `{protection}`.')}"
+    ) + "".join(
+        f"\n- {_cell(story.title_of(name))} took no part from round {round_} on: its own privacy budget was spent."
+        for name, round_ in story.stopped.items()
     )
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from common.config import LeagueConfig
 from common.errors import RunError
+from common.privacy.stopped import stopped_sites
 from common.run_folder import RunFolder, SiteEntry, read_json, read_lines
 
 SCORE = "ndcg@20"
@@ -59,7 +60,7 @@ class Worth:
 
 @dataclass(frozen=True)
 class Story:
-    """All that a report tells of one run."""
+    """All that a report tells of one run; `stopped`: sites whose own budget was spent, and from which round on."""
 
     root: Path
     config: LeagueConfig
@@ -68,6 +69,7 @@ class Story:
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     worth: tuple[Worth, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    stopped: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def trained(self) -> tuple[SiteEntry, ...]:
@@ -128,9 +130,11 @@ def read_story(run_dir: Path) -> Story:
     config, sites = folder.config(), tuple(folder.sites())
     details = table(_optional(run_dir / "details.json"))
     titles = {site.name: site.title or site.name for site in sites}
+    lines = read_lines(folder.rounds_file)
     return Story(
         root=run_dir, config=config, sites=sites,
-        rounds=tuple(_round(row) for row in read_lines(folder.rounds_file) if number(row.get("round")) is not None),
+        rounds=tuple(_round(row) for row in lines if number(row.get("round")) is not None),
+        stopped=stopped_sites(lines),
         metrics=table(_optional(run_dir / "metrics.json")),
         worth=_worth(details.get("worth"), titles), details=details,
     )  # fmt: skip

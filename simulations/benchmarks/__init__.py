@@ -31,6 +31,7 @@ BENCHMARKS = MappingProxyType({
     "protections": "protections",
     "malicious": "malicious",
     "privacy": "privacy",
+    "budget": "budget",
     "vault": "vault",
     "deployment": "deployment",
     "scale": "scale",

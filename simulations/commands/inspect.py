@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from common.errors import RunError
+from common.privacy.stopped import stopped_sites
 from common.run_folder import RunFolder, read_lines
 from simulations.commands.output import Format, FormatOption, output_of, plain, table
 
@@ -90,6 +91,7 @@ def read_status(run: Path) -> dict[str, Any]:
         "last_loss": last.get("loss"),
         "last_cohort": last.get("cohort"),
         "quarantined": sorted({entry["site"] for row in rounds for entry in row.get("quarantined") or ()}),
+        "budget_spent": stopped_sites(rounds),
         "seconds": sum(float(row.get("seconds") or 0) for row in rounds),
         "checkpoints": sorted(file.name for file in folder.state.glob("round-*.safetensors")),
         "report": str(run / "report.html") if (run / "report.html").exists() else None,
@@ -106,6 +108,10 @@ def _show_status(screen: Console, found: dict[str, Any]) -> None:
         ("left out of training", ", ".join(found["held_out"]) or "none"),
         ("last loss", found["last_loss"]),
         ("quarantined", ", ".join(found["quarantined"]) or "none"),
+        (
+            "budget spent",
+            ", ".join(f"{name} from round {n}" for name, n in found["budget_spent"].items()) or "none",
+        ),
         ("time in rounds", f"{found['seconds']:.1f} s"),
         ("report", found["report"]),
         ("next", found["next_step"]),

@@ -12,10 +12,13 @@ from clients.ledger.rounds import price_of_round
 from common.config import LeagueConfig
 from common.errors import QuorumError
 from common.privacy.accounting import epsilon_rdp
+from common.privacy.stopped import stopped_sites
 from common.run_folder import read_json, read_lines, write_whole
 from server.receipts import Receipts
 from simulations.bazaar import write_league
 from simulations.bazaar.config import load_bazaar_config
+from simulations.budget.look import look, verify_all
+from simulations.commands.inspect import read_status
 from simulations.league import plan_config
 from simulations.options import Setting, SimulateOptions
 from simulations.run import simulate
@@ -43,7 +46,7 @@ def _options(sites: Path, name: str, protection: str = "plain") -> SimulateOptio
     }
     return SimulateOptions(
         run=sites.parent / name, data="folders", path=sites, rounds=ROUNDS, seed=3, quiet=True, compare=False,
-        report=False, overrides=overrides,
+        report=True, overrides=overrides,
     )  # fmt: skip
 
 
@@ -89,6 +92,17 @@ def test_a_budget_that_ends_stops_its_site_and_not_the_league(sites: Path, prote
         assert ledger.balance().spent <= ledger.budget.epsilon
         kept = read_json(options.run / "state" / "receipts" / "receipts.json")[site.name]
         assert (kept["n"], kept["hash"]) == (book.head.n, book.head.hash)
+
+    assert stopped_sites(lines) == {poor.name: 3} == read_status(options.run)["budget_spent"]
+    page = (options.run / "report.html").read_text(encoding="utf-8")
+    assert "took no part from round 3 on: its own privacy budget was spent" in page
+    assert "自第 3 轮起不再参与" in page
+    card = (options.run / "release" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "took no part from round 3 on" in card
+    found = look(options.run)
+    assert found["stopped"] == {poor.name: 3}
+    assert 0 <= found["left"] < 0.02
+    assert verify_all(options.run)["ok"]
 
     # Another run, another league: the same ledgers. Nobody can pay, and it says so before anybody trains.
     with pytest.raises(QuorumError, match="privacy budget is spent"):
