@@ -24,6 +24,7 @@ FAST: dict[str, Setting] = {
 }  # fmt: skip
 """Three sites may go on as two; training takes a blink, so most of a round is messages."""
 GENEROUS_S = 420.0
+_MOST_BYTES = 64 << 20
 
 
 def new_league(
@@ -125,8 +126,18 @@ def start_within(command: list[str], arguments: list[str], log: Path) -> Child:
     return Child(arguments[1], process, log)
 
 
+def is_small(folder: Path) -> bool:
+    """Whether a folder lies on the small disk of `little_room`."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    return found.f_blocks * found.f_frsize <= _MOST_BYTES
+
+
 def fill(path: Path) -> None:
-    """Write until there is no room."""
+    """Write until there is no room on a small disk, and never on another one."""
+    assert is_small(path.parent), "this isn't the small disk"
     with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
+        for _ in range(_MOST_BYTES // 4096):
             file.write(bytes(4096))

@@ -21,6 +21,7 @@ from tests.deployment.leagues import (
     below,
     can_mount,
     fill,
+    is_small,
     kill,
     little_room,
     new_league,
@@ -206,8 +207,9 @@ def test_a_site_without_room_is_left_out_with_the_reason_and_comes_back(
         arguments = ["-m", "clients.up", str(kit), "--site", victim.folder]
         league.children[victim.name] = start_within(command, arguments, kit / "logs" / "site.log")
         root = Path(f"/proc/{league.children[victim.name].process.pid}/root")
-        wait_until("its disk", lambda: (root / private.relative_to("/") / "private").exists(), seconds=60)
-        filler = root / private.relative_to("/") / "filler"
+        there = root / private.relative_to("/")
+        wait_until("its disk", lambda: is_small(there) and (there / "private").exists(), seconds=60)
+        filler = there / "filler"
         fill(filler)
         wait_until("a round without it", lambda: any(out for out in _out(league)))
         filler.unlink()
