@@ -30,6 +30,7 @@ from server.up import Coordinator, CoordinatorKit
 _LOOK_S = 0.25
 _MOST_TRIES = 20
 _MOST_FRUITLESS = 3
+_PATIENCE = 5
 _log = logging.getLogger("hansa.coordinator")
 
 
@@ -87,8 +88,9 @@ class Keeper:
         outcome = self._post.outcome()
         tries = outcome.tries + 1 if outcome and outcome.number == order.number else 1
         self._post.tell(Outcome(order.number, "running", tries))
-        self._running = order
+        self._running = None  # should the SuperLink die at this moment, the next turn tries anew
         self._up.start_run(folder)
+        self._running = order
         _log.info("the run has been started, for the %d. time", tries)
 
     def _again(self, order: Order) -> None:
@@ -163,12 +165,24 @@ def keep_up(folder: Path, port: int = 0, front: Front = "guard") -> None:
     keeper = Keeper(folder, port, front)
     _log.info("the coordinator is up")
     try:
+        patience = _PATIENCE
         while not asked:
-            keeper.look()
-            time.sleep(_LOOK_S)
+            patience = _PATIENCE if _went_well(keeper) else patience - 1
+            if not patience:
+                keeper.look()  # once more, and then its error is ours
+            time.sleep(_LOOK_S if patience == _PATIENCE else 1.0)
     finally:
         forced = keeper.stop()
         _log.info("the coordinator has ended%s", f"; made to: {', '.join(forced)}" if forced else "")
+
+
+def _went_well(keeper: Keeper) -> bool:
+    try:
+        keeper.look()
+    except HansaError as fault:
+        _log.warning("%s", fault.sentence())
+        return False
+    return True
 
 
 def main() -> int:

@@ -34,8 +34,12 @@ class App:
         self.code: int | None = None
         self.link = True
         self.restarts = 0
+        self.refusing = 0
 
     def start_run(self, folder: RunFolder) -> int:
+        if self.refusing:
+            self.refusing -= 1
+            raise RunError("the SuperLink didn't start a run", where="SuperLink")
         folder.state.mkdir(parents=True, exist_ok=True)
         self.started.append(folder.root.name)
         self.code = None
@@ -121,6 +125,16 @@ def test_a_run_whose_process_was_killed_is_started_again(kept: SimpleNamespace) 
     assert kept.app.started == ["run", "run"]
     outcome = kept.post.outcome()
     assert (outcome.state, outcome.tries) == ("running", 2)
+
+
+def test_a_superlink_that_dies_while_a_run_is_started_is_no_end(kept: SimpleNamespace) -> None:
+    order_run(kept.kit)
+    kept.app.refusing = 3
+    assert [keeper._went_well(kept.keeper) for _ in range(4)] == [False, False, False, True]
+    assert kept.app.started == ["run"]
+    kept.app.code, kept.app.refusing = -9, 1
+    assert [keeper._went_well(kept.keeper) for _ in range(3)] == [False, True, True]
+    assert kept.app.started == ["run", "run"]
 
 
 def test_a_superlink_that_was_killed_is_started_again_with_its_run(kept: SimpleNamespace) -> None:
