@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import time
 from pathlib import Path
 
@@ -37,11 +36,11 @@ from common.errors import (
 )
 from common.provision.pinned import Pinned
 from common.run_folder import RunFolder, SiteEntry, read_config, read_sites
+from common.weights import require_own_weight, size_bucket
 
 # Errors of these kinds speak of the contract, the run or the machine; all others may quote a site's data.
 _TELLABLE = (WireError, ConfigError, QuorumError, MachineError, PrivacyError)
 _ERROR_CODE = 1000
-_MAX_BUCKET = 40
 _OPEN_SITES = 256
 _log = logging.getLogger("hansa.site")
 Plan = dict[str, str | int | float | bool]
@@ -92,7 +91,7 @@ def prepare(message: Message, context: Context) -> Message:
     users = 1.0 if counted else max(1.0, site.prepare().get("users", 1.0))
     layout, first = site.layout(), site.initial()
     plan: Plan = {
-        "bucket": min(_MAX_BUCKET, math.floor(2 * math.log2(users))),
+        "bucket": size_bucket(users),
         "initial": wire.vector_digest(first),
     }
     _afford(context, site)
@@ -136,9 +135,12 @@ def _train_sealed(message: Message, context: Context, site: wire.Trainer, header
     attempt = Attempt.of(str(header.plan.get("attempt", "")))
     if attempt.round != header.round or site.name not in attempt.weights:
         raise WireError("the round's attempt is of another round or cohort", where=site.name)
+    users = site.prepare().get("users", 1.0)
+    require_own_weight(
+        attempt.weights[site.name], rounds.weights, users, where=wire.place(site.name, header.round)
+    )
     result, plan = _trained(context, site, vector, header)
-    users = site.prepare().get("users", 1.0) if rounds.weights == "count" else 1.0
-    payload = _blob(sealed.protect(result.update, attempt, users))
+    payload = _blob(sealed.protect(result.update, attempt, users if rounds.weights == "count" else 1.0))
     return _reply(message, header, site, layout, plan, vector=payload, metrics=result.metrics)
 
 

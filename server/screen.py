@@ -14,10 +14,10 @@ from flwr.app import Message, RecordDict
 
 from common.config import RoundsConfig
 from common.errors import WireError
+from common.weights import MAX_BUCKET, weight_of
 from common.wire import Header, place, read_header, read_metrics
 
 MAX_CLAIMED_WEIGHT = float(1 << 20)
-MAX_BUCKET = 40
 _REASON_LENGTH = 300
 _MAX_METRICS = 512
 
@@ -92,9 +92,7 @@ def contract_weight(header: Header, rounds: RoundsConfig, *, where: str) -> floa
     bucket = header.plan.get("bucket")
     if type(bucket) is not int or not 0 <= bucket <= MAX_BUCKET:
         raise WireError(f"the size bucket is outside [0, {MAX_BUCKET}]", where=where)
-    if rounds.weights == "equal":
-        return 1.0
-    return float(2 ** (bucket / 2)) if rounds.weights == "users" else float(2 ** (bucket / 4))
+    return weight_of(rounds.weights, bucket)
 
 
 def finite_metrics(content: RecordDict, *, where: str) -> dict[str, float]:

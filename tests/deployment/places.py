@@ -24,6 +24,7 @@ from simulations.deployment.kits import provision
 from simulations.deployment.plan import LeaguePlan, Party, Place, Terms
 
 NAMES = ("bergen", "hangzhou", "lubeck")
+PROTOBUF = {"content-type": "application/protobuf"}
 _START_S = 120.0
 
 
