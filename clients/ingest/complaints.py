@@ -1,18 +1,21 @@
 """A site's complaint book: every fault of its data, with file, row, column, problem and action.
 
-Invariant: the book stays small however bad the data is. Past `LIMIT` rows with the same fault in the same
-column it names no more of them, and says how many it left out.
+Invariant: it names no person, for complaints end up in error messages and reports: of columns that tell of people no
+value is shown, of others a shortened one without direct identifiers. The book stays small however bad the data is: past
+`LIMIT` rows with the same fault in the same column it names no more of them, and says how many it left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from clients.anonymise import mask
 from common.errors import InputError
 from common.schema import Action, Complaint
 
 LIMIT = 100
 LISTED_ON_FAILURE = 5
+PERSONAL = frozenset({"user_id", "review_id", "session_id", "query", "text", "description"})
 
 
 class ComplaintBook:
@@ -25,11 +28,11 @@ class ComplaintBook:
     def add(
         self, file: str, row: int | None, column: str, fault: str, action: Action, value: object = None
     ) -> None:
-        """Note one fault; `value` is the offending cell, shown shortened."""
+        """Note one fault; `value` is the offending cell, shown shortened and masked where it may be shown at all."""
         key = (file, column, fault, action)
         self._seen[key] = self._seen.get(key, 0) + 1
         if self._seen[key] <= LIMIT:
-            problem = fault if value is None else f"{fault}: {_shown(value)}"
+            problem = fault if value is None or column in PERSONAL else f"{fault}: {_shown(value)}"
             self._complaints.append(Complaint(file, row, column, problem, action))
 
     def add_rows(
@@ -65,5 +68,5 @@ def refuse(complaints: tuple[Complaint, ...], what: str, where: str, next_step: 
 
 
 def _shown(value: object) -> str:
-    text = str(value)
+    text = mask(str(value)[:400])[0]
     return repr(text if len(text) <= 40 else text[:37] + "...")

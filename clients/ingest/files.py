@@ -219,7 +219,7 @@ def _read_jsonl(stream: IO[str], path: Path, table: Table, book: ComplaintBook) 
             book.add(path.name, row, "", "not a line of JSON", "row skipped", fault)
             continue
         if not isinstance(record, dict):
-            book.add(path.name, row, "", "not a JSON object", "row skipped", line)
+            book.add(path.name, row, "", "not a JSON object", "row skipped")
             continue
         seen.update(dict.fromkeys(record))
         batch.append(row, [_json_cell(record.get(name), name, row, path.name, book) for name in table.names])

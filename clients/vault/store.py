@@ -253,7 +253,7 @@ class Vault:
         return place
 
     def index(self, kind: str) -> Index:
-        """The kind's verified index; its first opening by this vault object goes into the log."""
+        """The kind's verified index, kept open; its opening goes into the log first."""
         if known_kind(kind) not in self._indexes:
             self.log.append("open", {"kind": kind, "role": self.role})
             try:
@@ -268,9 +268,10 @@ class Vault:
         self._forget(kind)
 
     def sealed(self, kind: str, file: str) -> Sealed:
-        """One object of the index, kept open."""
+        """One object of the index, kept open; its opening goes into the log first."""
         found = self._open.get((kind, file))
         if found is None:
+            self.log.append("open", {"kind": kind, "role": self.role, "object": file})
             if len(self._open) >= _OPEN_PACKS:
                 self.close()
             try:

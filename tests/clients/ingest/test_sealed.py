@@ -4,12 +4,6 @@
 from __future__ import annotations
 
 import io
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import polars as pl
@@ -20,7 +14,7 @@ from PIL import Image
 
 from clients.ingest import read_site
 from clients.ingest.packs import pack, unpack
-from clients.ingest.sealed import KEY, ingest_site, read_vault
+from clients.ingest.sealed import ingest_site, read_vault
 from common.errors import InputError
 from tests.clients.ingest.stores import FolderStore
 
@@ -140,34 +134,3 @@ def test_packs_are_read_back_and_damage_is_one_error(junk: bytes, pictures: dict
             unpack(hostile)
         except InputError:
             continue
-
-
-_CHILD = """
-import sys
-from pathlib import Path
-from clients.ingest.sealed import ingest_site
-from tests.clients.ingest.stores import FolderStore
-ingest_site(Path(sys.argv[1]), FolderStore(Path(sys.argv[2])))
-"""
-
-
-@pytest.mark.slow
-def test_ten_kills_at_random_moments_change_nothing(shop: Path, tmp_path: Path) -> None:
-    for number in range(12, 400):
-        _picture(shop / "images" / f"p{number}.jpg", number % 12)
-    whole = FolderStore(tmp_path / "whole")
-    key = bytes(range(32))
-    whole.write(*KEY, key)
-    began = time.monotonic()
-    digest = ingest_site(shop, whole).digest
-    span = time.monotonic() - began
-    store, chance = FolderStore(tmp_path / "killed"), random.Random(5)
-    store.write(*KEY, key)
-    for _ in range(10):
-        child = subprocess.Popen([sys.executable, "-c", _CHILD, str(shop), str(store.root)], cwd=Path.cwd())
-        time.sleep(2.0 + chance.random() * (span + 1.0))
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-    assert ingest_site(shop, store).digest == digest
-    assert store.content().keys() == whole.content().keys()
-    assert store.content() == whole.content()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clients.vault import DEFAULT_RIGHTS, KINDS, ROLES, RoleKey, Vault
+from clients.vault.admin import export, grant, revoke, rotate
+from clients.vault.erase import erase_user
 from clients.vault.index import context
 from clients.vault.roles import readers, rights_of, writers
 from common.audit import AuditError, verify
@@ -114,6 +117,49 @@ def test_where_the_log_cannot_be_written_nothing_is_opened(
         log.mkdir()
         with pytest.raises(AuditError):
             again.read("reviews", "x")
+
+
+def test_each_object_is_on_record_before_it_is_opened(vault: Vault, role_keys: dict[str, RoleKey]) -> None:
+    vault.write("reviews", "x", b"one")
+    vault.write("reviews", "y", b"two")
+    log = vault.folder / "audit.jsonl"
+    with Vault.open(vault.folder, role_keys["trainer"]) as again:
+        assert again.read("reviews", "x") == b"one"
+        opened = [entry.facts for entry in verify(log, vault.facts.log_signers()) if entry.kind == "open"]
+        assert opened[-1]["role"] == "trainer"
+        assert (vault.folder / "reviews" / str(opened[-1]["object"])).exists()
+        log.rename(vault.folder / "moved")
+        log.mkdir()
+        with pytest.raises(AuditError):
+            again.read("reviews", "y")
+    assert not again._open
+
+
+@pytest.mark.parametrize("wish", ["read", "write", "delete", "grant", "revoke", "rotate", "export", "erase"])
+def test_without_a_log_nothing_happens(
+    vault: Vault, role_keys: dict[str, RoleKey], tmp_path: Path, wish: str
+) -> None:
+    vault.write("reviews", "x", b"content")
+    before = {path: path.read_bytes() for path in vault.folder.rglob("*.hve")} | {
+        vault.folder / "vault.json": (vault.folder / "vault.json").read_bytes()
+    }
+    wishes: dict[str, Callable[[Vault], object]] = {
+        "read": lambda open_: open_.read("reviews", "x"),
+        "write": lambda open_: open_.write("reviews", "x", b"new"),
+        "delete": lambda open_: open_.delete("reviews", "x"),
+        "grant": lambda open_: grant(open_, "analyst", "reviews"),
+        "revoke": lambda open_: revoke(open_, "trainer", "reviews"),
+        "rotate": lambda open_: rotate(open_, role_keys["trainer"].public()),
+        "export": lambda open_: export(open_, "reviews", "x", tmp_path / "out"),
+        "erase": lambda open_: erase_user(open_, "someone"),
+    }
+    with Vault.open(vault.folder, role_keys["owner"]) as again:
+        (vault.folder / "audit.jsonl").rename(vault.folder / "moved")
+        (vault.folder / "audit.jsonl").mkdir()
+        with pytest.raises(AuditError):
+            wishes[wish](again)
+    assert {path: path.read_bytes() for path in before} == before
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_foreign_key_of_the_same_role_is_refused(vault: Vault) -> None:
