@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Callable
+from functools import cache
 
 Damage = Callable[[bytearray, list[bytes], random.Random], bytes]
 _SIZES = (0, 1, 2**31, 2**32 - 1, 2**40, 2**63, 2**64 - 1)
@@ -36,13 +38,15 @@ def _sizes(part: bytearray, good: list[bytes], chance: random.Random) -> bytes:
 
 def _bomb(part: bytearray, good: list[bytes], chance: random.Random) -> bytes:
     """Zeros, which expand a thousandfold, behind a header that says how they're compressed."""
-    import zlib
-
-    header = bytearray(part[:16])
-    packed = zlib.compress(bytes(32 << 20), 9)
+    header, packed = bytearray(part[:16]), _zeros()
     header[5] = chance.choice([0, 1, 2])
     header[8:16] = len(part).to_bytes(8, "little")
     return bytes(header) + (packed + bytes(len(part)))[: len(part) - 16]
+
+
+@cache
+def _zeros() -> bytes:
+    return zlib.compress(bytes(32 << 20), 9)
 
 
 def _many_small(part: bytearray, good: list[bytes], chance: random.Random) -> bytes:
@@ -71,7 +75,8 @@ def _flips(part: bytearray, good: list[bytes], chance: random.Random) -> bytes:
 
 def _method(part: bytearray, good: list[bytes], chance: random.Random) -> bytes:
     """It says that it's compressed by a method that it isn't, or that there isn't."""
-    part[chance.choice([5, 13])] = chance.randrange(256)
+    at = chance.choice([5, 13])
+    part[at] = (part[at] + chance.randrange(1, 256)) % 256
     return bytes(part)
 
 
