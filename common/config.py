@@ -122,7 +122,7 @@ class RoundsConfig(Settings):
     momentum: float = Field(0.5, ge=0, lt=1)
     weights: WeightRule = "sqrt_users"
     max_update_norm: float = Field(1e4, gt=0)
-    protection: Protection = "plain"
+    protection: Protection = "he+masked"
     quantise: bool = Field(
         False, description="sum whole numbers under plain too, as the other protections do"
     )

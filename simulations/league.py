@@ -58,9 +58,19 @@ def create_run(options: SimulateOptions, config: LeagueConfig) -> tuple[RunFolde
             next_step=f"go on with it ('hansa resume {options.run}') or choose another folder",
         )  # fmt: skip
     sites = derive_sites(options, config.seed, folder.root)
+    _require_enough(config, sum(not site.held_out for site in sites))
     config = with_overrides(config, {"model.categories": list(shared_categories(sites))})
     folder.create(config, sites)
     return folder, config
+
+
+def _require_enough(config: LeagueConfig, members: int) -> None:
+    """Sites that protect their updates from each other have to be two at least."""
+    if config.rounds.masked and members < 2:
+        raise ConfigError(
+            f"{config.rounds.protection} hides a site among others, and there is no other", where="rounds.protection",
+            next_step="add a site, or take --set rounds.protection=plain",
+        )  # fmt: skip
 
 
 def derive_sites(options: SimulateOptions, seed: int, root: Path) -> list[SiteEntry]:

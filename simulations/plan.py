@@ -7,39 +7,15 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from types import MappingProxyType
 
 from clients.encoders import TEXT_DIM
-from common.config import LeagueConfig, RoundsConfig
-from common.crypto.protocol import values_of
-from common.crypto.schemes import scheme_of
+from common.config import LeagueConfig
 from common.models import build_model
 from common.privacy.guarantee import guarantee_of
+from simulations.costs import costs_of
 from simulations.league import derive_sites
 from simulations.options import SimulateOptions
 from simulations.results import RunSummary
-
-_SEES = MappingProxyType({
-    "plain": "the coordinator sees every update",
-    "masked": "the coordinator sees the sum of the updates and the model, no single update",
-    "he": "the coordinator sees neither updates nor their sum, unless it colludes with a site; it gets the last model",
-    "he+masked": "the coordinator sees neither updates nor their sum, and with a colluding site only the sum",
-})  # fmt: skip
-
-
-def what_is_seen(protection: str) -> str:
-    """What a protection shows to the coordinator."""
-    return _SEES[protection]
-
-
-def bytes_per_site(rounds: RoundsConfig, size: int) -> tuple[int, int]:
-    """A site's bytes up and down a round, without headers, keys and shares (a few kilobytes)."""
-    count = values_of(rounds, size)
-    if rounds.encrypted:
-        scheme = scheme_of(rounds)
-        number = scheme.ciphertexts(count)
-        return number * scheme.fresh_bytes[1], number * scheme.sum_bytes[1]
-    return (8 * count if rounds.masked else 4 * size), 4 * size
 
 
 def plan_of(options: SimulateOptions, config: LeagueConfig) -> RunSummary:
@@ -49,7 +25,9 @@ def plan_of(options: SimulateOptions, config: LeagueConfig) -> RunSummary:
     model = build_model(config.model, TEXT_DIM, config.model.projection_dim, config.seed)
     size = sum(p.numel() for p in model.shared_parameters().values())
     members = [site.name for site in sites if not site.held_out]
-    up, down = (each * len(members) for each in bytes_per_site(config.rounds, size))
+    costs = costs_of(config, size, len(members))
+    mine = next(cost for cost in costs if cost.chosen)
+    up, down = mine.upload_bytes * len(members), mine.download_bytes * len(members)
     plan = {
         "sites": ", ".join(members),
         "left out of training": ", ".join(site.name for site in sites if site.held_out) or "none",
@@ -58,7 +36,12 @@ def plan_of(options: SimulateOptions, config: LeagueConfig) -> RunSummary:
         "bytes up per round": up,
         "bytes down per round": down,
         "bytes in all": (up + down) * config.rounds.count,
-        "protection": f"{config.rounds.protection}: {what_is_seen(config.rounds.protection)}",
+        "protection": mine.protection,
+        "the coordinator sees": mine.coordinator_sees,
+        "a site sees": mine.site_sees,
+        "the coordinator and one site together see": mine.coordinator_with_a_site_sees,
+        "CPU seconds of the protection per site and round": mine.site_cpu_s,
+        "CPU seconds of the protection per round, coordinator": mine.coordinator_cpu_s,
         **_promise(config),
         "compares with local and centralised training": options.compare,
     }
@@ -68,6 +51,7 @@ def plan_of(options: SimulateOptions, config: LeagueConfig) -> RunSummary:
         held_out=tuple(site.name for site in sites if site.held_out),
         config_digest=config.digest(),
         plan=plan,
+        protections=tuple(cost.row() for cost in costs),
     )
 
 

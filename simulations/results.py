@@ -29,6 +29,7 @@ class RunSummary:
     worth : per site, as in details.json.
     report : the HTML report, where one was written.
     plan : for a dry run, what would be done (rows of what → value).
+    protections : for a dry run, what each protection would cost and show; see `simulations.costs`.
     """
 
     run: Path
@@ -41,6 +42,7 @@ class RunSummary:
     worth: tuple[Mapping[str, Any], ...] = ()
     report: Path | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
+    protections: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from common.run_folder import SiteEntry, read_config, read_json, write_json
 FILE, SIGNATURE = "contract.json", "contract.sig"
 _FORMAT = 2
 # From the one that shows most to the coordinator to the one that shows least.
-_STRENGTH = ("plain", "masked", "he", "he+masked")
+_STRENGTH = ("plain", "masked", "ckks", "he", "he+masked")
 PublicKeys = dict[str, str]
 
 

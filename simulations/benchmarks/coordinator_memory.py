@@ -28,7 +28,7 @@ from simulations.engine import run_league
 
 root, sites, size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 entries = [SiteEntry(f"site-{place:04d}", f"Site {place}", "none") for place in range(sites)]
-RunFolder(root).create(load_config({"rounds": {"count": 2}}), entries)
+RunFolder(root).create(load_config({"rounds": {"count": 2, "protection": "plain"}}), entries)
 run_league(root, "local", 1, {"job": "noop", "noop-size": size, "progress": "silent"})
 unit = 1 if sys.platform == "darwin" else 1024
 print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit))

@@ -90,7 +90,7 @@ def _league_rounds(
     with tempfile.TemporaryDirectory(prefix="hansa-rounds-") as root:
         folder = RunFolder(Path(root))
         entries = [SiteEntry(f"site-{place:03d}", f"Site {place}", "none") for place in range(sites)]
-        folder.create(load_config({"rounds": {"count": rounds}}), entries)
+        folder.create(load_config({"rounds": {"count": rounds, "protection": "plain"}}), entries)
         settings: dict[str, int | float | bool | str] = {
             "job": "noop",
             "noop-size": size,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,6 +17,10 @@ from simulations.results import Metrics, RunSummary
 METHODS = (
     "popularity", "item_knn", "no_training", "local", "federated", "fine_tuned", "non_private", "centralised", "final",
 )  # fmt: skip
+_COST_HEADS = (
+    "protection", "MB up", "MB down", "site CPU s", "coordinator CPU s", "coordinator sees", "with one site it sees",
+)  # fmt: skip
+_COST_TITLE = "Protections of this league, a site a round; the coordinator's time is for all sites"
 SHOWN_METRICS = ("ndcg@20", "recall@20", "auc", "log_loss")
 
 
@@ -89,6 +94,7 @@ def show_summary(screen: Console, summary: RunSummary) -> None:
     """Print what a run gave: its plan for a dry run, else the comparison and where the results lie."""
     if summary.plan:
         screen.print(table(("what", "value"), list(summary.plan.items()), title="Plan (nothing was trained)"))
+        screen.print(table(_COST_HEADS, [_cost_row(row) for row in summary.protections], title=_COST_TITLE))
         return
     show_comparison(screen, summary.metrics)
     joined = [row for row in summary.worth if row.get("verdict") == "paid"]
@@ -98,6 +104,13 @@ def show_summary(screen: Console, summary: RunSummary) -> None:
     screen.print(f"Results: {plain(summary.run)}", markup=False)
     if summary.report:
         screen.print(f"Report:  {plain(summary.report)}", markup=False)
+
+
+def _cost_row(cost: Mapping[str, Any]) -> tuple[object, ...]:
+    name = f"{cost['protection']} *" if cost["chosen"] else cost["protection"]
+    sizes = (f"{cost[part] / 1e6:.2f}" for part in ("upload_bytes", "download_bytes"))
+    seconds = (f"{cost[part]:.3f}" for part in ("site_cpu_s", "coordinator_cpu_s"))
+    return name, *sizes, *seconds, cost["coordinator_sees"], cost["coordinator_with_a_site_sees"]
 
 
 def show_comparison(screen: Console, metrics: Metrics) -> None:

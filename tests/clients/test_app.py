@@ -15,7 +15,7 @@ from common.errors import HansaError, InputError, WireError
 from common.run_folder import RunFolder, SiteEntry
 from simulations.grid.local import LocalGrid
 
-CONFIG = load_config({})
+CONFIG = load_config({"rounds": {"protection": "plain"}})
 
 
 def _ask(folder: Path, content: RecordDict, kind: str, **run_config: str | int) -> Message:

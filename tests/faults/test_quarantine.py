@@ -29,7 +29,7 @@ def _run(
 ) -> None:
     """A league over four sites, of which the bad ones' training replies are tampered with."""
     run = RunFolder(folder)
-    config = load_config({"rounds": {"count": 2, **rounds}})
+    config = load_config({"rounds": {"count": 2, "protection": "plain", **rounds}})
     run.create(config, [SiteEntry(name, name.title(), "nowhere") for name in SITES])
 
     def app(message: Message, context: Context) -> Message:

@@ -32,7 +32,9 @@ COMPARED = ("model.safetensors", "config.json")
 
 def _create(root: Path) -> RunFolder:
     folder = RunFolder(root)
-    config = load_config({"seed": 5, "rounds": {"count": 8, "optimiser": "momentum", "fraction": 0.8}})
+    config = load_config(
+        {"seed": 5, "rounds": {"count": 8, "optimiser": "momentum", "fraction": 0.8, "protection": "plain"}}
+    )
     folder.create(config, [SiteEntry(f"s{i}", f"S{i}", "nowhere", held_out=i == 0) for i in range(5)])
     return folder
 
@@ -126,7 +128,9 @@ def test_a_run_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
     folder = _create(tmp_path)
     settings = {"job": "noop", "noop-size": 100, "progress": "silent"}
     run_league(folder.root, "local", settings=dict(settings))
-    folder.create(load_config({"seed": 6}), [SiteEntry("s1", "S1", "nowhere")])
+    folder.create(
+        load_config({"seed": 6, "rounds": {"protection": "plain"}}), [SiteEntry("s1", "S1", "nowhere")]
+    )
     with pytest.raises(RunError, match="other settings"):
         run_league(folder.root, "local", settings=dict(settings))
 

@@ -162,8 +162,8 @@ def test_under_ckks_a_site_refuses_to_give_the_model(keys: Path, tmp_path: Path)
 CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "ckks-release": ({"protection": "ckks"}, "may not get the model"),
     "ckks-count": ({"protection": "ckks", "release": "sites", "weights": "count"}, "sums floats"),
-    "sites-plain": ({"release": "sites"}, "holds the model anyway"),
-    "count-plain": ({"weights": "count"}, "can't be protected"),
+    "sites-plain": ({"release": "sites", "protection": "plain"}, "holds the model anyway"),
+    "count-plain": ({"weights": "count", "protection": "plain"}, "can't be protected"),
     "count-large": ({"protection": "he", "weights": "count", "count_bound": 1 << 20}, "don't fit"),
     "groups-he": ({"protection": "he", "groups": 2}, "he\\+masked only"),
     "median-hidden": ({"protection": "he+masked", "aggregator": "median"}, "looks at each update"),

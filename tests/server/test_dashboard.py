@@ -29,7 +29,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of three sites that do nothing, two of them members."""
     root = tmp_path_factory.mktemp("dashboard") / "run"
     entries = [SiteEntry(name, f"The {name}", "none", held_out=name == "c") for name in ("a", "b", "c")]
-    RunFolder(root).create(load_config({"name": "hanse", "rounds": {"count": 4}}), entries)
+    RunFolder(root).create(
+        load_config({"name": "hanse", "rounds": {"count": 4, "protection": "plain"}}), entries
+    )
     run_league(root, "local", settings={"job": "noop", "noop-size": 500, "progress": "silent"})
     return root
 
@@ -120,7 +122,9 @@ def test_a_failed_run_tells_its_error(run: RunFolder) -> None:
 
 
 def test_epsilon_grows_by_the_contracts_noise_up_to_the_budget(run: RunFolder) -> None:
-    config = load_config({"rounds": {"count": 4}, "privacy": {"mode": "user", "epsilon": 3.0}})
+    config = load_config(
+        {"rounds": {"count": 4, "protection": "plain"}, "privacy": {"mode": "user", "epsilon": 3.0}}
+    )
     run.create(config, run.sites())
     lines = read_lines(run.rounds_file)
     spent = []

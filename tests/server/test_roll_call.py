@@ -49,7 +49,7 @@ def test_no_time_of_day_is_refused(told: object) -> None:
 
 def _league(tmp_path: Path, change: Change | None = None, quorum: float = 0.5) -> tuple[LocalGrid, Context]:
     run = RunFolder(tmp_path)
-    config = load_config({"rounds": {"count": 3, "quorum": quorum}})
+    config = load_config({"rounds": {"count": 3, "quorum": quorum, "protection": "plain"}})
     run.create(config, [SiteEntry(name, name.title(), "nowhere") for name in SITES])
 
     def app(message: Message, context: Context) -> Message:

@@ -110,7 +110,13 @@ def test_a_folder_with_a_run_is_refused(tiny_league: RunSummary) -> None:
 
 
 def test_a_dry_run_writes_nothing(feature_cache: Path, tmp_path: Path) -> None:
-    options = SimulateOptions(run=tmp_path / "run", dry_run=True, data_overrides=TINY_BAZAAR, rounds=4)
+    options = SimulateOptions(
+        run=tmp_path / "run",
+        dry_run=True,
+        data_overrides=TINY_BAZAAR,
+        rounds=4,
+        overrides={"rounds.protection": "plain"},
+    )
     summary = simulate(options)
     assert not options.run.exists()
     assert summary.plan["rounds"] == 4

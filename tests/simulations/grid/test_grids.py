@@ -27,7 +27,9 @@ NOOP = {"job": "noop", "noop-size": 3000, "progress": "silent", "compare": True}
 def _league(root: Path, engine: Engine) -> RunFolder:
     folder = RunFolder(root / engine)
     sites = [SiteEntry(f"s{i}", f"S{i}", "nowhere", held_out=i == 5) for i in range(6)]
-    config = load_config({"seed": 3, "rounds": {"count": 4, "fraction": 0.7, "optimiser": "adam"}})
+    config = load_config(
+        {"seed": 3, "rounds": {"count": 4, "fraction": 0.7, "optimiser": "adam", "protection": "plain"}}
+    )
     folder.create(config, sites)
     run_league(folder.root, engine, 2, dict(NOOP))
     return folder
@@ -97,7 +99,7 @@ def test_a_message_is_worked_on_only_when_pulled() -> None:
 
 def test_a_dead_worker_costs_its_message_and_is_replaced(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    config = load_config({})
+    config = load_config({"rounds": {"protection": "plain"}})
     folder.create(config, [SiteEntry("a", "A", "x"), SiteEntry("b", "B", "x")])
     run_config = {"run-dir": str(tmp_path), "job": "noop", "noop-size": 10, "noop-pause-s": 0.5}
     layout = wire.Layout.of({"first": (5,), "second": (5,)}).digest
