@@ -71,6 +71,11 @@ def fall(before: Figures, after: Figures, malicious: int = 1) -> float:
     return steady_mean([old - new for old, new in pairs], malicious) / median(old for old, _ in pairs)
 
 
+def verdict(lost: float) -> str:
+    """Why a round is undone."""
+    return f"the sites' {METRIC} fell by {100 * lost:.0f} %"
+
+
 def steady_mean(values: Sequence[float], malicious: int) -> float:
     """The mean without so many of the greatest and of the least, or the median where that leaves nothing.
 

@@ -12,7 +12,8 @@ class Outcome:
     Parameters
     ----------
     undone : why the round was taken back; empty where it counts.
-    groups_refused : group sums that failed the sites' checks.
+    groups_refused : group sums that failed the sites' checks, or served the sites worse.
+    tried : whether the sites judged the sums before they were applied.
     """
 
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -21,3 +22,4 @@ class Outcome:
     bytes_down: int | None = None
     undone: str = ""
     groups_refused: int = 0
+    tried: bool = False

@@ -25,7 +25,7 @@ from common.run_folder import append_line
 from common.wire import FloatVector
 from server.clock import RoundClock
 from server.exchange import exchange
-from server.guard import fall, measure, score
+from server.guard import fall, measure, score, verdict
 from server.league import League, Roster, require_quorum
 from server.members import Doorway
 from server.outcome import Outcome
@@ -131,7 +131,7 @@ def _guard_hidden(
     clock: RoundClock,
 ) -> None:  # fmt: skip
     """The same where the sites hold the model: they are told to take the round back."""
-    if not outcome.undone and _fell(grid, league, roster, state, outcome, None, clock):
+    if not outcome.undone and not outcome.tried and _fell(grid, league, roster, state, outcome, None, clock):
         undo(league, state.round + 1, outcome.undone)
         names = sorted(state.weights)
         handed = hand_out(grid, league, roster, session.keys, names, state.round + 1, state.best_round)
@@ -149,7 +149,7 @@ def _fell(
     found = measure(grid, league, roster, state, state.round + 1, vector, clock.left("guard"))
     lost = fall(state.best_figures, found, league.config.rounds.malicious_sites)
     if lost > worst:
-        outcome.undone = f"the sites' {METRIC} fell by {100 * lost:.0f} %"
+        outcome.undone = verdict(lost)
     return lost > worst
 
 

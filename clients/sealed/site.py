@@ -128,7 +128,7 @@ class SealedSite:
         return {"round": max(done, order.round), "digest": digest, "refused": refused}
 
     def trial_order(self, plan: dict[str, Any], data: bytes) -> dict[str, Any]:
-        """How the model would serve this site after each group's sum alone: a figure a group, none where it's refused.
+        """How the model would serve this site after all groups' sums, then without each; None where nothing is left.
 
         Nothing is kept: the site stands where it stood.
         """
@@ -136,18 +136,14 @@ class SealedSite:
         newest = self._model.latest()
         if (newest.round if newest else 0) != order.round - 1 or not isinstance(self._trainer, wire.Measurer):
             return {"figures": []}
-        self._require_groups(order.round, order.sums)
+        means, _, _ = self._means(order)
         figures: list[float | None] = []
-        for one in order.sums:
-            try:
-                mean = self._opened(order.round, one) if one.survivors else None
-            except WireError:
-                mean = None
-            if mean is None:
-                figures.append(None)
-                continue
-            candidate = self._model.candidate(newest, mean)[0]
-            figures.append(self._trainer.measure(candidate).get(metric))
+        for left_out in (None, *range(len(order.sums))):
+            some = [mean for place, mean in means.items() if place != left_out]
+            if left_out is not None and left_out not in means:
+                some = []
+            candidate = self._model.candidate(newest, middle(some))[0] if some else None
+            figures.append(None if candidate is None else self._trainer.measure(candidate).get(metric))
         return {"figures": figures}
 
     def released(self, round_: int) -> wire.FloatVector:
@@ -195,22 +191,25 @@ class SealedSite:
 
     def _mean(self, order: Order) -> tuple[wire.FloatVector, list[int]]:
         """The round's mean update: of one sum itself, of several groups the median; and groups that failed a check."""
+        means, refused, reason = self._means(order)
+        if not means:
+            raise WireError(f"{REFUSED}: {reason}", where=self._where)
+        return middle(list(means.values())), refused
+
+    def _means(self, order: Order) -> tuple[dict[int, wire.FloatVector], list[int], str]:
+        """The groups' means by place; places that a check refused, and the last reason."""
         self._require_groups(order.round, order.sums)
-        means: list[wire.FloatVector] = []
+        means: dict[int, wire.FloatVector] = {}
         refused, reason = [], "there is none"
         for place, one in enumerate(order.sums):
             if not one.survivors or place in order.without:
                 continue  # a group of too few, or one that most sites would be served worse by
             try:
-                means.append(self._opened(order.round, one))
+                means[place] = self._opened(order.round, one)
             except WireError as fault:
                 refused.append(place)
                 reason = fault.what
-        if not means:
-            raise WireError(f"{REFUSED}: {reason}", where=self._where)
-        if len(means) == 1:
-            return means[0], refused
-        return np.median(np.stack(means), axis=0).astype(np.float32), refused
+        return means, refused, reason
 
     def _require_groups(self, round_: int, sums: Sequence[GroupSum]) -> None:
         cohort = [name for one in sums for name in one.attempt.names]
@@ -220,3 +219,10 @@ class SealedSite:
 
     def _opened(self, round_: int, one: GroupSum) -> wire.FloatVector:
         return open_sum(self._steps(one.attempt), Parcel(list(one.parts), survivors=one.survivors))
+
+
+def middle(means: Sequence[wire.FloatVector]) -> wire.FloatVector:
+    """One mean itself; of several, each number's median."""
+    if len(means) == 1:
+        return means[0]
+    return np.median(np.stack(means), axis=0).astype(np.float32)

@@ -89,6 +89,7 @@ def sealed_round(
     outcome.quarantined.update(handed.apart)
     outcome.undone = str((kept_sums(league, round_) or {}).get("undone", ""))
     outcome.groups_refused = len(handed.refused) + len(tried.without)
+    outcome.tried = tried.judged
     return outcome, None
 
 

@@ -1,16 +1,16 @@
-"""Before a round's group sums are applied, the sites try each one alone; a group that serves them worse is left out.
+"""Before a round's group sums are applied, the sites try them: all together, and with each group left out.
 
 Two groups have no median, so a poison in one of them is half of the round. Each site says how the model would serve it
-after each group's sum alone, on data that it held out. Invariant: the verdict is a mean without the greatest and
-least of `rounds.malicious_sites`, so as many can neither save a group nor bar one; it lies on the disk before the sums
-are handed out.
+on data that it held out. What serves best counts, be it without one group; where even that falls behind the best model
+so far by more than the contract allows, the round counts for nothing. Invariant: verdicts are means without the
+greatest and least of `rounds.malicious_sites`, so as many can neither save a group nor bar one; they lie on the disk
+before the sums are handed out.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any
 
@@ -18,63 +18,84 @@ from flwr.serverapp import Grid
 
 from common.config import RoundsConfig
 from server.clock import RoundClock
-from server.guard import steady_mean
+from server.guard import fall, steady_mean, verdict
 from server.league import League, Roster
 from server.sealed.keys import KeyRing
-from server.sealed.sums import kept_sums, leave_out, send_sums
+from server.sealed.sums import kept_sums, leave_out, send_sums, undo
 from server.state import METRIC, RunState
+
+_MARGIN = 0.2
+"""Part of `worst_fall` by which a round without a group has to be better than the whole one."""
+Figures = Mapping[str, Sequence[float | None]]
 
 
 @dataclass(frozen=True)
 class Tried:
-    """Places of the groups left out, and bytes sent."""
+    """What came of a trial: bytes sent, groups left out, and whether there was one at all."""
 
-    without: Sequence[int] = ()
     nbytes: int = 0
+    without: Sequence[int] = field(default=())
+    judged: bool = False
 
 
 def try_groups(
     grid: Grid, league: League, roster: Roster, keys: KeyRing, state: RunState, clock: RoundClock
 ) -> Tried:
-    """Let the sites try a round's groups, where the contract has groups and a guard."""
+    """Let the sites try a round's groups, where the contract has groups and a guard, and write the verdict down."""
     rounds, round_ = league.config.rounds, state.round + 1
     kept = kept_sums(league, round_) or {}
-    if rounds.groups == 1 or not rounds.worst_fall or kept.get("undone") or kept.get("without"):
-        return Tried(kept.get("without", ()))
+    if rounds.groups == 1 or not rounds.worst_fall:
+        return Tried()
+    if kept.get("undone") or kept.get("without"):
+        return Tried(without=kept["without"], judged=True)
     names = roster.present(sorted(state.weights))
     answers, nbytes = send_sums(
         grid, league, roster, keys, names, round_, state.best_round, step="trial", metric=METRIC,
         within_s=clock.left("trial"),
     )  # fmt: skip
-    without = worse_groups([_figures(answer) for answer in answers.values()], rounds)
+    figures = {name: found for name, answer in answers.items() if (found := _figures(answer))}
+    place = best_choice(figures, rounds)
+    if place is None:
+        return Tried(nbytes)
+    without = [place - 1] if place else []
     if without:
         leave_out(league, round_, without)
-    return Tried(without, nbytes)
+    after = {name: {METRIC: value} for name, f in figures.items() if (value := f[place]) is not None}
+    lost = fall(state.best_figures, after, rounds.malicious_sites)
+    if lost > rounds.worst_fall:
+        undo(league, round_, verdict(lost))
+    return Tried(nbytes, without, judged=True)
 
 
-def worse_groups(figures: Sequence[Sequence[float | None]], rounds: RoundsConfig) -> list[int]:
-    """Places of groups whose model serves the sites worse than the best group's, by more than the part allowed.
+def best_choice(figures: Figures, rounds: RoundsConfig) -> int | None:
+    """Place of the choice that serves the sites best; the first, of all groups, where no other is better by a margin.
 
-    >>> worse_groups([[0.2, 0.1], [0.3, 0.2], [0.1, 0.4]], RoundsConfig(worst_fall=0.05))
-    [1]
+    Parameters
+    ----------
+    figures : by site: of all groups together, then without each group; None where nothing is left.
+
+    >>> best_choice({"a": [0.2, 0.1, 0.3], "b": [0.2, 0.2, 0.3], "c": [0.1, 0.9, 0.2]}, RoundsConfig(worst_fall=0.05))
+    2
     """
-    groups = Counter(map(len, figures)).most_common(1)[0][0] if figures else 0
-    whole = [site for site in figures if len(site) == groups]
-    # A group that the checks refuse has no figure anywhere: it's left out by each site itself.
-    places = [place for place in range(groups) if 2 * sum(site[place] is None for site in whole) < len(whole)]
+    rounds_ = [site for site in figures.values() if site and site[0] is not None]
+    number = int(median(map(len, rounds_))) if rounds_ else 0
+    whole = [site for site in rounds_ if len(site) == number]
+    # What the checks refuse is refused at every site, so a choice without a figure at most sites is none.
+    places = [place for place in range(number) if 2 * sum(site[place] is None for site in whole) < len(whole)]
     rows = [
         {p: float(site[p] or 0.0) for p in places}
         for site in whole
         if all(site[p] is not None for p in places)
     ]
-    level = median(fmean(row.values()) for row in rows) if rows and places else 0.0
+    level = median(fmean(row.values()) for row in rows) if rows and 0 in places else 0.0
     if not level:
-        return []
-    scores = {
-        place: steady_mean([row[place] - fmean(row.values()) for row in rows], rounds.malicious_sites) / level
+        return None
+    gains = {
+        place: steady_mean([row[place] - row[0] for row in rows], rounds.malicious_sites) / level
         for place in places
     }
-    return [place for place in places if scores[place] < max(scores.values()) - rounds.worst_fall]
+    best = max(gains, key=lambda place: gains[place])
+    return best if gains[best] > _MARGIN * rounds.worst_fall else 0
 
 
 def _figures(answer: Any) -> Sequence[float | None]:
