@@ -44,7 +44,7 @@ class Upload:
 
     site: str
     body: Any
-    shares: list[memoryview]
+    shares: list[bytes]
     nbytes: int
 
 
@@ -64,7 +64,7 @@ class SealedSum(Protection[Upload]):
         if self._encrypted:
             self._encrypted.start(self.count)
         self._words = np.zeros(0 if self._encrypted else self.count, dtype=np.uint64)
-        self.shares: dict[str, list[memoryview]] = {}
+        self.shares: dict[str, list[bytes]] = {}
 
     def check(self, content: RecordDict, *, site: str, where: str) -> Upload:
         most = most_bytes(self._rounds, self.count, len(self.attempt.names))
@@ -75,15 +75,16 @@ class SealedSum(Protection[Upload]):
         sealed = len(self.attempt.names) if self._rounds.masked else 0
         if len(parts) != main + sealed:
             raise WireError("the container has another number of parts", where=where)
+        shares = [bytes(part) for part in parts[main:]]  # views would keep the whole upload in memory
         if self._encrypted:
             self._encrypted.parse(parts[:main], where=where)
-            return Upload(site, None, parts[main:], len(data))
+            return Upload(site, None, shares, len(data))
         if len(parts[0]) != 8 * self.count:
             raise WireError("the masked words have another length", where=where)
         words = np.frombuffer(parts[0], dtype="<u8")
         if words.size and int(words.max()) >= MODULUS:
             raise WireError("a masked word is out of range", where=where)
-        return Upload(site, words, parts[main:], len(data))
+        return Upload(site, words, shares, len(data))
 
     def fold(self, place: int, payload: Upload, weight: float) -> None:
         if self._encrypted:

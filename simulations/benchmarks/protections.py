@@ -30,6 +30,7 @@ from common.crypto.protocol import Attempt
 from common.run_folder import RunFolder, SiteEntry, read_lines
 from server.sealed.uploads import SealedSum
 from server.sum_worker import SumWorker
+from simulations.benchmarks.protections_league import memory_rows, worth_rows
 from simulations.engine import run_league
 
 _SITES = 10
@@ -38,7 +39,7 @@ Costs = dict[str, float]
 
 
 def run(quick: bool) -> dict[str, Any]:
-    """Measure 1 M parameters, and 5 M where there is time; a whole round at 0.2 M with training."""
+    """Costs at 1 M parameters, and 5 M in full; memory by sites; the model's worth in full; a round with training."""
     rows: list[dict[str, Any]] = []
     ratios: dict[str, float] = {}
     for size in [1_000_000] if quick else [1_000_000, 5_000_000]:
@@ -52,6 +53,12 @@ def run(quick: bool) -> dict[str, Any]:
         for name in ("upload", "download", "client_cpu", "coordinator_cpu", "memory"):
             ratios[name] = round(max(ratios.get(name, 0.0), ours[name] / theirs[name]), 4)
         ratios["upload_over_float32"] = round(ours["upload"] / (4 * size), 4)
+    cohorts = (10, 64) if quick else (10, 32, 64)
+    flat, ratios["coordinator_memory_by_sites"] = memory_rows(200_000 if quick else 1_000_000, cohorts)
+    rows += flat
+    if not quick:
+        worth, apart = worth_rows()
+        rows, ratios = rows + worth, ratios | apart
     plain, sealed = _round_s("plain", quick), _round_s("he+masked", quick)
     rows.append({"protection": "round", "parameters": 200_000, "plain_s": plain, "he+masked_s": sealed})
     ratios["round_wall_over_plain"] = round(sealed / plain, 3)
