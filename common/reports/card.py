@@ -17,6 +17,9 @@ _PROTECTION = {
     "unless all other sites colluded with it or it forged keys when they were first exchanged.",
     "he": "Protection `he`: the coordinator saw ciphertexts only. **Whoever holds the league's key, which each "
     "site does, can read each update that is passed on.** Use it only where sites and coordinator don't collude.",
+    "ckks": "Protection `ckks`: the coordinator saw ciphertexts only and got no model. **Whoever gets this model and "
+    "holds the ciphertexts of its rounds can compute the league's key and read each update:** don't publish it. Use "
+    "`he+masked` where that matters.",
     "he+masked": "Protection `he+masked`: the coordinator saw ciphertexts only, and with a site that holds "
     "the league's key only the sum of each round, unless it forged keys when they were first exchanged.",
 }

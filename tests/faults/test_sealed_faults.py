@@ -23,13 +23,15 @@ from clients.noop import NoopSite
 from clients.sealed.site import SealedSite
 from common import wire
 from common.config import load_config
+from common.crypto.container import open_container, seal_container
 from common.crypto.fields import MODULUS
-from common.crypto.protocol import Attempt
+from common.crypto.protocol import Attempt, upload_facts
 from common.errors import QuorumError, WireError
 from common.run_folder import RunFolder, SiteEntry, read_lines
 from server.app import app as coordinator
 from simulations.grid.flower import COORDINATOR, RUN_ID
 from simulations.grid.local import LocalGrid
+from tests.server.hostile import damaged
 
 ROOT = Path(__file__).resolve().parents[2]
 SITES = [f"s{place}" for place in range(10)]
@@ -288,3 +290,35 @@ def test_a_group_of_too_few_survivors_is_left_out_alone(keys: Path, tmp_path: Pa
     alone = _league(tmp_path / "b", keys, 4, count=1, protection="he+masked")
     with pytest.raises(QuorumError, match="masks open from"):
         _run(alone, gone)
+
+
+def test_an_insiders_hostile_ciphertext_is_quarantined_by_name_and_the_round_goes_on(
+    keys: Path, tmp_path: Path
+) -> None:
+    """Signed as the contract asks, so that only the process that parses it stands between it and the sum."""
+    run = _league(tmp_path, keys, 5, count=2, protection="he+masked")
+    chance = random.Random(5)
+
+    def hostile(site: str, message: Message, context: Context) -> Message | None:
+        if site != "s2" or message.metadata.message_type != wire.TRAIN:
+            return None
+        header, config = wire.read_header(message.content, where="test"), run.config()
+        sealed = SealedSite(run.site_out(site) / "private", site, config, NoopSite(site, config.seed, SIZE))
+        attempt, layout = Attempt.of(str(header.plan["attempt"])), NoopSite(site, config.seed, SIZE).layout()
+        facts = upload_facts(config.digest(), config.rounds, layout, attempt, site)
+        data = sealed.protect(np.zeros(SIZE, dtype=np.float32), attempt)
+        signer = bytes.fromhex(sealed.offer()["ed25519"])
+        parts = [bytes(part) for part in open_container(data, facts, signer, where="test")]
+        parts[0] = damaged(parts[:1], ("random", "sizes")[header.round - 1], chance)[0]
+        parts[0] = parts[0][:32_000].ljust(32_000, b"\0")
+        blob = np.frombuffer(seal_container(facts, parts, sealed._keys.sign), np.uint8)
+        answer = wire.Header(
+            header.run, header.round, site, layout.digest, header.protection, {"weight": 1.0}
+        )
+        return Message(wire.pack(answer, vector=blob, metrics={}), reply_to=message)
+
+    _run(run, hostile)
+    lines = read_lines(run.rounds_file)
+    assert [[each["site"] for each in line["quarantined"]] for line in lines] == [["s2"], ["s2"]]
+    assert all("ciphertext" in line["quarantined"][0]["reason"] for line in lines)
+    assert [len(line["weights"]) for line in lines] == [4, 4]
