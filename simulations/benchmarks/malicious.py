@@ -39,13 +39,14 @@ from simulations.options import SimulateOptions
 Attack = Literal["none", "scaled", "flipped", "nan", "promotion", "gentle"]
 _ATTACKS: tuple[Attack, ...] = ("scaled", "flipped", "nan", "promotion", "gentle")
 _FACTOR = {"none": 1.0, "scaled": 30.0, "flipped": -5.0, "nan": np.nan, "promotion": 5.0, "gentle": 2.0}
+_PLAIN = {"rounds.protection": "plain"}
 _GUARD = {"rounds.worst_fall": 0.05}
 _BOUND = 8.0  # honest updates of this league have a norm of 7.4
 _LEAGUES: dict[str, dict[str, Any]] = {
-    "plain, mean, no check": {},
-    "plain, trimmed mean": {"rounds.aggregator": "trimmed_mean", **_GUARD},
-    "plain, median": {"rounds.aggregator": "median", **_GUARD},
-    "plain, Krum": {"rounds.aggregator": "krum", **_GUARD},
+    "plain, mean, no check": _PLAIN,
+    "plain, trimmed mean": {**_PLAIN, "rounds.aggregator": "trimmed_mean", **_GUARD},
+    "plain, median": {**_PLAIN, "rounds.aggregator": "median", **_GUARD},
+    "plain, Krum": {**_PLAIN, "rounds.aggregator": "krum", **_GUARD},
     "he+masked, groups and checks": {
         "rounds.protection": "he+masked",
         "rounds.groups": 2,
@@ -59,7 +60,7 @@ def run(quick: bool) -> dict[str, Any]:
     """Every attack under every league; in the short form two aggregators, two attacks and fewer rounds."""
     torch.set_num_threads(1)
     leagues = [name for name in _LEAGUES if not quick or name not in ("plain, median", "plain, Krum")]
-    attacks = _ATTACKS if not quick else ("scaled", "promotion")
+    attacks = ("none", *_ATTACKS) if not quick else ("scaled", "promotion")
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="hansa-malicious-") as root:
         options = SimulateOptions(
@@ -67,7 +68,7 @@ def run(quick: bool) -> dict[str, Any]:
             data_overrides={"users_per_site": 80, "items_per_site": 160, "held_out": 0},
         )  # fmt: skip
         league, config = create_run(options, plan_config(options))
-        clean, _ = _figure(league, config, "none")
+        clean, _ = _figure(league, with_overrides(config, _PLAIN), "none")
         rows.append({"league": "plain, mean", "attack": "none", "ndcg": round(clean, 4)})
         for name in leagues:
             changed = with_overrides(config, _LEAGUES[name])

@@ -120,9 +120,10 @@ def test_the_worker_has_little_memory_and_little_time(worker: SumWorker) -> None
     assert 0 < seconds < 60
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_ended_and_the_next_one_has_the_sum() -> None:
     key, words = he.scheme().key(), np.full(COUNT, 7, dtype=np.uint64)
-    with SumWorker("bfv", patience_s=3.0) as worker:
+    with SumWorker("bfv", patience_s=8.0) as worker:
         worker.start(COUNT)
         worker.parse(key.encrypt(words), where="site 'amber'")
         worker.fold()

@@ -155,7 +155,7 @@ def test_the_headline_does_not_hide_a_loss(fresh: Path) -> None:
 def test_the_card_states_what_protects_and_what_does_not(run: Path) -> None:
     card = model_card(run)
     assert "Differential privacy: off" in card
-    assert "the coordinator sees every site's update in clear" in card
+    assert "`he+masked`: the coordinator saw ciphertexts only" in card
     assert LeagueConfig(name="harbour league").digest() in card
     assert "| Trained alone: the same model, trained on this merchant's data only | 0.094 |" in card
 
