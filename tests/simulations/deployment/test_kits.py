@@ -182,7 +182,11 @@ def test_what_cant_be_meant_is_refused(made: SimpleNamespace) -> None:
         ("", "coordinator"), ('[coordinator]\naddresses = ["x"]\n', "site"),
         ('[coordinator]\naddresses = ["x"]\n[[site]]\nname = "A b"\n', "site.0.name"),
         ('[coordinator]\naddresses = ["x"]\n[[site]]\nname = "a"\n[[site]]\nname = "a"\n', "same name"),
-        ('[coordinator]\naddresses = ["x"]\n[[site]]\nname = "a"\n[contract]\nleast_protection = "he"\n', "promised"),
+        (
+            '[coordinator]\naddresses = ["x"]\n[[site]]\nname = "a"\n[rounds]\nprotection = "plain"\n'
+            '[contract]\nleast_protection = "he"\n',
+            "promised",
+        ),
         ('[coordinator]\naddresses = ["x"]\n[[site]]\nname = "a"\n[rouns]\ncount = 1\n', "rouns"),
         ('[coordinator]\naddresses = ["x"]\n[[site]]\nname = "a"\n[contract]\nuntil = "soon"\n', "until"),
     ],
