@@ -157,6 +157,26 @@ def test_sixty_four_that_are_asked_for_the_same_round_tell_the_same_once(tmp_pat
     assert len(in_folder(tmp_path).book().debits) == 1
 
 
+def test_kept_bytes_do_not_leave_without_their_debit(tmp_path: Path) -> None:
+    kept, received = KeptUpdates(tmp_path / "updates"), np.zeros(4, np.float32)
+
+    def once(root: Path) -> None:
+        paid_round(in_folder(root), kept, wish(), received, lambda: np.ones(4, np.float32))
+
+    once(tmp_path)
+    once(tmp_path)  # asked for again: the same bytes, no new debit
+    assert len(in_folder(tmp_path).book().debits) == 1
+    with pytest.raises(PrivacyError, match="no debit"):
+        once(tmp_path / "without the ledger")
+
+
+def test_bytes_that_are_gone_cost_again(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        kept = KeptUpdates(tmp_path / folder)
+        paid_round(in_folder(tmp_path), kept, wish(), np.zeros(4, np.float32), lambda: np.ones(4, np.float32))
+    assert len(in_folder(tmp_path).book().debits) == 2
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_a_full_disk_grants_nothing_and_breaks_nothing(
     place: str, tmp_path: Path, keys: dict[str, RoleKey]

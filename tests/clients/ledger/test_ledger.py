@@ -10,11 +10,15 @@ import pytest
 
 from clients.ledger import Asked, Budget, Ledger, open_ledger
 from clients.ledger.stores import FolderStore
+from clients.vault import RoleKey, Vault
+from common.crypto.keys import lock
 from common.errors import PrivacyError
 from common.privacy.accounting import Mechanism, epsilon_rdp
 from common.privacy.receipts import LedgerHead
 from common.schema import PolicySection
-from tests.clients.ledger.helpers import WHOLE, Hands, ask_until_refused, in_folder, wish
+from tests.clients.ledger.helpers import WHOLE, Hands, ask_until_refused, in_folder, new_vault, wish
+
+SECRET = b"correct horse battery"
 
 
 def test_it_grants_up_to_the_budget_and_then_says_what_is_spent_asked_and_left(tmp_path: Path) -> None:
@@ -293,3 +297,27 @@ def test_where_a_sites_ledger_lies(tmp_path: Path) -> None:
             assert isinstance(ledger, Ledger)
             ledger.debit(wish())
         assert FolderStore(where).exists()
+
+
+def test_the_ledger_of_a_site_with_a_vault_lies_in_the_vault(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    keys = {role: RoleKey.generate(role) for role in ("owner", "trainer")}
+    new_vault(site / "vault", keys)
+    for role, key in keys.items():
+        lock(tmp_path / f"{role}.key", key, SECRET)
+    (tmp_path / "trainer.pass").write_bytes(SECRET)
+    (tmp_path / "trainer.pass").chmod(0o600)
+    (site / "site.toml").write_text(
+        'name = "amber"\n[policy]\nepsilon = 1.0\n[vault]\npath = "vault"\nkey = "../trainer.key"\n'
+        'passphrase = "file:../trainer.pass"\n'
+    )
+    for round_ in (1, 2):
+        with open_ledger(site, tmp_path / f"run{round_}") as ledger:
+            ledger.debit(wish(round_, epsilon=0.4))
+    with open_ledger(site, None) as ledger, pytest.raises(PrivacyError, match="spent"):
+        ledger.debit(wish(3, epsilon=0.4))
+    assert not (site / "ledger").exists()
+    with Vault.open(site / "vault", keys["owner"]) as vault:
+        assert vault.names("ledger") == ["lines-00000"]
+    everything = b"".join(path.read_bytes() for path in (site / "vault").rglob("*") if path.is_file())
+    assert b"epsilon_rdp" not in everything  # sealed, not merely kept
