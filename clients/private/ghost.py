@@ -109,11 +109,13 @@ def _backward(
 def _squared_norms(entered: _Entered) -> Tensor:
     """(b,) squared norms of the first layer's gradients, bias included."""
     grown = _gradient(entered)
+    # A bias is a feature that is 1 everywhere.
     ones = 0.0 if entered.layer.bias is None else 1.0
     items, n = entered.items, entered.items.shape[1]
-    alike = entered.products[items[:, :, None], items[:, None, :]]
-    inner = grown[:, :n] @ grown[:, :n].transpose(1, 2)
-    total = (inner * (alike + ones)).sum((1, 2))
+    pairs = (items[:, :, None] * len(entered.products) + items[:, None, :]).flatten()
+    alike = entered.products.flatten().index_select(0, pairs).view(len(items), -1)
+    inner = (grown[:, :n] @ grown[:, :n].transpose(1, 2)).flatten(1)
+    total = torch.linalg.vecdot(inner, alike) + ones * grown[:, :n].sum(1).square().sum(1)
     if entered.beside is None:
         return total
     after, beside = grown[:, n:], entered.beside

@@ -54,16 +54,19 @@ class UserLosses(nn.Module):
         self, text: Tensor, image: Tensor, features: Features, users: UserBatch | UserRows
     ) -> Tensor:
         """From adapted texts (b, n + r, d), of items and then of reviews, and adapted pictures (b, n, d)."""
-        settings, n = self.training_config, image.shape[1]
+        settings, n, targets = self.training_config, image.shape[1], self.targets
         fused = self.model.fusion(text[:, :n], image, features.has_text, features.has_image)
-        history, wanted, negative = self._split(nn.functional.normalize(fused, dim=-1))
-        raw_history, raw_wanted, raw_negative = self._split(features.raw)
+        vectors, raw = nn.functional.normalize(fused, dim=-1), features.raw
         weights = self.model.user_tower.weights(users.kinds, users.gaps, users.visible)
-        learned = self.model.user_tower(history, weights)
-        who, looks = learned[:, : self.targets], learned[:, self.targets]
-        untrained = weights.detach()[:, : self.targets] @ raw_history
+        # Each item of a user stands once among the rows, however often it was met: weights of its events add up.
+        met = _spread(weights, users.places[:, : 2 * self.length], n)
+        learned = self.model.user_tower(vectors, met)
+        who, looks = learned[:, :targets], learned[:, targets]
+        untrained = met.detach()[:, :targets] @ raw
+        found = self._candidates(users.places)
         scores = self.model.scale(
-            _candidates(untrained, raw_wanted, raw_negative), _candidates(who, wanted, negative)
+            (untrained @ raw.transpose(1, 2)).gather(2, found),
+            (who @ vectors.transpose(1, 2)).gather(2, found),
         )
         loss = ranking_loss(scores[..., 0], scores[..., 1:], users.barred, users.ranks)
         logits = self.model.behaviour(users.features, looks)
@@ -72,10 +75,11 @@ class UserLosses(nn.Module):
         unused = 0.0 * self.model.category(looks).sum(-1)
         return loss + settings.behaviour_weight * behaviour + settings.sentiment_weight * sentiment + unused
 
-    def _split(self, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """History, targets and negatives."""
+    def _candidates(self, places: Tensor) -> Tensor:
+        """Rows (b, t, 1 + k) of each target and the user's negatives."""
         first, second = 2 * self.length, 2 * self.length + self.targets
-        return items[:, :first], items[:, first:second], items[:, second:]
+        negatives = places[:, None, second:].expand(-1, self.targets, -1)
+        return torch.cat([places[:, first:second, None], negatives], dim=2)
 
 
 def _each(encoder: nn.Module, rows: Tensor) -> Tensor:
@@ -84,7 +88,7 @@ def _each(encoder: nn.Module, rows: Tensor) -> Tensor:
     return flat.unflatten(0, rows.shape[:2])
 
 
-def _candidates(users: Tensor, wanted: Tensor, negative: Tensor) -> Tensor:
-    """Products (b, t, 1 + k) of user vectors with each target and with the negatives."""
-    own = (users * wanted).sum(-1, keepdim=True)
-    return torch.cat([own, users @ negative.transpose(1, 2)], dim=2)
+def _spread(weights: Tensor, places: Tensor, n: int) -> Tensor:
+    """Weights (b, t, e) of events as weights (b, t, n) of the rows that they stand at."""
+    where = places[:, None].expand(weights.shape)
+    return weights.new_zeros((*weights.shape[:2], n)).scatter_add(2, where, weights)

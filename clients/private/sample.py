@@ -24,12 +24,14 @@ from common.models.heads import N_LOG_FEATURES
 class UserRows(NamedTuple):
     """b users by row numbers. The t targets, then the instant of behaviour, look at 2 h events: h before each.
 
-    ``items`` (b, 2h + t + k) are rows of the catalogue: history, targets and the k negatives; ``reviews`` (b, r) rows
-    of the site's reviews, each the user's own. Row 0 stands in where there is none, with weight 0 or label -1.
+    ``items`` (b, n) are rows of the catalogue, each once for a user; ``places`` (b, 2h + t + k) say where among them
+    history, targets and the k negatives stand; ``reviews`` (b, r) are rows of the site's reviews, each the user's own.
+    Row 0 stands in where there is none, with weight 0 or label -1.
     """
 
     items: Tensor
     reviews: Tensor
+    places: Tensor
     kinds: Tensor
     gaps: Tensor
     visible: Tensor
@@ -53,12 +55,15 @@ class UserRows(NamedTuple):
         )  # fmt: skip
 
     def contents(self, site: SiteDataset) -> UserRows:
-        """The same with texts of reviews in place of their row numbers, which depend on other users' reviews."""
-        return UserRows(self.items, review_texts(site, self.reviews, self.labels), *self[2:])
+        """The same with items place by place, and texts of reviews in place of their row numbers: what a user's own
+        records and chance decide, whoever else is there."""
+        return UserRows(
+            self.items.gather(1, self.places), review_texts(site, self.reviews, self.labels), *self[2:]
+        )
 
 
 class UserBatch(NamedTuple):
-    """b users with what their rows hold: ``text`` and ``image`` (b, 2h + t + k, …) as the encoders read them."""
+    """b users with what their rows hold: ``text`` and ``image`` (b, n, …) as the encoders read them."""
 
     text: Tensor
     image: Tensor
@@ -66,6 +71,7 @@ class UserBatch(NamedTuple):
     has_image: Tensor
     raw: Tensor
     reviews: Tensor
+    places: Tensor
     kinds: Tensor
     gaps: Tensor
     visible: Tensor
@@ -115,11 +121,24 @@ def draw_users(
     seen_items = [np.where(valid, items, 0), np.where(before[3], before[0], 0)]
     wanted = np.where(has_targets[:, None], wanted, 0)
     reviews, labels = _reviews(data, users, training.reviews_per_user, generator)
+    met, places = _once(np.concatenate([*seen_items, wanted, negatives], 1))
     return UserRows(
-        _tensor(np.concatenate([*seen_items, wanted, negatives], 1)), reviews,
+        _tensor(met), reviews, _tensor(places),
         _tensor(np.concatenate([kinds * valid, before[1] * before[3]], 1)), _tensor(gaps), _tensor(visible),
         _tensor(barred), _tensor(np.asarray(seen.any(2), np.float32)), *_behaviour(rows, place, len(users)), labels,
     )  # fmt: skip
+
+
+def _once(items: Ints) -> tuple[Ints, Ints]:
+    """Each row's different values, filled up with its first, and where each of the values (b, n) stands among them."""
+    order = np.argsort(items, axis=1, kind="stable")
+    ordered = np.take_along_axis(items, order, 1)
+    rank = np.concatenate([np.zeros((len(items), 1), bool), ordered[:, 1:] != ordered[:, :-1]], 1).cumsum(1)
+    places = np.empty_like(items)
+    np.put_along_axis(places, order, rank, 1)
+    met = np.repeat(ordered[:, :1], int(rank.max(initial=0)) + 1, axis=1)
+    np.put_along_axis(met, rank, ordered, 1)
+    return met, places
 
 
 def review_texts(site: SiteDataset, rows: Tensor, labels: Tensor) -> Tensor:
