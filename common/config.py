@@ -94,7 +94,7 @@ class PrivacyConfig(Settings):
     expected_users: int = Field(
         100, ge=1, description="a public guess of a site's users in a step: what the noisy sum is divided by"
     )
-    negatives: int = Field(64, ge=1, description="items drawn for each user; batches share none")
+    negatives: int = Field(32, ge=1, description="items drawn for each user; batches share none")
     physical_batch: int = Field(256, ge=1, description="users at once in memory; changes no result")
     honest_sites: int = Field(
         3, ge=2, description="distributed: sites whose noise counts; a round with fewer is refused"

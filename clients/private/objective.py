@@ -54,9 +54,15 @@ class UserLosses(nn.Module):
         self, text: Tensor, image: Tensor, features: Features, users: UserBatch | UserRows
     ) -> Tensor:
         """From adapted texts (b, n + r, d), of items and then of reviews, and adapted pictures (b, n, d)."""
-        settings, n, targets = self.training_config, image.shape[1], self.targets
+        n = image.shape[1]
         fused = self.model.fusion(text[:, :n], image, features.has_text, features.has_image)
-        vectors, raw = nn.functional.normalize(fused, dim=-1), features.raw
+        return self.of_vectors(nn.functional.normalize(fused, dim=-1), text[:, n:], features.raw, users)
+
+    def of_vectors(
+        self, vectors: Tensor, reviews: Tensor, raw: Tensor, users: UserBatch | UserRows
+    ) -> Tensor:
+        """From unit vectors (b, n, d) of items, adapted reviews (b, r, d) and untrained vectors (b, n, v) of items."""
+        settings, n, targets = self.training_config, vectors.shape[1], self.targets
         weights = self.model.user_tower.weights(users.kinds, users.gaps, users.visible)
         # Each item of a user stands once among the rows, however often it was met: weights of its events add up.
         met = _spread(weights, users.places[:, : 2 * self.length], n)
@@ -71,7 +77,7 @@ class UserLosses(nn.Module):
         loss = ranking_loss(scores[..., 0], scores[..., 1:], users.barred, users.ranks)
         logits = self.model.behaviour(users.features, looks)
         behaviour = behaviour_loss(logits, users.intent, users.next_kind, users.has_behaviour)
-        sentiment = sentiment_loss(self.model.sentiment(text[:, n:])[..., 0], users.labels)
+        sentiment = sentiment_loss(self.model.sentiment(reviews)[..., 0], users.labels)
         unused = 0.0 * self.model.category(looks).sum(-1)
         return loss + settings.behaviour_weight * behaviour + settings.sentiment_weight * sentiment + unused
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from clients.private.layers import layer_faults
-from clients.private.objective import Features, UserLosses
+from clients.private.objective import UserLosses
 from clients.private.preflight import preflight, sample_faults, sensitivity_faults, stirred
 from clients.private.sample import UserBatch, UserRows, draw_users
 from clients.private.train import clipped_sums
@@ -101,12 +101,12 @@ def buffer() -> UserLosses:
 class _HeadUnused(UserLosses):
     """Sentiment is measured against nothing, as at a site without reviews."""
 
-    def of_adapted(
-        self, text: Tensor, image: Tensor, features: Features, users: UserBatch | UserRows
+    def of_vectors(
+        self, vectors: Tensor, reviews: Tensor, raw: Tensor, users: UserBatch | UserRows
     ) -> Tensor:
         model, self.model.sentiment = self.model.sentiment, nn.Identity()  # type: ignore[assignment]
         try:
-            return super().of_adapted(text, image, features, users)
+            return super().of_vectors(vectors, reviews, raw, users)
         finally:
             self.model.sentiment = model
 
@@ -114,11 +114,11 @@ class _HeadUnused(UserLosses):
 class _TwiceUsed(UserLosses):
     """Reviews go through the head one at a time, sharing its weights."""
 
-    def of_adapted(
-        self, text: Tensor, image: Tensor, features: Features, users: UserBatch | UserRows
+    def of_vectors(
+        self, vectors: Tensor, reviews: Tensor, raw: Tensor, users: UserBatch | UserRows
     ) -> Tensor:
-        again: Tensor = self.model.sentiment(text[:, -1])
-        return super().of_adapted(text, image, features, users) + 0.1 * again[:, 0]
+        again: Tensor = self.model.sentiment(reviews[:, -1])
+        return super().of_vectors(vectors, reviews, raw, users) + 0.1 * again[:, 0]
 
 
 class _Coupled(UserLosses):
@@ -128,11 +128,11 @@ class _Coupled(UserLosses):
     def couple(own: Tensor, vectors: Tensor, users: UserBatch | UserRows) -> Tensor:
         raise NotImplementedError
 
-    def of_adapted(
-        self, text: Tensor, image: Tensor, features: Features, users: UserBatch | UserRows
+    def of_vectors(
+        self, vectors: Tensor, reviews: Tensor, raw: Tensor, users: UserBatch | UserRows
     ) -> Tensor:
-        own = super().of_adapted(text, image, features, users)
-        return self.couple(own, text.mean(1), users)
+        own = super().of_vectors(vectors, reviews, raw, users)
+        return self.couple(own, vectors.mean(1), users)
 
 
 class _InfoNce(_Coupled):
