@@ -183,7 +183,7 @@ def leave_league(folder: Path) -> list[str]:
                     "the site's processes don't stop", where=kit.name, next_step="stop them, then try again"
                 )
             time.sleep(0.2)
-    keys = [kit.private / name for name in (KEYS_FILE, NODE_FILE, CLIENT_FILE)]
+    keys = [kit.private / name for name in (KEYS_FILE, NODE_FILE, CLIENT_FILE, "worker.secret")]
     keys += sorted((kit.out / "private").glob("league-*.key"))
     gone = [path for path in keys if path.exists()]
     for path in gone:

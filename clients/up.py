@@ -137,13 +137,15 @@ def run(folder: Path, site: Path) -> None:
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, note_signal)
     processes = SiteProcesses(kit, site)
+    _log.info("the site is up, and works for %s", kit.coordinator)
     try:
         while not asked:
             processes.look()
             time.sleep(_LOOK_S)
     finally:
-        processes.stop()
+        forced = processes.stop()
         lock.close()
+        _log.info("the site has ended%s", f"; made to: {', '.join(forced)}" if forced else "")
 
 
 def main() -> int:

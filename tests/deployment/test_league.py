@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
-from common.run_folder import read_lines
+from common.run_folder import read_lines, read_sites
 from server.control import make_bundle
 from server.desk import await_model, order_run
 from simulations.deployment.local import LocalLeague
@@ -53,8 +53,8 @@ def test_one_command_releases_the_simulations_model(tmp_path: Path) -> None:
     assert told["protection"] == "he+masked"
     assert told["forced"] == []
     ours = (Path(told["release"]) / "model.safetensors").read_bytes()
-    sites = [SimpleNamespace(**each) for each in json.loads((folder / "league.json").read_text())]
-    league = LocalLeague(folder, sites)  # type: ignore[arg-type]
+    league = LocalLeague(folder, read_sites(folder / "league.json"))
+    assert [len(line["sites"]) for line in read_lines(league.run.rounds_file)] == [3, 3, 3]
     assert ours == simulated(league, tmp_path / "simulation")
     assert all(np.isfinite(part).all() for part in load(ours).values())
 
