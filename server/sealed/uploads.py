@@ -35,6 +35,7 @@ from server.league import League, Roster
 from server.protection import Protection
 from server.sealed.ask import ask, faults
 from server.sealed.keys import Bundles
+from server.sealed.shelf import Places, Shelf
 from server.sum_worker import SumWorker
 
 
@@ -44,7 +45,7 @@ class Upload:
 
     site: str
     body: Any
-    shares: list[bytes]
+    shares: list[memoryview]
     nbytes: int
 
 
@@ -64,7 +65,7 @@ class SealedSum(Protection[Upload]):
         if self._encrypted:
             self._encrypted.start(self.count)
         self._words = np.zeros(0 if self._encrypted else self.count, dtype=np.uint64)
-        self.shares: dict[str, list[bytes]] = {}
+        self._shelf, self.shares = Shelf(), dict[str, Places]()
 
     def check(self, content: RecordDict, *, site: str, where: str) -> Upload:
         most = most_bytes(self._rounds, self.count, len(self.attempt.names))
@@ -75,23 +76,27 @@ class SealedSum(Protection[Upload]):
         sealed = len(self.attempt.names) if self._rounds.masked else 0
         if len(parts) != main + sealed:
             raise WireError("the container has another number of parts", where=where)
-        shares = [bytes(part) for part in parts[main:]]  # views would keep the whole upload in memory
         if self._encrypted:
             self._encrypted.parse(parts[:main], where=where)
-            return Upload(site, None, shares, len(data))
+            return Upload(site, None, parts[main:], len(data))
         if len(parts[0]) != 8 * self.count:
             raise WireError("the masked words have another length", where=where)
         words = np.frombuffer(parts[0], dtype="<u8")
         if words.size and int(words.max()) >= MODULUS:
             raise WireError("a masked word is out of range", where=where)
-        return Upload(site, words, shares, len(data))
+        return Upload(site, words, parts[main:], len(data))
 
     def fold(self, place: int, payload: Upload, weight: float) -> None:
         if self._encrypted:
             self._encrypted.fold()
         else:
             self._words = (self._words + payload.body) % np.uint64(MODULUS)
-        self.shares[payload.site] = payload.shares
+        # Put away: views would keep each whole upload in memory.
+        self.shares[payload.site] = self._shelf.put(payload.shares)
+
+    def share(self, sender: str, place: int) -> bytes:
+        """The sealed share of a sender's seeds for the site at a place of the cohort."""
+        return self._shelf.get(self.shares[sender][place])
 
     def skip(self, place: int) -> None:
         """Sums modulo t don't depend on an order, so no place waits."""
@@ -188,7 +193,7 @@ def settle(grid: Grid, league: League, roster: Roster, total: SealedSum, clock: 
         name: {
             **asked,
             "signatures": signatures,
-            "shares": {sender: total.shares[sender][places[name]].hex() for sender in survivors},
+            "shares": {sender: total.share(sender, places[name]).hex() for sender in survivors},
         }
         for name in signatures
     }
