@@ -5,10 +5,19 @@ import random
 
 import dp_accounting
 import pytest
+from dp_accounting.pld import privacy_loss_distribution as pld
+from dp_accounting.pld.pld_privacy_accountant import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
 
 from common.errors import ConfigError
-from common.privacy.accounting import Mechanism, epsilon_pld, epsilon_rdp, sigma_for
+from common.privacy.accounting import (
+    Mechanism,
+    epsilon_pld,
+    epsilon_rdp,
+    joint_sigma,
+    sigma_beside_count,
+    sigma_for,
+)
 
 DELTA = 1e-5
 
@@ -46,6 +55,7 @@ def test_fifty_settings_agree_between_the_libraries() -> None:
         event = dp_accounting.PoissonSampledDpEvent(q, dp_accounting.GaussianDpEvent(ours[0].noise))
         theirs = other.compose(event, steps).get_epsilon(DELTA)
         assert epsilon_rdp(ours, DELTA) == pytest.approx(theirs, rel=0.01)
+        assert epsilon_rdp(ours, DELTA) >= epsilon_pld(ours, DELTA, interval=1e-3)
 
 
 def test_the_gate_is_never_below_the_report() -> None:
@@ -83,6 +93,49 @@ def test_sigma_keeps_the_budget_and_hardly_more(epsilon: float) -> None:
     assert epsilon_rdp(gaussian(0.1, sigma - 0.01, 120), DELTA) > epsilon
 
 
+def test_a_coarser_report_is_never_below_a_finer_one() -> None:
+    mixed = [
+        *gaussian(0.05, 1.3, 40),
+        Mechanism.pure(0.3, steps=2),
+        *gaussian(1.0, 9.0, 3),
+        *gaussian(1.0, 12.0, 1),
+    ]
+    fine, coarse = epsilon_pld(mixed, DELTA), epsilon_pld(mixed, DELTA, interval=1e-3)
+    assert fine <= coarse <= fine + 0.02
+
+
+def test_full_batches_joined_cost_what_they_cost_one_by_one() -> None:
+    joined = epsilon_pld([*gaussian(1.0, 8.0, 2), *gaussian(1.0, 12.0, 3)], DELTA)
+    sigma = (2 / 8.0**2 + 3 / 12.0**2) ** -0.5
+    event = dp_accounting.GaussianDpEvent(sigma)
+    exact = (
+        PLDAccountant(dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE).compose(event).get_epsilon(DELTA)
+    )
+    assert joined == pytest.approx(exact, abs=1e-3)
+
+
+@pytest.mark.parametrize(("q", "sigma", "size"), [(0.1, 4.0, 3), (0.3, 6.0, 4)])
+def test_a_groups_cost_is_never_below_the_exact_mixture(q: float, sigma: float, size: int) -> None:
+    chances = [math.comb(size, k) * q**k * (1 - q) ** (size - k) for k in range(size + 1)]
+    mixed = pld.from_mixture_gaussian_mechanism(
+        sigma, list(range(size + 1)), chances, value_discretization_interval=1e-3
+    )
+    exact = mixed.self_compose(5)
+    bound = epsilon_pld([Mechanism.gaussian(sigma, sample_rate=q, steps=5).for_group(size)], DELTA)
+    assert exact.get_epsilon_for_delta(DELTA) <= bound + 1e-3
+    assert Mechanism.pure(0.2, steps=3).for_group(size) == Mechanism.pure(0.2 * size, steps=3)
+    assert gaussian(q, sigma, 1)[0].for_group(1) == gaussian(q, sigma, 1)[0]
+
+
+def test_a_noisy_count_beside_the_sum_costs_what_one_gaussian_costs() -> None:
+    together = [Mechanism.gaussian(2.0, steps=30), Mechanism.gaussian(2 * 7.0, steps=30)]  # a count of ±1/2
+    one = [Mechanism.gaussian(joint_sigma(2.0, 7.0), steps=30)]
+    assert epsilon_rdp(together, DELTA) == pytest.approx(epsilon_rdp(one, DELTA))
+    assert joint_sigma(sigma_beside_count(2.0, 7.0), 7.0) == pytest.approx(2.0)
+    with pytest.raises(ConfigError, match="more noise"):
+        sigma_beside_count(2.0, 0.9)
+
+
 def test_what_can_not_be_accounted_is_refused() -> None:
     for make in (
         lambda: Mechanism.gaussian(0.0),
@@ -90,6 +143,7 @@ def test_what_can_not_be_accounted_is_refused() -> None:
         lambda: Mechanism.gaussian(1.0, sample_rate=1.2),
         lambda: Mechanism.gaussian(1.0, steps=0),
         lambda: Mechanism("pure", 1.0, 0.5),
+        lambda: Mechanism.gaussian(1.0).for_group(0),
         lambda: epsilon_rdp([], 0.0),
         lambda: sigma_for(1e-6, DELTA, 1.0, 10_000),
     ):
