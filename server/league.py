@@ -24,6 +24,7 @@ from server.exchange import exchange
 from server.screen import Expected, screen
 
 _ROLL_CALL_S, _WELCOME_S = 60.0, 10.0
+_SLOWEST_S = 300.0
 _MOST_SKEW_S = 60.0
 
 
@@ -100,8 +101,9 @@ def roll_call(grid: Grid, league: League, progress: RoundProgress) -> Roster:
     QuorumError : fewer members are connected than a round needs.
     """
     roster = Roster({})
-    node_ids = _await_nodes(grid, len(league.names))
-    reasons = _meet(grid, league, roster, node_ids, progress, _ROLL_CALL_S)
+    patience_s = min(league.config.rounds.deadline_s, _SLOWEST_S)
+    node_ids = _await_nodes(grid, len(league.names), league.quorum(len(league.members)), patience_s)
+    reasons = _meet(grid, league, roster, node_ids, progress, max(_ROLL_CALL_S, patience_s))
     require_quorum(league, league.members, roster.present(league.members), "roll call", reasons)
     return roster
 
@@ -188,11 +190,15 @@ def require_quorum(
     )  # fmt: skip
 
 
-def _await_nodes(grid: Grid, expected: int) -> list[int]:
-    # Nodes of a deployment or of Ray may connect a moment after the coordinator starts.
-    ends = time.monotonic() + _ROLL_CALL_S
+def _await_nodes(grid: Grid, expected: int, quorum: int, patience_s: float) -> list[int]:
+    """Wait a minute for everyone, and longer for a quorum: a deployment's sites may be starting."""
+    began = time.monotonic()
     pause_s = 0.02
-    while len(nodes := sorted(grid.get_node_ids())) < expected and time.monotonic() < ends:
+    while True:
+        nodes = sorted(grid.get_node_ids())
+        waited_s = time.monotonic() - began
+        enough = expected if waited_s < _ROLL_CALL_S else quorum
+        if len(nodes) >= enough or waited_s > max(_ROLL_CALL_S, patience_s):
+            return nodes
         time.sleep(pause_s)
         pause_s = min(pause_s * 2, 1.0)
-    return nodes
