@@ -18,6 +18,7 @@ from common.crypto.header import HEADER_BYTES
 from common.errors import ConfigError, InputError
 
 Keys = dict[str, RoleKey]
+PERSON = "0123456789abcdef0123"
 
 
 def payloads(vault: Vault, kind: str) -> dict[str, bytes]:
@@ -132,3 +133,26 @@ def test_one_person_is_erased_everywhere_and_the_receipt_says_so(vault: Vault, r
         "logs": 0,  # the list of the erased themselves
         "reviews": 0,
     }
+
+
+def test_an_erased_person_is_in_no_table_feature_or_index_and_old_blocks_are_shut(
+    vault: Vault, role_keys: Keys
+) -> None:
+    vault.write_many("events", [("e1", table([PERSON, "u2"])), ("e2", table(["u3"]))])
+    vault.write("features", "use/1.safetensors", b"vectors of u1 and u2")
+    vault.write("features", "use/table", table([PERSON, "u2"]))
+    kept = {kind: {path.name: path.read_bytes() for path in (vault.folder / kind).glob("*.hve")}
+            for kind in ("events", "features")}  # fmt: skip
+    erase_user(vault, PERSON)
+    assert vault.names("features") == ["use/table"]
+    for kind in ("events", "features"):
+        for name in vault.names(kind):
+            assert PERSON not in pl.read_parquet(io.BytesIO(vault.read(kind, name)))["user_id"].to_list()
+        now = {path.name for path in (vault.folder / kind).glob("*.hve")} - {"index.hve"}
+        assert not now & set(kept[kind]), "what held the person is sealed anew under another key, or gone"
+    # Only the list of the erased, which keeps ingest from bringing them back, still has the pseudonym: sealed.
+    assert vault.names("logs") == [f"erased/{PERSON}"]
+    for path in (path for path in vault.folder.rglob("*") if path.is_file()):
+        assert PERSON.encode() not in path.read_bytes() or path.suffix == ".hve"
+        assert PERSON not in path.name
+    assert verify_vault(vault).ok
