@@ -23,7 +23,7 @@ _HOURS: Floats = np.array(
     [2, 1, 1, 1, 1, 1, 2, 4, 5, 6, 6, 7, 9, 8, 6, 6, 6, 7, 9, 11, 13, 12, 9, 5], dtype=float
 )
 _WEEKDAYS: Floats = np.array([0.9, 0.85, 0.85, 0.9, 1.1, 1.3, 1.25])
-_TASTE, _POPULARITY, _FOCUS = 3.0, 0.7, 0.8
+_TASTE, _POPULARITY, _FOCUS = 3.0, 0.8, 0.8
 # A thing already bought tempts much less: about one purchase in ten is a repeat, as at H&M.
 _OWNED = 2.0
 # New arrivals stand in the shop window; the boost in log weight halves about every week.

@@ -18,7 +18,7 @@ Preset = Literal["thin", "rich"]
 LanguageMix = Literal["mixed", "en", "zh"]
 
 _PRESETS: dict[str, dict[str, float]] = {
-    "thin": {"n_sites": 8, "users_per_site": 130, "items_per_site": 260, "sessions_per_user": 7.0},
+    "thin": {"n_sites": 8, "users_per_site": 170, "items_per_site": 400, "sessions_per_user": 4.5},
     "rich": {"n_sites": 4, "users_per_site": 1500, "items_per_site": 400, "sessions_per_user": 15.0},
 }
 
@@ -44,11 +44,11 @@ class BazaarConfig(BaseModel):
     preset: Preset = "thin"
     n_sites: int = Field(8, ge=1, le=1000)
     held_out: int = Field(1, ge=0, le=100)
-    users_per_site: int = Field(130, ge=2, le=100_000)
-    items_per_site: int = Field(260, ge=4, le=20_000)
-    sessions_per_user: float = Field(7.0, gt=0, le=500)
+    users_per_site: int = Field(170, ge=2, le=100_000)
+    items_per_site: int = Field(400, ge=4, le=20_000)
+    sessions_per_user: float = Field(4.5, gt=0, le=500)
     days: int = Field(60, ge=10, le=730)
-    skew: float = Field(0.5, ge=0, le=1)
+    skew: float = Field(0.3, ge=0, le=1)
     text_signal: float = Field(0.95, ge=0, le=1)
     image_signal: float = Field(0.95, ge=0, le=1)
     review_signal: float = Field(0.85, ge=0, le=1)

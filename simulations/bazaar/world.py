@@ -117,7 +117,7 @@ def draw_site(config: BazaarConfig, number: int) -> SiteTruth:
         category=category,
         quality=quality,
         log_price=log_price,
-        popularity=-0.6 * np.log(1.0 + rng.permutation(n_items)),
+        popularity=-0.6 * np.log(0.15 + rng.permutation(n_items)),
         listed=_arrivals(rng, n_items, config.days, early=0.5),
         users=users,
         thrift=np.abs(0.5 * rng.standard_normal(n_users)),
@@ -140,9 +140,7 @@ def _draw_users(rng: np.random.Generator, count: int, skew: float) -> tuple[Floa
     archetypes = np.random.default_rng(_WORLD_SEED + 1).standard_normal((ARCHETYPES, DIMS))
     shares = rng.dirichlet(np.full(ARCHETYPES, 8.0 * (1.05 - skew)))
     archetype = rng.choice(ARCHETYPES, size=count, p=shares)
-    return 0.75 * archetypes[archetype] + 0.65 * rng.standard_normal((count, DIMS)), archetype.astype(
-        np.int64
-    )
+    return 0.2 * archetypes[archetype] + 0.95 * rng.standard_normal((count, DIMS)), archetype.astype(np.int64)
 
 
 def _affinity(users: Floats, archetype: Ints, items: Floats) -> Floats:

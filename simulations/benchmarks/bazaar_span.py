@@ -97,7 +97,7 @@ def _bazaar_row(folder: Path) -> Row:
 def _read_table(path: Path) -> pl.DataFrame:
     if path.suffix == ".parquet":
         return pl.read_parquet(path)
-    return pl.read_csv(path) if path.suffix == ".csv" else pl.read_ndjson(path)
+    return pl.read_csv(path) if path.suffix == ".csv" else pl.read_ndjson(path, infer_schema_length=None)
 
 
 def rows(data: Path = Path("../shared/data"), config: BazaarConfig | None = None) -> list[Row]:
