@@ -41,7 +41,7 @@ def features(cache: Path) -> Features:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("league")
-    config = BazaarConfig(n_sites=1, held_out=0, users_per_site=30, items_per_site=ITEMS)
+    config = BazaarConfig(n_sites=1, held_out=0, users_per_site=30, items_per_site=ITEMS, skew=0.5)
     return write_league(out, config)[0]
 
 
