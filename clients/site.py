@@ -110,9 +110,13 @@ class Site:
         return _finite(self.validate(self.model_of(vector)))
 
     def evaluate_local(self, out: Path) -> dict[str, float]:
-        """Train the same model on this site alone, as carefully as the federation, and score it on the test window."""
+        """Train the same model on this site alone, as carefully as the federation, and score it on the test window.
+
+        In a private league it trains under the same budget as the site's part in the federation, and no more.
+        """
         model = self._best_local()
-        self._fine_tune(model, "local")
+        if not self.is_private:
+            self._fine_tune(model, "local")
         results = Results(self.windows)
         judge_model(results, "local", model, self.dataset, self.config, self.tuned)
         results.write(out / "local.json")

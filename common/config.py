@@ -90,7 +90,7 @@ class PrivacyConfig(Settings):
     clip: float = Field(1.0, gt=0, description="largest norm of one user's gradient")
     sample_rate: float = Field(1.0, gt=0, le=1, description="each user's chance to enter a step; public")
     steps_per_round: int = Field(1, ge=1)
-    learning_rate: float = Field(1.0, gt=0)
+    learning_rate: float = Field(0.3, gt=0)
     expected_users: int = Field(
         100, ge=1, description="a public guess of a site's users in a step: what the noisy sum is divided by"
     )
