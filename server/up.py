@@ -187,13 +187,15 @@ class Coordinator:
         host, _, port = self.superlink.rpartition(":")
         kit = self.kit.folder
         arguments = [
-            "-m", "server.link", "--kit", str(kit),
-            "--ssl-ca-certfile", str(self.kit.authority), "--ssl-certfile", str(kit / "server.crt"),
-            "--ssl-keyfile", str(kit / "private" / "server.key"),
+            *self._link_program(), "--ssl-ca-certfile", str(self.kit.authority),
+            "--ssl-certfile", str(kit / "server.crt"), "--ssl-keyfile", str(kit / "private" / "server.key"),
             "--enable-supernode-auth", "--host", host, "--port", port, "--isolation", "process",
             "--superexec-auth-secret-file", str(self._secret), "--disable-runtime-dependency-installation",
         ]  # fmt: skip
         return Child.start("SuperLink", arguments, self._logs / "superlink.log", self._home)
+
+    def _link_program(self) -> list[str]:
+        return ["-m", "server.link", "--kit", str(self.kit.folder)]
 
     def _start_worker(self) -> Child:
         arguments = [

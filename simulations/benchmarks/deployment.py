@@ -1,6 +1,6 @@
 """`hansa bench deployment`: a league of real processes, beside the same league with Flower's own SuperNodes.
 
-Both have the same coordinator, apps, data and settings, over TLS on this machine, one after the other in one run. Ours
+Both have the same coordinator's app, data and settings, over TLS on this machine, one after the other in one run. Ours
 keeps one process a site that imports once; Flower's SuperNode as it comes starts a fresh one for every message. Rounds
 after the first count, since the first one opens each site's data in both. Invariant: both leagues release the same
 model, bit for bit, or there is no result.
@@ -31,7 +31,7 @@ from simulations.options import Setting
 
 _PARTS: Mapping[str, str] = {
     "flower-superlink": "superlink", "server.link": "superlink", "server.worker": "coordinator app",
-    "server.front": "guard", "clients.node": "site node", "clients.worker": "site worker",
+    "server.proxy": "guard", "clients.node": "site node", "clients.worker": "site worker",
     "flower-supernode": "site node", "flwr-clientapp": "site worker", "flower-superexec": "site launcher",
 }  # fmt: skip
 _SETTLE_S = 2.0
@@ -60,9 +60,10 @@ class StandingLeague(LocalLeague):
 
 
 class StockLeague(LocalLeague):
-    """Flower's own SuperNodes, straight at the SuperLink: they can't show the certificate that the guard asks for."""
+    """Flower's own SuperNodes at Flower's own SuperLink: they show no certificate, which ours asks for."""
 
     kind = "stock SuperNode"
+    keeper = "simulations.benchmarks.stock_link"
 
     def start_site(self, site: SiteEntry) -> None:
         """Start `flower-supernode` as Flower documents it, with the same settings as ours."""

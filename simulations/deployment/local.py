@@ -89,6 +89,9 @@ def rehearse(
 class LocalLeague:
     """Kits, sites' data and processes of one league on this machine."""
 
+    keeper = "server.keeper"
+    """The module that keeps the coordinator up."""
+
     def __init__(self, folder: Path, sites: list[SiteEntry]) -> None:
         self.folder, self.sites = folder, sites
         self.kits = folder / "kits"
@@ -135,7 +138,7 @@ class LocalLeague:
         ------
         MachineError : it ended, or took too long.
         """
-        arguments = ["-m", "server.keeper", str(self.kit)]
+        arguments = ["-m", self.keeper, str(self.kit)]
         self.coordinator = Child.start("coordinator", arguments, self.kit / "logs" / "up.log")
         ends = time.monotonic() + _START_S
         while not Post(self.kit).is_up():

@@ -61,7 +61,9 @@ def _worker() -> None:
     from clients.sealed.site import SealedSite
 
     site.Site.train = killer.within("training", site.Site.train, lambda _, vector, round_: round_)  # type: ignore[method-assign]
-    SealedSite.seal = killer.within("encrypting", SealedSite.seal, lambda _, words, attempt: attempt.round)  # type: ignore[method-assign]
+    SealedSite._sent = killer.within(  # type: ignore[method-assign]
+        "encrypting", SealedSite._sent, lambda _, attempt, parcel, **named: attempt.round
+    )
     worker.push_message = killer.within(  # type: ignore[attr-defined]
         "uploading",
         worker.push_message,

@@ -105,7 +105,7 @@ def _book(kit: Path) -> list[int]:
     """Rounds of the debits in a site's ledger, in their order."""
     (path,) = kit.glob("private/out/**/ledger.jsonl")
     entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [entry["facts"]["round"] for entry in entries if "mechanism" in entry["facts"]]
+    return [entry["facts"]["asked"]["round"] for entry in entries if "asked" in entry["facts"]]
 
 
 def test_a_hung_site_costs_a_round_and_comes_back(tmp_path: Path) -> None:

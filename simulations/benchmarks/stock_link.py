@@ -1,0 +1,29 @@
+"""Our coordinator with Flower's SuperLink as it comes, for the benchmark's league of stock SuperNodes.
+
+    python -m simulations.benchmarks.stock_link KIT
+
+A stock SuperNode shows no certificate, so Hansa's door, which stands in our SuperLink too, turns it away. Invariant:
+nothing but the SuperLink's program differs; no setting of the product opens the door.
+"""
+
+from __future__ import annotations
+
+from server import keeper
+from server.up import Coordinator
+
+
+class StockLinkCoordinator(Coordinator):
+    """The coordinator's processes, with `flower-superlink` among them."""
+
+    def _link_program(self) -> list[str]:
+        return ["flower-superlink"]
+
+
+def main() -> int:
+    """Keep it up until SIGTERM."""
+    keeper.Coordinator = StockLinkCoordinator  # type: ignore[attr-defined]
+    return keeper.main()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
