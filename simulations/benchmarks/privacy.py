@@ -50,8 +50,11 @@ def cost_rows(quick: bool) -> list[dict[str, Any]]:
     if HM.is_dir() and not quick:
         cells.append(("hm", "frozen", MODES))
     with tempfile.TemporaryDirectory(prefix="hansa-bench-") as scratch:
+        sites = {
+            data: _largest_site(data, Path(scratch) / data) for data in dict.fromkeys(c[0] for c in cells)
+        }
         for data, encoders, modes in cells:
-            site = _largest_site(data, Path(scratch) / data)
+            site = sites[data]
             frozen = encoders == "frozen"
             full, short = (_SAMPLES, _QUICK_SAMPLES) if frozen else (_SCRATCH_SAMPLES, _QUICK_SCRATCH)
             measured = {mode: _measured(site, encoders, mode, short if quick else full) for mode in modes}
