@@ -3,6 +3,9 @@
 Invariant: a private key lies on disk only as PKCS#8 `EncryptedPrivateKeyInfo` (RFC 5958) with PBES2, scrypt
 (RFC 7914: N = 2^14, r = 8, p = 5) and AES-256-CBC, mode 0600; a passphrase comes from a prompt, a file or a file
 descriptor, never from an argument. Both blocks are plain PEM: `openssl pkey -in owner.key` reads the first.
+
+scrypt is slow on purpose (two tenths of a second a block), so a process runs it once for a file and its passphrase and
+keeps the keys in memory. File, mode and passphrase are read anew each time: what is taken away unlocks nothing more.
 """
 
 from __future__ import annotations
@@ -32,6 +35,9 @@ _OID_PBES2 = bytes.fromhex("06092a864886f70d01050d")
 _OID_SCRYPT = bytes.fromhex("06092b06010401da47040b")
 _OID_AES256_CBC = bytes.fromhex("060960864801650304012a")
 _MAX_PASSPHRASE_BYTES = 1024
+_MOST_UNLOCKED = 256
+_MEMO_KEY = secrets.token_bytes(32)
+_unlocked: dict[bytes, tuple[RSAPrivateKey, Ed25519PrivateKey]] = {}
 MIN_PASSPHRASE_BYTES = 12
 
 
@@ -178,6 +184,16 @@ def unlock(key_file: Path, passphrase_source: PassphraseSource, *, role: str = "
     except OSError as fault:
         raise InputError("the key file can't be read", where=str(key_file), why=str(fault.strerror)) from None
     passphrase = passphrase_source.read(f"Passphrase of role {name}")
+    encryption, signing = _decrypted(text, passphrase, key_file)
+    return RoleKey(name, encryption, signing)
+
+
+def _decrypted(text: bytes, passphrase: bytes, key_file: Path) -> tuple[RSAPrivateKey, Ed25519PrivateKey]:
+    """Both keys of a file's text; derived once in a process, known again by a keyed hash of text and passphrase."""
+    told = len(passphrase).to_bytes(4, "big") + passphrase + text
+    known = hashlib.blake2b(told, key=_MEMO_KEY).digest()
+    if found := _unlocked.get(known):
+        return found
     try:
         end = f"-----END {_LABEL}-----\n".encode()
         first, second = (part + end for part in text.split(end)[:2])
@@ -191,7 +207,10 @@ def unlock(key_file: Path, passphrase_source: PassphraseSource, *, role: str = "
         ) from None
     if not isinstance(encryption, RSAPrivateKey) or not isinstance(signing, Ed25519PrivateKey):
         raise InputError("the key file holds other keys than a role's", where=str(key_file))
-    return RoleKey(name, encryption, signing)
+    if len(_unlocked) >= _MOST_UNLOCKED:
+        _unlocked.clear()
+    _unlocked[known] = encryption, signing
+    return encryption, signing
 
 
 def encrypt_pkcs8(der: bytes, passphrase: bytes) -> bytes:

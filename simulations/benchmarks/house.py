@@ -1,9 +1,8 @@
-"""What a vault costs a site: the second ingest beside the first, and a training round from the vault beside the folder.
+"""What a vault costs a site: the second ingest beside the first, and runs from the vault beside runs from the folder.
 
-Invariant: both sides of a ratio do the same work on the same bazaar merchant, in turns, and the best of several runs
-counts. An ingest is timed from the open vault on, without unlocking the key. A round is what a freshly started site
-does: open its data (unlock the key, open every object), take the features that were encoded before, and train.
-Nothing is kept from the run before.
+Invariant: both sides of a ratio do the same work on the same bazaar merchant, with features that were encoded before.
+An ingest is timed from the open vault on, without unlocking the key, and the best of several counts. How runs are
+timed, and what is divided by what, says `benchmarks.vault_rounds`.
 """
 
 from __future__ import annotations
@@ -18,36 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from clients.ingest import ingest_site
-from clients.site import open_site
 from clients.vault import ROLES, PassphraseSource, RoleKey, Vault, unlock
-from common.config import LeagueConfig, load_config
 from common.crypto.keys import lock
 from simulations.bazaar import BazaarConfig, write_league
+from simulations.benchmarks.vault_rounds import runs
 
 
 def measure(quick: bool, base: Path | None) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Rows of seconds, and the ratios `second_ingest_speedup` and `round_overhead` (0.05: five hundredths more)."""
-    repeats = 2 if quick else 5
+    """Rows of seconds, and the ratios `second_ingest_speedup` and those of `vault_rounds` (0.05: 5 % more)."""
     users, items = (200, 150) if quick else (1500, 800)
     bazaar = BazaarConfig(n_sites=1, held_out=0, users_per_site=users, items_per_site=items)
     with tempfile.TemporaryDirectory(dir=base) as folder, _own_cache(Path(folder) / "cache"):
         plain = write_league(Path(folder) / "league", bazaar)[0]
         sealed, ingests = _sealed(Path(folder), plain)
-        rounds = {"folder": _round(plain), "vault": _round(sealed)}
-        for each in rounds.values():
-            each()  # encodes the features, once
-        best = dict.fromkeys(rounds, float("inf"))
-        for _ in range(repeats):
-            best = {name: min(best[name], _seconds(each)) for name, each in rounds.items()}
+        run_rows, run_ratios = runs(Path(folder), {"folder": plain, "vault": sealed}, quick)
     rows = [{"method": f"ingest, {name} run", "seconds": seconds} for name, seconds in ingests.items()]
-    rows += [
-        {"method": f"training round from the {name}", "seconds": seconds} for name, seconds in best.items()
-    ]
-    ratios = {
-        "second_ingest_speedup": ingests["first"] / ingests["second"],
-        "round_overhead": best["vault"] / best["folder"] - 1,
-    }
-    return rows, ratios
+    return rows + run_rows, {"second_ingest_speedup": ingests["first"] / ingests["second"]} | run_ratios
 
 
 def _sealed(folder: Path, raw: Path) -> tuple[Path, dict[str, float]]:
@@ -74,16 +59,6 @@ def _sealed(folder: Path, raw: Path) -> tuple[Path, dict[str, float]]:
         'name = "sealed"\n[vault]\npath = "../vault"\nkey = "../trainer.key"\npassphrase = "file:../word"\n'
     )
     return site, took
-
-
-def _round(site: Path) -> Callable[[], None]:
-    config: LeagueConfig = load_config({})
-
-    def one() -> None:
-        opened = open_site(site, config)
-        opened.train(opened.initial(), 1)
-
-    return one
 
 
 def _seconds(action: Callable[[], None]) -> float:

@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from common.crypto.keys import PassphraseSource, PublicRole, RoleKey, lock, unlock
 from common.errors import ConfigError, HansaError, InputError
@@ -50,6 +52,41 @@ def test_a_wrong_passphrase_and_a_damaged_file_are_refused(
         unlock(path, source)
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(InputError, match="unlocked"):
+        unlock(path, source)
+
+
+def test_a_process_derives_a_key_once_and_still_asks_for_all_it_needs(
+    tmp_path: Path, owner: RoleKey, source: PassphraseSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, derive, derived = tmp_path / "owner.key", serialization.load_pem_private_key, []
+
+    def counted(data: bytes, password: bytes) -> PrivateKeyTypes:
+        derived.append(data)
+        return derive(data, password)
+
+    monkeypatch.setattr(serialization, "load_pem_private_key", counted)
+    lock(path, owner, PHRASE)
+    first = unlock(path, source)
+    assert len(derived) == 2
+    assert unlock(path, source).public().as_dict() == first.public().as_dict()
+    assert len(derived) == 2, "the second time is from memory"
+
+    wrong = tmp_path / "wrong"
+    wrong.write_bytes(PHRASE + b"!")
+    wrong.chmod(0o600)
+    with pytest.raises(InputError, match="unlocked"):
+        unlock(path, PassphraseSource.parse(f"file:{wrong}"))
+    path.unlink()
+    other = RoleKey.generate("owner")
+    lock(path, other, PHRASE)
+    assert unlock(path, source).public().as_dict() == other.public().as_dict(), (
+        "the file that lies there counts"
+    )
+    Path(source.value).unlink()
+    with pytest.raises(InputError, match="passphrase"):
+        unlock(path, source)
+    path.unlink()
+    with pytest.raises(InputError, match="read"):
         unlock(path, source)
 
 
