@@ -81,7 +81,7 @@ def test_the_parts_of_honest_sites_reach_sigma(sites: int) -> None:
     reached = effective_multiplier(part.deviation, part.sensitivity, honest=4, size=size)
     assert reached == pytest.approx(sigma, rel=1e-9)
     # One user's clipped gradient, as integers and with rounding, moves the sum by the sensitivity at most.
-    unit = scale / sites / config.privacy.expected_users
+    unit = scale / sites * config.privacy.learning_rate / config.privacy.expected_users
     assert part.sensitivity == pytest.approx(unit + math.sqrt(size))
     generator = np.random.default_rng(0)
     base, moved = generator.normal(size=(2, size))
