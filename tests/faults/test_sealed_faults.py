@@ -9,16 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Context, Error, Message, RecordDict, UserConfig
+from flwr.app import Context, Error, Message
 from safetensors.numpy import load_file
 
-from clients.app import app as honest
 from clients.noop import NoopSite
 from clients.sealed.site import SealedSite
 from common import wire
@@ -27,16 +25,11 @@ from common.crypto.container import open_container, seal_container
 from common.crypto.fields import MODULUS
 from common.crypto.protocol import Attempt, upload_facts
 from common.errors import QuorumError, WireError
-from common.run_folder import RunFolder, SiteEntry, read_lines
-from server.app import app as coordinator
-from simulations.grid.flower import COORDINATOR, RUN_ID
-from simulations.grid.local import LocalGrid
+from common.run_folder import RunFolder, read_lines
+from tests.faults.leagues import SITES, SIZE, Break, make_keys, make_league, model_of, run_league
 from tests.server.hostile import damaged
 
 ROOT = Path(__file__).resolve().parents[2]
-SITES = [f"s{place}" for place in range(10)]
-SIZE = 3000
-Break = Callable[[str, Message, Context], Message | None]
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -49,41 +42,8 @@ run_league(Path(sys.argv[1]), "local", 1, settings)
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of each site's keys: RSA keys take most of a test's time."""
-    folder, config = tmp_path_factory.mktemp("keys"), load_config({})
-    for name in SITES:
-        SealedSite(folder / name, name, config, NoopSite(name, 0, 1))
-    return folder
-
-
-def _league(folder: Path, keys: Path, sites: int, **rounds: Any) -> RunFolder:
-    run = RunFolder(folder)
-    settings = {"clip_range": 2.0, "quantise": True, **rounds}
-    run.create(load_config({"rounds": settings}), [SiteEntry(n, n, "nowhere") for n in SITES[:sites]])
-    for name in SITES[:sites]:
-        private = folder / "sites" / name / "private"
-        private.mkdir(parents=True, mode=0o700)
-        shutil.copy(keys / name / "keys.json", private)
-    return run
-
-
-def _run(run: RunFolder, fault: Break | None = None) -> None:
-    names = [site.name for site in run.sites()]
-
-    def app(message: Message, context: Context) -> Message:
-        broken = fault(names[int(context.node_config["partition-id"])], message, context) if fault else None
-        return honest(message, context) if broken is None else broken
-
-    settings: UserConfig = {
-        "run-dir": str(run.root), "job": "noop", "noop-size": SIZE, "progress": "silent",
-    }  # fmt: skip
-    grid = LocalGrid(app, len(names), settings)
-    coordinator(grid, Context(RUN_ID, COORDINATOR, {}, RecordDict(), settings))
-
-
-def _model(run: RunFolder) -> dict[str, bytes]:
-    found = load_file(run.release / "model.safetensors")
-    return {name: tensor.tobytes() for name, tensor in found.items()}
+    """A folder of each site's keys."""
+    return make_keys(tmp_path_factory.mktemp("keys"))
 
 
 class Droppers:
@@ -128,14 +88,16 @@ def test_sites_that_drop_at_random_points_leave_the_exact_sum_of_the_survivors(
 ) -> None:
     runs = {}
     for protection in ("plain", "he+masked"):
-        runs[protection] = _league(tmp_path / protection, keys, sites, count=rounds, protection=protection)
-        _run(runs[protection], Droppers(sites, gone, rounds, seed=3))
+        runs[protection] = make_league(
+            tmp_path / protection, keys, sites, count=rounds, protection=protection
+        )
+        run_league(runs[protection], Droppers(sites, gone, rounds, seed=3))
     lines = {name: read_lines(run.rounds_file) for name, run in runs.items()}
     assert [set(line["weights"]) for line in lines["plain"]] == [
         set(line["weights"]) for line in lines["he+masked"]
     ]
     assert min(len(line["weights"]) for line in lines["plain"]) < sites
-    assert _model(runs["he+masked"]) == _model(runs["plain"])
+    assert model_of(runs["he+masked"].release) == model_of(runs["plain"].release)
 
 
 @pytest.fixture
@@ -152,9 +114,9 @@ def started() -> Iterator[list[subprocess.Popen[bytes]]]:
 def test_a_killed_run_resumes_to_the_model_of_plain(
     kills: int, keys: Path, tmp_path: Path, started: list[subprocess.Popen[bytes]]
 ) -> None:
-    run = _league(tmp_path / "a", keys, 4, count=6, protection="he+masked", rotate_every=2)
-    plain = _league(tmp_path / "plain", keys, 4, count=6, protection="plain", rotate_every=2)
-    _run(plain)
+    run = make_league(tmp_path / "a", keys, 4, count=6, protection="he+masked", rotate_every=2)
+    plain = make_league(tmp_path / "plain", keys, 4, count=6, protection="plain", rotate_every=2)
+    run_league(plain)
     chance = random.Random(7)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     for kill in range(kills + 1):
@@ -170,15 +132,15 @@ def test_a_killed_run_resumes_to_the_model_of_plain(
                 started[-1].wait()
         if kill == kills:
             assert started[-1].wait(timeout=120) == 0
-    assert _model(run) == _model(plain)
+    assert model_of(run.release) == model_of(plain.release)
     assert [line["round"] for line in read_lines(run.rounds_file)] == list(range(1, 7))
 
 
 def test_the_leagues_key_is_new_after_so_many_rounds_and_a_site_away_catches_up(
     keys: Path, tmp_path: Path
 ) -> None:
-    run = _league(tmp_path / "a", keys, 4, count=5, protection="he+masked", rotate_every=2)
-    plain = _league(tmp_path / "plain", keys, 4, count=5, protection="plain", rotate_every=2)
+    run = make_league(tmp_path / "a", keys, 4, count=5, protection="he+masked", rotate_every=2)
+    plain = make_league(tmp_path / "plain", keys, 4, count=5, protection="plain", rotate_every=2)
 
     def away(site: str, message: Message, context: Context) -> Message | None:
         header = wire.read_header(message.content, where="test")
@@ -191,13 +153,13 @@ def test_the_leagues_key_is_new_after_so_many_rounds_and_a_site_away_catches_up(
         return Message(Error(9, "gone"), reply_to=message) if absent or missed else None
 
     seen: list[str] = []
-    _run(run, away)
-    _run(plain, lambda *told: away(*told) if told[1].metadata.message_type == wire.TRAIN else None)
+    run_league(run, away)
+    run_league(plain, lambda *told: away(*told) if told[1].metadata.message_type == wire.TRAIN else None)
     private = tmp_path / "a" / "sites" / "s2" / "private"
     secrets = [(private / f"league-{epoch:04d}.key").read_bytes() for epoch in (1, 2, 3)]
     assert seen == ["install"]
     assert len(set(secrets)) == 3
-    assert _model(run) == _model(plain)
+    assert model_of(run.release) == model_of(plain.release)
 
 
 def test_a_site_signs_one_survivor_set_a_round_whatever_the_attempt(keys: Path, tmp_path: Path) -> None:
@@ -243,8 +205,8 @@ def _poisoner(site_: str, run: RunFolder) -> Break:
 
 
 def test_a_sum_that_sites_refuse_undoes_the_round_and_the_run_goes_on(keys: Path, tmp_path: Path) -> None:
-    run = _league(tmp_path, keys, 4, count=2, protection="he+masked")
-    _run(run, _poisoner("s1", run))
+    run = make_league(tmp_path, keys, 4, count=2, protection="he+masked")
+    run_league(run, _poisoner("s1", run))
     lines = read_lines(run.rounds_file)
     assert ["the sum is refused" in line["undone"] for line in lines] == [True, True]
     first = NoopSite("s0", 0, SIZE).initial()
@@ -253,8 +215,8 @@ def test_a_sum_that_sites_refuse_undoes_the_round_and_the_run_goes_on(keys: Path
 
 
 def test_of_random_groups_the_poisoned_one_is_left_out(keys: Path, tmp_path: Path) -> None:
-    run = _league(tmp_path, keys, 9, count=2, protection="he+masked", groups=3, colluding_sites=0)
-    _run(run, _poisoner("s1", run))
+    run = make_league(tmp_path, keys, 9, count=2, protection="he+masked", groups=3, colluding_sites=0)
+    run_league(run, _poisoner("s1", run))
     lines = read_lines(run.rounds_file)
     assert [(line["groups_refused"], line["undone"]) for line in lines] == [(1, ""), (1, "")]
     models = [run.site_out(n) / "private" / "model" / "round-0002.safetensors" for n in SITES[:9]]
@@ -271,8 +233,8 @@ def test_a_round_that_harms_is_undone_where_the_contract_says_so(
         "protection": protection,
         "server_learning_rate": 40.0,
     }  # leaps far past the target
-    run = _league(tmp_path, keys, 4, worst_fall=0.2, **settings)
-    _run(run)
+    run = make_league(tmp_path, keys, 4, worst_fall=0.2, **settings)
+    run_league(run)
     lines = read_lines(run.rounds_file)
     assert all("fell by" in line["undone"] for line in lines)
     assert lines[0]["loss"] == lines[1]["loss"]
@@ -283,20 +245,20 @@ def test_a_group_of_too_few_survivors_is_left_out_alone(keys: Path, tmp_path: Pa
         hit = site in ("s1", "s2") and message.metadata.message_type == wire.TRAIN
         return Message(Error(9, "gone"), reply_to=message) if hit else None
 
-    run = _league(tmp_path / "a", keys, 9, count=1, protection="he+masked", groups=3, colluding_sites=0)
-    _run(run, gone)
+    run = make_league(tmp_path / "a", keys, 9, count=1, protection="he+masked", groups=3, colluding_sites=0)
+    run_league(run, gone)
     [line] = read_lines(run.rounds_file)
     assert {"s1", "s2"} <= {entry["site"] for entry in line["quarantined"]}
-    alone = _league(tmp_path / "b", keys, 4, count=1, protection="he+masked")
+    alone = make_league(tmp_path / "b", keys, 4, count=1, protection="he+masked")
     with pytest.raises(QuorumError, match="masks open from"):
-        _run(alone, gone)
+        run_league(alone, gone)
 
 
 def test_an_insiders_hostile_ciphertext_is_quarantined_by_name_and_the_round_goes_on(
     keys: Path, tmp_path: Path
 ) -> None:
     """Signed as the contract asks, so that only the process that parses it stands between it and the sum."""
-    run = _league(tmp_path, keys, 5, count=2, protection="he+masked")
+    run = make_league(tmp_path, keys, 5, count=2, protection="he+masked")
     chance = random.Random(5)
 
     def hostile(site: str, message: Message, context: Context) -> Message | None:
@@ -317,7 +279,7 @@ def test_an_insiders_hostile_ciphertext_is_quarantined_by_name_and_the_round_goe
         )
         return Message(wire.pack(answer, vector=blob, metrics={}), reply_to=message)
 
-    _run(run, hostile)
+    run_league(run, hostile)
     lines = read_lines(run.rounds_file)
     assert [[each["site"] for each in line["quarantined"]] for line in lines] == [["s2"], ["s2"]]
     assert all("ciphertext" in line["quarantined"][0]["reason"] for line in lines)
