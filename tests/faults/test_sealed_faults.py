@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,13 +19,21 @@ from safetensors.numpy import load_file
 from clients.noop import NoopSite
 from clients.sealed.site import SealedSite
 from common import wire
-from common.config import load_config
 from common.crypto.container import open_container, seal_container
 from common.crypto.fields import MODULUS
 from common.crypto.protocol import Attempt, upload_facts
 from common.errors import QuorumError, WireError
 from common.run_folder import RunFolder, read_lines
-from tests.faults.leagues import SITES, SIZE, Break, make_keys, make_league, model_of, run_league
+from tests.faults.leagues import (
+    SITES,
+    SIZE,
+    Break,
+    make_keys,
+    make_league,
+    model_of,
+    run_league,
+    sealed_sites,
+)
 from tests.server.hostile import damaged
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -163,16 +170,7 @@ def test_the_leagues_key_is_new_after_so_many_rounds_and_a_site_away_catches_up(
 
 
 def test_a_site_signs_one_survivor_set_a_round_whatever_the_attempt(keys: Path, tmp_path: Path) -> None:
-    config = load_config({"rounds": {"protection": "he+masked"}})
-    sites = []
-    for name in SITES[:5]:
-        (tmp_path / name).mkdir(mode=0o700)
-        shutil.copy(keys / name / "keys.json", tmp_path / name)
-        sites.append(SealedSite(tmp_path / name, name, config, NoopSite(name, 0, SIZE)))
-    bundles = {site.name: site.offer() for site in sites}
-    wrapped = sites[0].answer("wrap", {"bundles": bundles, "epoch": 1})
-    for site in sites:
-        site.answer("install", {"bundles": bundles, "wrapped": wrapped})
+    sites = sealed_sites(tmp_path, keys, 5, protection="he+masked")
     update = np.zeros(SIZE, dtype=np.float32)
     for nonce in ("aa", "bb", "cc"):
         attempt = Attempt(1, nonce, dict.fromkeys(SITES[:5], 1.0))
