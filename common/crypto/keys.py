@@ -18,6 +18,7 @@ import secrets
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from cryptography.hazmat.primitives import padding, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -37,6 +38,7 @@ _OID_AES256_CBC = bytes.fromhex("060960864801650304012a")
 _MAX_PASSPHRASE_BYTES = 1024
 _MOST_UNLOCKED = 256
 _MEMO_KEY = secrets.token_bytes(32)
+_from_descriptors: dict[tuple[int, int], bytes] = {}
 _unlocked: dict[bytes, tuple[RSAPrivateKey, Ed25519PrivateKey]] = {}
 MIN_PASSPHRASE_BYTES = 12
 
@@ -141,12 +143,21 @@ class PassphraseSource:
         try:
             if self.kind == "fd":
                 with os.fdopen(os.dup(int(self.value)), "rb") as stream:
-                    return stream.read(_MAX_PASSPHRASE_BYTES + 2)
+                    return _drained(stream)
             _refuse_open_file(Path(self.value))
             with Path(self.value).open("rb") as stream:
                 return stream.read(_MAX_PASSPHRASE_BYTES + 2)
         except (OSError, OverflowError):
             raise InputError("the passphrase can't be read", where=self.kind) from None
+
+
+def _drained(stream: BinaryIO) -> bytes:
+    """What a descriptor holds; one that was read to its end gives, to this process, what it gave before."""
+    about = os.fstat(stream.fileno())
+    given = stream.read(_MAX_PASSPHRASE_BYTES + 2)
+    if given:
+        _from_descriptors[about.st_dev, about.st_ino] = given
+    return given or _from_descriptors.get((about.st_dev, about.st_ino), b"")
 
 
 def lock(path: Path, key: RoleKey, passphrase: bytes) -> None:

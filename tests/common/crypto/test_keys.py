@@ -110,7 +110,8 @@ def test_a_passphrase_comes_from_a_descriptor_too() -> None:
     reading, writing = os.pipe()
     os.write(writing, PHRASE + b"\r\nrest")
     os.close(writing)
-    assert PassphraseSource.parse(f"fd:{reading}").read("") == PHRASE
+    for _ in range(2):  # a private round opens the vault again, when the pipe has nothing left
+        assert PassphraseSource.parse(f"fd:{reading}").read("") == PHRASE
     os.close(reading)
 
 
