@@ -11,6 +11,7 @@ import functools
 import logging
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from flwr.app import Context, Error, Message
@@ -37,6 +38,9 @@ from common.errors import (
 from common.provision.pinned import Pinned
 from common.run_folder import RunFolder, SiteEntry, read_config, read_sites
 from common.weights import require_own_weight, size_bucket
+
+if TYPE_CHECKING:
+    from clients.ledger.rounds import Shared
 
 # Errors of these kinds speak of the contract, the run or the machine; all others may quote a site's data.
 _TELLABLE = (WireError, ConfigError, QuorumError, MachineError, PrivacyError)
@@ -139,14 +143,20 @@ def _train_sealed(message: Message, context: Context, site: wire.Trainer, header
     require_own_weight(
         attempt.weights[site.name], rounds.weights, users, where=wire.place(site.name, header.round)
     )
-    result, plan = _trained(context, site, vector, header)
+    shared = (
+        (lambda update, pay: sealed.share_noise(update, attempt, pay))
+        if _config(context).privacy.mode == "distributed"
+        else None
+    )
+    result, plan = _trained(context, site, vector, header, shared)
     payload = _blob(sealed.protect(result.update, attempt, users if rounds.weights == "count" else 1.0))
     return _reply(message, header, site, layout, plan, vector=payload, metrics=result.metrics)
 
 
 def _trained(
-    context: Context, site: wire.Trainer, vector: wire.FloatVector, header: wire.Header
-) -> tuple[wire.TrainResult, Plan]:
+    context: Context, site: wire.Trainer, vector: wire.FloatVector, header: wire.Header,
+    shared: Shared | None = None,
+) -> tuple[wire.TrainResult, Plan]:  # fmt: skip
     """Train, and what to tell beside the update; under differential privacy paid from the site's own ledger."""
     config = _config(context)
     if config.privacy.mode == "off":
@@ -155,15 +165,15 @@ def _trained(
     # Late, as the site itself: only a site that trains needs torch and Opacus.
     from clients.ledger import open_ledger
     from clients.ledger.rounds import check_receipt, paid_round, price_of_round
-    from clients.private import KeptUpdates
+    from clients.private import Kept
 
     private = _out(context, site.name) / "private"
     with open_ledger(_place(context)[1], private) as ledger:
         if receipt := str(header.plan.get("receipt", "")):
             check_receipt(ledger, receipt, private, site.name)
         update = paid_round(
-            ledger, KeptUpdates(private / "updates"), price_of_round(config, header.round), vector,
-            lambda: site.train(vector, header.round).update,
+            ledger, Kept(private / "updates"), price_of_round(config, header.round), vector,
+            lambda: site.train(vector, header.round).update, shared,
         )  # fmt: skip
         return wire.TrainResult(update, 1.0, {}), {"weight": 1.0, "ledger": ledger.head().to_json()}
 

@@ -11,13 +11,16 @@ from pathlib import Path
 
 from clients.ledger.entries import COORDINATOR, Asked
 from clients.ledger.ledger import Ledger
-from clients.private import KeptUpdates
+from clients.private import Kept
 from common.config import LeagueConfig
 from common.errors import PrivacyError
 from common.privacy.guarantee import UNITS, round_mechanism
 from common.privacy.receipts import read_receipt
 from common.run_folder import write_whole
 from common.wire import FloatVector, vector_digest
+
+Shared = Callable[[FloatVector, Callable[[], object]], str]
+"""From an update, and what asks the ledger before noise is drawn, to the digest of what leaves."""
 
 
 def price_of_round(config: LeagueConfig, round_: int) -> Asked:
@@ -38,9 +41,14 @@ def price_of_round(config: LeagueConfig, round_: int) -> Asked:
 
 
 def paid_round(
-    ledger: Ledger, kept: KeptUpdates, asked: Asked, received: FloatVector, train: Callable[[], FloatVector]
-) -> FloatVector:
-    """The noisy update of a round, made or kept.
+    ledger: Ledger, kept: Kept, asked: Asked, received: FloatVector, train: Callable[[], FloatVector],
+    shared: Shared | None = None,
+) -> FloatVector:  # fmt: skip
+    """The update of a round, made or kept, and noisy unless its noise is shared.
+
+    Parameters
+    ----------
+    shared : where noise is added to whole numbers: makes them from the update, or finds them made.
 
     Raises
     ------
@@ -52,7 +60,8 @@ def paid_round(
         return train()
 
     update = kept.once(asked.round, received, pay_and_train)
-    ledger.tell(asked, vector_digest(update))
+    leaves = vector_digest(update) if shared is None else shared(update, lambda: ledger.reserve(asked))
+    ledger.tell(asked, leaves)
     return update
 
 

@@ -1,7 +1,7 @@
 """Training under differential privacy: one unit is one sample (`train`), told once (`kept`), tried before
 (`preflight`)."""
 
-from clients.private.kept import KeptUpdates
+from clients.private.kept import Kept
 from clients.private.train import train_private
 
-__all__ = ["KeptUpdates", "train_private"]
+__all__ = ["Kept", "train_private"]

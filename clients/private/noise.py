@@ -1,12 +1,17 @@
-"""Normal noise that nobody can replay: AES-CTR under a key that the operating system gave and no one keeps.
+"""Noise that nobody can replay, in whole numbers: tables of the discrete Gaussian on AES-CTR under a key that the
+operating system gave and no one keeps.
 
-Box-Muller in float64 on 53-bit uniforms. Each value is the scaled sum of four draws, so that its low bits don't
-tell the sum that it hides (Holohan & Braghin 2021, arXiv:2107.10138). Invariant: `SystemNoise` has no seed; two sources
-never agree.
+What is told is a sum on a grid of a 2²⁴th of the clip C, plus draws of N_Z(0, s²), s = σΔ. One unit moves the sum by
+Δ = 1.0001·2²⁴ + √d steps of the grid at most: the tolerance of `preflight`, and rounding in d places. Moments of the
+privacy loss of all whole orders are exactly a Gaussian mechanism's of noise multiplier σ: for a move a in whole numbers
+Σ P(n)^(1−k) P(n−a)^k = exp((k² − k)|a|²/2s²), and the reflection n → a − n does the rest under Poisson sampling
+(Canonne, Kamath & Steinke 2020, arXiv:2004.00010; Mironov, Talwar & Zhang 2019, arXiv:1908.10530, theorems 4 and 5).
+Invariant: `SystemNoise` has no seed; two sources never agree.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Protocol
 
@@ -14,15 +19,20 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-_SUMMED = 4
+from clients.private.discrete import DiscreteGaussian, Integers
+
+GRID = 1 << 24
+TOLERANCE = 1.0001
 
 
 class Noise(Protocol):
-    """Gives ``count`` independent draws, float64: standard normal, or uniform in (0, 1]."""
+    """A source of chance."""
 
-    def __call__(self, count: int) -> NDArray[np.float64]: ...
+    def whole(self, count: int, deviation: float) -> Integers:
+        """Independent draws of the discrete Gaussian N_Z(0, deviation²)."""
 
-    def uniforms(self, count: int) -> NDArray[np.float64]: ...
+    def uniforms(self, count: int) -> NDArray[np.float64]:
+        """Independent uniform draws in (0, 1]."""
 
 
 class SystemNoise:
@@ -31,21 +41,17 @@ class SystemNoise:
     def __init__(self) -> None:
         self._stream = Cipher(algorithms.AES(os.urandom(32)), modes.CTR(os.urandom(16))).encryptor()
 
-    def __call__(self, count: int) -> NDArray[np.float64]:
-        draws = self._normals(_SUMMED * count).reshape(_SUMMED, count)
-        total: NDArray[np.float64] = draws.sum(0) / np.sqrt(_SUMMED)
-        return total
+    def whole(self, count: int, deviation: float) -> Integers:
+        """Draws of N_Z(0, deviation²), within 2⁻¹⁶⁰ of exact."""
+        return DiscreteGaussian.of(deviation)(count, self._bytes)
 
     def uniforms(self, count: int) -> NDArray[np.float64]:
         """Uniform in (0, 1], multiples of 2⁻⁵³."""
-        words = np.frombuffer(self._stream.update(bytes(8 * count)), dtype="<u8")
+        words = np.frombuffer(self._bytes(8 * count), dtype="<u8")
         return ((words >> np.uint64(11)).astype(np.float64) + 1.0) * 2.0**-53
 
-    def _normals(self, count: int) -> NDArray[np.float64]:
-        half = -(-count // 2)
-        radius = np.sqrt(-2.0 * np.log(self.uniforms(half)))
-        angle = 2.0 * np.pi * self.uniforms(half)
-        return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
+    def _bytes(self, count: int) -> bytes:
+        return self._stream.update(bytes(count))
 
 
 class SeededNoise:
@@ -54,12 +60,27 @@ class SeededNoise:
     def __init__(self, seed: int) -> None:
         self._generator = np.random.default_rng(seed)
 
-    def __call__(self, count: int) -> NDArray[np.float64]:
-        return self._generator.standard_normal(count)
+    def whole(self, count: int, deviation: float) -> Integers:
+        """Rounded normal draws."""
+        return np.rint(self._generator.normal(0.0, deviation, count)).astype(np.int64)
 
     def uniforms(self, count: int) -> NDArray[np.float64]:
         """Uniform in (0, 1]."""
         return 1.0 - self._generator.random(count)
+
+
+def told(
+    total: NDArray[np.float64], clip: float, noise_multiplier: float, noise: Noise
+) -> NDArray[np.float64]:
+    """A sum of contributions of norm ``clip`` at most, on the grid, with its noise.
+
+    Parameters
+    ----------
+    noise_multiplier : standard deviation of the noise on the sum, over the clip.
+    """
+    deviation = noise_multiplier * (TOLERANCE * GRID + math.sqrt(total.size))
+    whole = np.rint(total * (GRID / clip)).astype(np.int64) + noise.whole(total.size, deviation)
+    return np.asarray(whole * (clip / GRID), dtype=np.float64)
 
 
 def system_generator() -> np.random.Generator:

@@ -11,10 +11,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from clients.private.ghost import Catalogue, ghost
 from clients.private.gradients import Gradients, clipped_sum, vectorised
-from clients.private.noise import Noise, SeededNoise, SystemNoise, system_generator
+from clients.private.noise import Noise, SeededNoise, SystemNoise, system_generator, told
 from clients.private.objective import UserLosses
 from clients.private.sample import UserRows, draw_users
 from clients.samples import TrainingData, derived_seed
@@ -46,13 +47,20 @@ def train_private(
             batch = draw_users(data, config, users[at : at + privacy.physical_batch], generator)
             for name, part in summed(losses, batch).items():
                 total[name] += part
-        with torch.no_grad():
-            for name, parameter in losses.named_parameters():
-                if noise_multiplier:
-                    drawn = torch.from_numpy(noise(parameter.numel())).reshape(parameter.shape)
-                    total[name] += privacy.clip * noise_multiplier * drawn
-                step = privacy.learning_rate / privacy.expected_users * total[name]
-                parameter.sub_(step.to(parameter.dtype))
+        flat = torch.cat([part.flatten() for part in total.values()]).numpy()
+        if noise_multiplier:
+            flat = told(flat, privacy.clip, noise_multiplier, noise)
+        _move(losses, -privacy.learning_rate / privacy.expected_users * flat)
+
+
+def _move(losses: UserLosses, by: NDArray[np.float64]) -> None:
+    """Add to all parameters, in their order."""
+    at = 0
+    with torch.no_grad():
+        for parameter in losses.parameters():
+            part = torch.from_numpy(by[at : at + parameter.numel()])
+            parameter.add_(part.reshape(parameter.shape).to(parameter.dtype))
+            at += parameter.numel()
 
 
 def clipped_sums(config: LeagueConfig, data: TrainingData) -> ClippedSum:

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from clients.private.noise import Noise
+from clients.private.noise import Noise, told
 from common.errors import PrivacyError
 from common.wire import FloatVector
 
@@ -31,14 +31,14 @@ def site_update(
     expected = deviation * math.sqrt(update.size)
     norm = float(np.linalg.norm(update.astype(np.float64)))
     clipped = update.astype(np.float64) * min(1.0, clip / max(norm, 1e-12))
-    told = min(norm, clip)
-    if expected > MOST * max(told, 1e-12):
+    moved = min(norm, clip)
+    if expected > MOST * max(moved, 1e-12):
         raise PrivacyError(
             f"site-level noise is at least {expected / clip:.0f} times the update of {update.size:,} numbers",
             where=where,
-            why=f"hiding a whole site takes noise of norm {expected:.3g}, and this site's update has {told:.3g} "
-            f"({expected / max(told, 1e-12):.0f} times): the sum of a few sites would be noise alone",
+            why=f"hiding a whole site takes noise of norm {expected:.3g}, and this site's update has {moved:.3g} "
+            f"({expected / max(moved, 1e-12):.0f} times): the sum of a few sites would be noise alone",
             next_step="set privacy.mode=user, which hides each person; site level needs hundreds of sites or a model "
             "of a few numbers",
         )
-    return (clipped + deviation * noise(update.size)).astype(np.float32)
+    return told(clipped, clip, noise_multiplier, noise).astype(np.float32)

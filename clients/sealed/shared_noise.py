@@ -1,18 +1,16 @@
 """A site's part of noise that sites share: clip → weight → quantise → + whole-number noise, once a round.
 
-Invariants: noise is drawn once for a round and kept with the result, so that a round that is tried again gives the same
-integers, and two tries can't be averaged; shares are equal, because the noise of each site is measured against the move
-of one user at any site.
+Invariants: noise is drawn only once the ledger has been asked, and kept with the result, so that a round that is tried
+again gives the same integers, and two tries can't be averaged; shares are equal, because the noise of each site is
+measured against the move of one user at any site.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import os
+from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
 
 from common.config import LeagueConfig
 from common.crypto.fields import Integers, quantise
@@ -20,40 +18,61 @@ from common.crypto.protocol import Attempt, bounded
 from common.errors import PrivacyError
 from common.privacy.guarantee import noise_multiplier
 from common.privacy.shared_noise import effective_multiplier, noise_share, require_honest
-from common.run_folder import write_whole
 from common.wire import FloatVector
 
 
 def noisy_integers(
-    config: LeagueConfig, update: FloatVector, attempt: Attempt, folder: Path, site: str
-) -> Integers:
+    config: LeagueConfig, update: FloatVector, attempt: Attempt, folder: Path, site: str, pay: Callable[[], object]
+) -> Integers:  # fmt: skip
     """The integers of a round, made now or in an earlier try.
+
+    Parameters
+    ----------
+    pay : asks the site's ledger; called before noise is drawn, and only then.
 
     Raises
     ------
-    PrivacyError : shares differ, or the round was made for another cohort.
+    PrivacyError : shares differ, the round was made for another cohort, or the ledger refuses.
     QuorumError : the cohort is too small to hold the noise.
     """
+    # Late: only a site that shares noise needs what trains privately.
+    from clients.private.kept import Kept
+
     where = f"site '{site}', round {attempt.round}"
     require_honest(config, len(attempt.weights), where)
     if len(set(attempt.weights.values())) > 1:
         raise PrivacyError(
             "sites of unequal weight can't share noise", where=where, next_step="give all one weight"
         )
-    path = folder / f"round-{attempt.round:05d}.whole"
     cohort = hashlib.sha256("\n".join(attempt.names).encode()).digest()
-    if path.exists():
-        return _read(path, cohort, update.size, where)
-    whole = _made(config, update, attempt, site)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.chmod(folder, 0o700)
-    write_whole(path, cohort + whole.astype("<i8").tobytes())
-    return whole
+
+    def draw() -> Integers:
+        pay()
+        return _made(config, update, attempt, site)
+
+    return Kept(folder).whole_once(attempt.round, cohort, update.size, draw)
+
+
+def nobody_pays() -> None:
+    """In place of the ledger where the round's noise must have been drawn and paid.
+
+    Raises
+    ------
+    PrivacyError : it wasn't.
+    """
+    raise PrivacyError(
+        "the round's noise is gone since it was paid", where="updates",
+        why="a second draw of it has a price of its own", next_step="ask for the round again",
+    )  # fmt: skip
+
+
+def digest_of(whole: Integers) -> str:
+    """What the ledger is told of them: SHA-256 of their little-endian bytes."""
+    return hashlib.sha256(whole.astype("<i8").tobytes()).hexdigest()
 
 
 def _made(config: LeagueConfig, update: FloatVector, attempt: Attempt, site: str) -> Integers:
-    # Late: only a site that shares noise needs OpenDP.
-    from clients.private.whole import SeededWhole, WholeNoise, discrete_gaussian
+    from clients.private.noise import Noise, SeededNoise, SystemNoise
     from clients.samples import derived_seed
 
     rounds, sigma = config.rounds, noise_multiplier(config)
@@ -65,21 +84,8 @@ def _made(config: LeagueConfig, update: FloatVector, attempt: Attempt, site: str
         raise PrivacyError(
             f"the shared noise reaches {reached:.6g} times the clip, not {sigma:.6g}", where=site
         )
-    noise: WholeNoise = discrete_gaussian
+    noise: Noise = SystemNoise()
     if config.privacy.seeded:
-        noise = SeededWhole(derived_seed("whole", config.seed, site, attempt.round))
+        noise = SeededNoise(derived_seed("whole", config.seed, site, attempt.round))
     quantised = quantise(bounded(update, rounds), attempt.share([site]), part.clip_range, scale)
-    return quantised + noise(update.size, part.deviation)
-
-
-def _read(path: Path, cohort: bytes, size: int, where: str) -> Integers:
-    data = path.read_bytes()
-    if len(data) != len(cohort) + 8 * size:
-        raise PrivacyError("the kept integers of a round are damaged", where=where)
-    if data[: len(cohort)] != cohort:
-        raise PrivacyError(
-            "the round was made for another cohort", where=where,
-            why="a second answer of the same users would spend privacy that the budget doesn't hold",
-            next_step="resume the run from its own checkpoint, or start a new run",
-        )  # fmt: skip
-    return np.frombuffer(data[len(cohort) :], dtype="<i8").astype(np.int64)
+    return quantised + noise.whole(update.size, part.deviation)

@@ -8,7 +8,7 @@ is a list of steps (`common.crypto.pipeline`, `clients.sealed.steps`); `keys`, `
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from clients.sealed.keys import SiteKeys
 from clients.sealed.masking import Masking
 from clients.sealed.model import OwnModel
 from clients.sealed.orders import Order
-from clients.sealed.steps import site_steps
+from clients.sealed.shared_noise import digest_of, noisy_integers
+from clients.sealed.steps import UPDATES, site_steps
 from common import wire
 from common.config import LeagueConfig
 from common.crypto.cipher import Key, Values
@@ -83,6 +84,16 @@ class SealedSite:
     def offer(self) -> dict[str, Any]:
         """The site's public keys, signed by itself."""
         return self._keys.offer()
+
+    def share_noise(self, update: wire.FloatVector, attempt: Attempt, pay: Callable[[], object]) -> str:
+        """Make the whole numbers of a round with this site's part of the noise, paid before it's drawn; their digest.
+
+        Raises
+        ------
+        PrivacyError, QuorumError : as `noisy_integers`.
+        """
+        folder = self._folder / UPDATES
+        return digest_of(noisy_integers(self._config, update, attempt, folder, self.name, pay))
 
     def protect(self, update: wire.FloatVector, attempt: Attempt, users: float = 1.0) -> bytes:
         """All steps of the protection, on the way out."""

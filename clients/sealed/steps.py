@@ -10,13 +10,15 @@ from pathlib import Path
 
 from clients.sealed.keys import SiteKeys
 from clients.sealed.masking import Masking
-from clients.sealed.shared_noise import noisy_integers
+from clients.sealed.shared_noise import nobody_pays, noisy_integers
 from common.config import LeagueConfig
 from common.crypto.container import seal_container
 from common.crypto.pipeline import OPEN_STEPS, STEPS, Parcel, Quantise, Step, Terms
 from common.crypto.protocol import upload_facts, values_of
 from common.errors import WireError
 from common.privacy.shared_noise import enough_noise
+
+UPDATES = "updates"  # the folder of what was made for a round
 
 
 class Mask(Step):
@@ -76,8 +78,11 @@ class ShareNoise(Quantise):
         self._config, self._folder = config, folder
 
     def out(self, parcel: Parcel) -> None:
-        terms = self.terms
-        parcel.values = noisy_integers(self._config, parcel.values, terms.attempt, self._folder, terms.site)
+        """The integers that `SealedSite.share_noise` has made; none are made here, where nobody has paid."""
+        terms, folder = self.terms, self._folder
+        parcel.values = noisy_integers(
+            self._config, parcel.values, terms.attempt, folder, terms.site, nobody_pays
+        )
 
     def back(self, parcel: Parcel) -> None:
         if not enough_noise(self._config, len(parcel.survivors)):
@@ -98,7 +103,7 @@ def site_steps(
         elif name == "sign":
             made.append(Sign(terms, keys, config.digest()))
         elif name == "quantise" and config.privacy.mode == "distributed":
-            made.append(ShareNoise(terms, config, folder / "updates"))
+            made.append(ShareNoise(terms, config, folder / UPDATES))
         else:
             made.append(OPEN_STEPS[name](terms))
     return made

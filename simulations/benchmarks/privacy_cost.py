@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from clients.dataset import SiteDataset
+from clients.private.noise import SystemNoise
 from clients.private.train import train_private
 from clients.private.units import unit_data
-from clients.private.whole import discrete_gaussian
 from clients.samples import training_data
 from clients.site import open_site
 from clients.train import batches, step
@@ -64,6 +64,7 @@ def _work(folder: Path, config: LeagueConfig, samples: int) -> tuple[Callable[[]
     data = unit_data(site.dataset, config)
     steps = max(1, round(samples / len(data.users)))
     per_step = with_overrides(config, {"privacy.steps_per_round": 1, "privacy.sample_rate": 1.0})
+    chance = SystemNoise()
     sigma, size = noise_multiplier(per_step), sum(p.numel() for p in model.parameters())
 
     def work() -> None:
@@ -71,7 +72,7 @@ def _work(folder: Path, config: LeagueConfig, samples: int) -> tuple[Callable[[]
             shared = config.privacy.mode == "distributed"
             train_private(model, data, per_step, 0.0 if shared else sigma)
             if shared:
-                discrete_gaussian(size, 1000.0)
+                chance.whole(size, 1000.0)
 
     return work, steps * len(data.users)
 

@@ -28,7 +28,7 @@ import torch
 
 from clients.ledger import open_ledger
 from clients.ledger.rounds import paid_round, price_of_round
-from clients.private import KeptUpdates
+from clients.private import Kept
 from clients.site import open_site
 from common.config import load_config
 
@@ -92,7 +92,7 @@ def one_run(folder: Path, out: Path, rounds: int) -> Spent:
     private, began = load_config({"privacy": {"mode": "user"}}), _clock()
     for round_ in range(1, rounds + 1):
         with open_ledger(folder, out) as ledger:
-            kept, asked = KeptUpdates(out / "updates"), price_of_round(private, round_)
+            kept, asked = Kept(out / "updates"), price_of_round(private, round_)
             paid_round(ledger, kept, asked, vector, lambda: vector)
     paid = _since(began)
     return {

@@ -46,7 +46,10 @@ def league(mode: str = "distributed", protection: str = "he+masked", honest_site
     return load_config({"rounds": rounds, "privacy": privacy})
 
 
-def run(folder: Path, keys: Path, config: LeagueConfig, absent: tuple[str, ...] = ()) -> np.ndarray:
+def run(
+    folder: Path, keys: Path, config: LeagueConfig, absent: tuple[str, ...] = (),
+    through: Callable[[Message, Context], Message] = honest,
+) -> np.ndarray:  # fmt: skip
     for name in SITES:
         private = folder / "sites" / name / "private"
         private.mkdir(parents=True, mode=0o700)
@@ -61,7 +64,7 @@ def run(folder: Path, keys: Path, config: LeagueConfig, absent: tuple[str, ...] 
         gone = message.metadata.message_type == wire.TRAIN
         if gone and SITES[int(context.node_config["partition-id"])] in absent:
             return Message(Error(9, "gone"), reply_to=message)
-        return honest(message, context)
+        return through(message, context)
 
     settings: UserConfig = {"run-dir": str(folder), "job": "noop", "noop-size": SIZE, "progress": "silent"}
     coordinator(LocalGrid(app, 5, settings), Context(RUN_ID, COORDINATOR, {}, RecordDict(), settings))
@@ -106,7 +109,7 @@ def test_a_round_is_made_once_for_one_cohort(tmp_path: Path) -> None:
 
     def made(names: list[str], weights: Callable[[str], float] = lambda name: 1.0) -> np.ndarray:
         attempt = Attempt(1, "n", {name: weights(name) for name in names})
-        return noisy_integers(config, update, attempt, tmp_path / "updates", "amber")
+        return noisy_integers(config, update, attempt, tmp_path / "updates", "amber", lambda: None)
 
     first = made(SITES)
     assert np.array_equal(first, made(SITES))
@@ -116,15 +119,36 @@ def test_a_round_is_made_once_for_one_cohort(tmp_path: Path) -> None:
         made(SITES, lambda name: 2.0 if name == "birch" else 1.0)
     with pytest.raises(QuorumError, match="too little noise"):
         made(SITES[:3])
-    (path,) = (tmp_path / "updates").iterdir()
+    (path,) = (tmp_path / "updates").glob("*.whole")
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(PrivacyError, match="damaged"):
         made(SITES)
 
 
+@pytest.mark.parametrize("gone", ["whole", "update"])
+def test_a_second_draw_for_a_round_is_paid_or_refused(gone: str, keys: Path, tmp_path: Path) -> None:
+    """One site answers its order again, once what it kept is gone: the debit of the first answer pays for no other."""
+    second: list[Message] = []
+    private = tmp_path / "sites" / SITES[0] / "private"
+
+    def forgetful(message: Message, context: Context) -> Message:
+        answer = honest(message, context)
+        if message.metadata.message_type == wire.TRAIN and context.node_config["partition-id"] == 0:
+            (private / "updates" / f"round-00001.{gone}").unlink()
+            second.append(honest(message, context))
+        return answer
+
+    run(tmp_path, keys, league(protection="he"), through=forgetful)
+    assert "privacy budget is spent" in second[0].error.reason  # the run holds one round
+    lines = read_lines(private / "ledger" / "ledger.jsonl")
+    assert [line["kind"] for line in lines] == ["opened", "debit", "told"]
+
+
 def test_two_runs_never_share_their_noise(tmp_path: Path) -> None:
     config, attempt = league(), Attempt(1, "n", dict.fromkeys(SITES, 1.0))
     update = np.zeros(500, dtype=np.float32)
-    one, two = (noisy_integers(config, update, attempt, tmp_path / name, "amber") for name in ("a", "b"))
+    one, two = (
+        noisy_integers(config, update, attempt, tmp_path / name, "amber", lambda: None) for name in ("a", "b")
+    )
     assert np.mean(one == two) < 0.02
     assert abs(np.corrcoef(one, two)[0, 1]) < 0.3

@@ -16,7 +16,7 @@ import pytest
 
 from clients.ledger import Budget, Ledger
 from clients.ledger.rounds import paid_round
-from clients.private import KeptUpdates
+from clients.private import Kept
 from clients.vault import RoleKey, Vault
 from common.errors import PrivacyError
 from common.privacy.accounting import Mechanism, epsilon_rdp
@@ -63,7 +63,7 @@ def granted_at_most(budget: float, epsilon: float) -> int:
 
 def _site(place: str, root: Path, keys: dict[str, RoleKey], rounds: int) -> None:
     """A site that is asked for round after round; what left it stands in `left.jsonl`, as the coordinator's copy."""
-    kept = KeptUpdates(root / "updates")
+    kept = Kept(root / "updates")
     done = {line["round"] for line in read_lines(root / "left.jsonl")}
     for round_ in range(1, rounds + 1):
         if round_ in done:
@@ -144,7 +144,7 @@ def test_sixty_four_that_are_asked_for_the_same_round_tell_the_same_once(tmp_pat
         train = np.random.default_rng().normal(size=4).astype("f4")
         update = paid_round(
             in_folder(tmp_path),
-            KeptUpdates(tmp_path / "updates"),
+            Kept(tmp_path / "updates"),
             wish(),
             np.zeros(4, np.float32),
             lambda: train,
@@ -158,7 +158,7 @@ def test_sixty_four_that_are_asked_for_the_same_round_tell_the_same_once(tmp_pat
 
 
 def test_kept_bytes_do_not_leave_without_their_debit(tmp_path: Path) -> None:
-    kept, received = KeptUpdates(tmp_path / "updates"), np.zeros(4, np.float32)
+    kept, received = Kept(tmp_path / "updates"), np.zeros(4, np.float32)
 
     def once(root: Path) -> None:
         paid_round(in_folder(root), kept, wish(), received, lambda: np.ones(4, np.float32))
@@ -172,7 +172,7 @@ def test_kept_bytes_do_not_leave_without_their_debit(tmp_path: Path) -> None:
 
 def test_bytes_that_are_gone_cost_again(tmp_path: Path) -> None:
     for folder in ("one", "two"):
-        kept = KeptUpdates(tmp_path / folder)
+        kept = Kept(tmp_path / folder)
         paid_round(in_folder(tmp_path), kept, wish(), np.zeros(4, np.float32), lambda: np.ones(4, np.float32))
     assert len(in_folder(tmp_path).book().debits) == 2
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from clients.private.ghost import Catalogue, ghost
 from clients.private.gradients import clipped_sum, hooks, looped, norms, vectorised
-from clients.private.preflight import TOLERANCE, sensitivity
+from clients.private.noise import TOLERANCE
+from clients.private.preflight import sensitivity
 from clients.private.train import clipped_sums
 from common.config import with_overrides
 from tests.clients.private.units import MISSING, SCRATCH, prepared, settings

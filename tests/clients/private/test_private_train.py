@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from clients.dataset import DAY_S, PURCHASE, Log, SiteDataset
-from clients.private import KeptUpdates, train_private
+from clients.private import Kept, train_private
+from clients.private.discrete import Integers
 from clients.private.noise import SystemNoise
 from clients.private.sample import draw_users
 from clients.samples import TrainingData, training_data
@@ -45,9 +45,9 @@ class Counted:
         self.drawn = 0
         self.uniforms = SystemNoise().uniforms
 
-    def __call__(self, count: int) -> NDArray[np.float64]:
+    def whole(self, count: int, deviation: float) -> Integers:
         self.drawn += count
-        return np.zeros(count)
+        return np.zeros(count, np.int64)
 
 
 def test_an_empty_batch_gets_its_noise_too() -> None:
@@ -114,9 +114,9 @@ def test_the_noise_keeps_the_whole_run_within_its_budget() -> None:
 
 
 def test_a_round_is_told_once_and_another_model_is_refused(tmp_path: Path) -> None:
-    kept, received = KeptUpdates(tmp_path / "updates"), np.arange(5, dtype=np.float32)
+    kept, received = Kept(tmp_path / "updates"), np.arange(5, dtype=np.float32)
     first = kept.once(2, received, lambda: np.ones(5, np.float32))
-    again = KeptUpdates(tmp_path / "updates").once(2, received, lambda: np.zeros(5, np.float32))
+    again = Kept(tmp_path / "updates").once(2, received, lambda: np.zeros(5, np.float32))
     assert np.array_equal(first, again)
     with pytest.raises(PrivacyError, match="another model"):
         kept.once(2, received + 1, lambda: np.zeros(5, np.float32))
