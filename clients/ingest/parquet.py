@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
+from clients.ingest.pages import check_pages
 from common.errors import InputError
 
 # A row of a real export takes bytes; a bomb's takes none.
@@ -48,6 +49,8 @@ def plain_batches(
             names, total = file.schema_arrow.names, file.metadata.num_rows
             keep = list(choose(names))
             _check_claims(file.metadata, path)
+            with path.open("rb") as plain:
+                check_pages(plain, file.metadata, keep)
             packed = [name for name in keep if _is_text(file.schema_arrow.field(name).type)]
         done = 0
         with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False, read_dictionary=packed) as file:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from PIL import Image
@@ -109,13 +110,17 @@ _CSV = (
 _JSONL = b'{"user_id": "u1", "item_id": 7, "event": "view", "at": "2024-02-01", "x": [1, {"y": null}]}\n[1]\n"\\ud800"\n'
 
 
-def _parquet() -> bytes:
-    buffer = io.BytesIO()
+def _parquets() -> tuple[bytes, ...]:
+    """As polars writes it, and plain, so that changed bytes reach what lies under the compression."""
     frame = pl.DataFrame(
         {"user_id": ["u"] * 3, "item_id": ["i"] * 3, "event": ["view"] * 3, "at": [_NOW] * 3}
     )
-    frame.write_parquet(buffer)
-    return buffer.getvalue()
+    packed, plain = io.BytesIO(), io.BytesIO()
+    frame.write_parquet(packed)
+    pq.write_table(
+        frame.to_arrow(), plain, compression="none", data_page_version="2.0", write_statistics=False
+    )
+    return packed.getvalue(), plain.getvalue()
 
 
 def _picture(form: str) -> bytes:
@@ -149,7 +154,7 @@ PARSERS: dict[str, Parser] = {
     "csv": Parser(_table(".csv"), (_CSV, b"\xef\xbb\xbf" + _CSV, b'user_id,item_id,event,at\n"open\n')),
     "gbk": Parser(_gbk, ("user_id,item_id,event,at\n客,一,view,2024-02-01\n".encode("gbk"),)),
     "jsonl": Parser(_table(".jsonl"), (_JSONL, b"[" * 3000, b'{"at": 1e999}')),
-    "parquet": Parser(_table(".parquet"), (_parquet(),)),
+    "parquet": Parser(_table(".parquet"), _parquets()),
     "site.toml": Parser(_toml, (b'name = "a"\n[split]\nvalidation_from = 2024-01-01\n[vault.roles.trainer]\nread = ["x"]\n',)),
     "picture": Parser(decode_image, tuple(_picture(form) for form in ("JPEG", "PNG", "WEBP", "GIF", "BMP"))),
     "archive": Parser(_archive, (_zip(),)),
