@@ -14,23 +14,20 @@ import polars as pl
 from numpy.typing import NDArray
 from PIL import Image
 
-from clients.alignment.meaning import FEWEST, Pairing, PictureToText, fit, judge_pairs
+from clients.alignment.meaning import FEWEST, FOLDS, Pairing, PictureToText, fit, judge_pairs
 from clients.alignment.regions import attention, peak
+from clients.alignment.spoken import Spoken, align_reviews
 from clients.alignment.times import TimeFigures, align_by_time, time_figures
-from clients.encoders import FeatureCache, encode_images, encode_regions, encode_texts
-from clients.encoders.cache import content_key
-from clients.encoders.frozen import IMAGE_ENCODER, TEXT_ENCODER
+from clients.alignment.vectors import Features, image_vectors, readable, text_vectors, variants
+from clients.encoders import encode_regions, encode_texts
 from clients.ingest import ImageStore, SiteData, decode_image
 from clients.ingest.text import words
 from clients.prepare import item_texts
-from common.errors import InputError
 
-SIDE = 128
 REGION_SIDE = 224
 MOST = 3000
 MAPPED_ITEMS = 6
 MAPPED_WORDS = 3
-Features = Callable[[str], FeatureCache]
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,7 @@ class Alignment:
     pairs: int
     fits: float
     mismatches: tuple[Mismatch, ...]
+    spoken: Spoken
     maps: tuple[RegionMap, ...]
 
 
@@ -83,17 +81,17 @@ def align(
     """
     time = time_figures(align_by_time(data.events, data.reviews, data.products))
     texts, shown = _pairs(data, seed)
-    pixels, found = _pixels(data.images, shown["image"].to_list(), say)
+    pixels, found = readable(data.images, shown["image"].to_list(), say)
     shown, texts = shown[found], [texts[at] for at in found]
-    if len(texts) < FEWEST:
-        return Alignment(data.name, data.title, time, len(texts), float("nan"), (), ())
-    images = _image_vectors(pixels, features)
-    vectors = _text_vectors(texts, features)
-    code = shown["product_code"].fill_null(shown["item_id"]).to_list()
+    images, vectors = image_vectors(pixels, features), text_vectors(texts, features)
+    code = variants(shown)
+    spoken = align_reviews(data, shown, images, features, seed)
+    if len(texts) < FEWEST or len(set(code)) < FOLDS:
+        return Alignment(data.name, data.title, time, len(texts), float("nan"), (), spoken, ())
     pairing = judge_pairs(images, vectors, code, seed)
     maps = _maps(data, shown, texts, pairing, fit(images, vectors))
     fits = float(1 - pairing.beaten.mean())
-    return Alignment(data.name, data.title, time, len(texts), fits, _mismatches(shown, pairing), maps)
+    return Alignment(data.name, data.title, time, len(texts), fits, _mismatches(shown, pairing), spoken, maps)
 
 
 def _pairs(data: SiteData, seed: int) -> tuple[list[str], pl.DataFrame]:
@@ -102,33 +100,6 @@ def _pairs(data: SiteData, seed: int) -> tuple[list[str], pl.DataFrame]:
     if both.height > MOST:
         both = both.sample(MOST, seed=seed).sort("item_id")
     return both["told"].to_list(), both
-
-
-def _pixels(
-    images: ImageStore, names: list[str], say: Callable[[int, int], None]
-) -> tuple[NDArray[np.uint8], list[int]]:
-    made, found = [], []
-    for at, name in enumerate(names):
-        say(at + 1, len(names))
-        try:
-            made.append(np.asarray(decode_image(images.read(name), (SIDE, SIDE)), np.uint8))
-        except InputError:
-            continue
-        found.append(at)
-    return np.stack(made) if made else np.zeros((0, SIDE, SIDE, 3), np.uint8), found
-
-
-def _image_vectors(pixels: NDArray[np.uint8], features: Features) -> NDArray[np.float32]:
-    keys = [content_key(picture.tobytes()) for picture in pixels]
-    return (
-        features(f"{IMAGE_ENCODER}-{SIDE}").get(keys, lambda at: encode_images(pixels[at])).astype(np.float32)
-    )
-
-
-def _text_vectors(texts: list[str], features: Features) -> NDArray[np.float32]:
-    keys = [content_key(text.encode()) for text in texts]
-    found = features(TEXT_ENCODER).get(keys, lambda at: encode_texts([texts[i] for i in at]))
-    return found.astype(np.float32)
 
 
 def _mismatches(shown: pl.DataFrame, pairing: Pairing) -> tuple[Mismatch, ...]:

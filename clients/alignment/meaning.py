@@ -37,11 +37,11 @@ class PictureToText:
 
     def of_images(self, features: NDArray[np.floating]) -> Matrix:
         """Where pictures, or regions of them, lie among the texts: unit vectors (..., directions)."""
-        return _unit(((features.astype(np.float64) - self.image_mean) / self.image_scale) @ self.weights)
+        return unit(((features.astype(np.float64) - self.image_mean) / self.image_scale) @ self.weights)
 
     def of_texts(self, vectors: NDArray[np.floating]) -> Matrix:
         """Texts in the same space: unit vectors (n, directions)."""
-        return _unit((vectors.astype(np.float64) - self.text_mean) @ self.text_basis)
+        return unit((vectors.astype(np.float64) - self.text_mean) @ self.text_basis)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def judge_pairs(
     products : the product of each row; variants of one are kept in one fold, and aren't held against each other.
     """
     _, number = np.unique(np.asarray(products), return_inverse=True)
-    fold = np.random.default_rng(seed).permutation(int(number.max()) + 1)[number] % FOLDS
+    fold = fold_of(products, seed)
     beaten, margin = np.zeros(len(images)), np.zeros(len(images))
     nearest = np.zeros(len(images), np.int64)
     for part in range(FOLDS):
@@ -100,12 +100,25 @@ def judge_pairs(
             likeness = among @ mapped.of_images(images[row])
             others = likeness[number != number[row]]
             own = likeness[row]
-            beaten[row] = (others > own).mean()
+            beaten[row] = share_ahead(others, own)
             margin[row] = (own - others.mean()) / max(float(others.std()), 1e-9)
             nearest[row] = int(np.argmax(likeness))
     return Pairing(beaten, margin, nearest)
 
 
-def _unit(vectors: Matrix) -> Matrix:
+def share_ahead(others: NDArray[np.floating], own: float) -> float:
+    """Which share of likenesses is above one's own; equal ones count half, so that all alike is chance."""
+    return float((others > own).mean() + (others == own).mean() / 2) if len(others) else 0.0
+
+
+def fold_of(products: Sequence[str], seed: int) -> NDArray[np.int64]:
+    """In which of `FOLDS` parts each row is; variants of a product are in one."""
+    _, number = np.unique(np.asarray(products), return_inverse=True)
+    made: NDArray[np.int64] = np.random.default_rng(seed).permutation(int(number.max()) + 1)[number] % FOLDS
+    return made
+
+
+def unit(vectors: Matrix) -> Matrix:
+    """Vectors (..., d) of length one."""
     made: Matrix = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
     return made

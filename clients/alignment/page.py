@@ -18,6 +18,7 @@ from clients.alignment.align import Alignment, picture_of
 from clients.alignment.regions import overlay
 from clients.ingest import ImageStore
 from clients.quality.page import environment
+from common.errors import InputError
 from common.run_folder import write_whole
 
 SHOWN = 12
@@ -27,11 +28,19 @@ LISTED = 200
 def write_alignment(alignment: Alignment, images: ImageStore, out: Path) -> tuple[Path, Path]:
     """Write both reports into a folder and return their paths."""
     worst = [(each, _thumbnail(images, each.image)) for each in alignment.mismatches[:SHOWN]]
+    reviews = [
+        (each, _thumbnail(images, each.image), _thumbnail(images, each.nearest_image))
+        for each in alignment.spoken.mismatches[:SHOWN]
+    ]
     rows = [
         (item, [(each.text, overlay(picture_of(images, each.image), each.weights)) for each in maps])
         for item, maps in groupby(alignment.maps, lambda each: each.item)
     ]
-    page = environment().get_template("alignment.html").render(alignment=alignment, worst=worst, rows=rows)
+    page = (
+        environment()
+        .get_template("alignment.html")
+        .render(alignment=alignment, worst=worst, reviews=reviews, rows=rows)
+    )
     html, twin = out / "alignment.html", out / "alignment.json"
     write_whole(html, page.encode())
     write_whole(twin, json.dumps(as_document(alignment), ensure_ascii=False, indent=1).encode())
@@ -46,19 +55,29 @@ def as_document(alignment: Alignment) -> dict[str, object]:
     }  # fmt: skip
     meaning = {"pairs": alignment.pairs, "fits": _finite(alignment.fits), "found": len(alignment.mismatches),
                "mismatches": [asdict(each) for each in alignment.mismatches[:LISTED]]}  # fmt: skip
+    said = alignment.spoken
+    spoken = {"judged": said.reviews, "fits": _finite(said.fits), "fits_plain": _finite(said.fits_plain),
+              "found": len(said.mismatches),
+              "mismatches": [asdict(each) for each in said.mismatches[:LISTED]]}  # fmt: skip
     regions = [
         {"item": each.item, "text": each.text, "image": each.image, "weights": each.weights.round(5).tolist()}
         for each in alignment.maps
     ]
-    return {"site": alignment.site, "time": time, "meaning": meaning, "regions": regions}
+    return {"site": alignment.site, "time": time, "meaning": meaning, "reviews": spoken, "regions": regions}
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _thumbnail(images: ImageStore, name: str) -> str:
-    picture = picture_of(images, name)
+def _thumbnail(images: ImageStore, name: str | None) -> str:
+    """A small copy as a data URI; empty where there is no picture, or it can't be read."""
+    if name is None:
+        return ""
+    try:
+        picture = picture_of(images, name)
+    except InputError:
+        return ""
     picture.thumbnail((120, 120))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=80)

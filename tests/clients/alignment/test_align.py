@@ -14,40 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.alignment import align, write_alignment
-from clients.alignment.align import SIDE, Features, _image_vectors, _pairs, _pixels, _text_vectors
+from clients.alignment.align import _pairs
 from clients.alignment.meaning import fit, judge_pairs
 from clients.alignment.regions import attention
 from clients.alignment.times import align_by_time, time_figures
-from clients.encoders import FeatureCache, FolderShards, encode_regions
-from clients.ingest import SiteData, read_site
+from clients.alignment.vectors import SIDE, Features, image_vectors, readable, text_vectors
+from clients.encoders import encode_regions
+from clients.ingest import SiteData
 from common.schema import EVENTS, PRODUCTS, REVIEWS
-from simulations.bazaar import BazaarConfig, write_league
 from simulations.cli import main
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
-ITEMS = 240
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("features")
-
-
-@pytest.fixture(scope="module")
-def features(cache: Path) -> Features:
-    return lambda encoder: FeatureCache(FolderShards(cache / encoder))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("league")
-    config = BazaarConfig(n_sites=1, held_out=0, users_per_site=30, items_per_site=ITEMS, skew=0.5)
-    return write_league(out, config)[0]
-
-
-@pytest.fixture(scope="module")
-def site(folder: Path) -> SiteData:
-    return read_site(folder)
 
 
 def swapped(data: SiteData, count: int) -> tuple[SiteData, set[str]]:
@@ -74,9 +51,9 @@ def test_swapped_pictures_are_told_from_right_ones(site: SiteData, features: Fea
     assert whole.fits > 0.7
     planted, wrong = swapped(site, 24)
     texts, shown = _pairs(planted, 0)
-    pixels, _ = _pixels(planted.images, shown["image"].to_list(), lambda done, total: None)
+    pixels, _ = readable(planted.images, shown["image"].to_list(), lambda done, total: None)
     judged = judge_pairs(
-        _image_vectors(pixels, features), _text_vectors(texts, features), shown["item_id"].to_list()
+        image_vectors(pixels, features), text_vectors(texts, features), shown["item_id"].to_list()
     )
     bad = shown["item_id"].is_in(list(wrong)).to_numpy()
     told = (judged.margin[bad][:, None] < judged.margin[~bad][None]).mean()
@@ -86,17 +63,17 @@ def test_swapped_pictures_are_told_from_right_ones(site: SiteData, features: Fea
     assert len(listed & wrong) >= 0.45 * len(wrong), (
         "a picture thrown in suits a text at random half the time"
     )
-    assert len(before) <= 0.15 * ITEMS
+    assert len(before) <= 0.15 * site.products.height
 
 
 def test_a_text_points_at_its_own_half_of_two_pictures(site: SiteData, features: Features) -> None:
     texts, shown = _pairs(site, 0)
-    pixels, _ = _pixels(site.images, shown["image"].to_list(), lambda done, total: None)
-    vectors = _text_vectors(texts, features)
+    pixels, _ = readable(site.images, shown["image"].to_list(), lambda done, total: None)
+    vectors = text_vectors(texts, features)
     draw = np.random.default_rng(0)
     held = draw.permutation(len(texts))[:48]
     learned = np.setdiff1d(np.arange(len(texts)), held)
-    mapped = fit(_image_vectors(pixels, features)[learned], vectors[learned])
+    mapped = fit(image_vectors(pixels, features)[learned], vectors[learned])
     kinds, hits = shown["category"].to_list(), []
     for left in held:
         right = next(int(r) for r in draw.permutation(held) if kinds[r] != kinds[left])
