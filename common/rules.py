@@ -5,10 +5,12 @@ Invariant: a setting that a protection can't honour is an error, never passed ov
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from common.crypto.fields import Packing
+from common.crypto.fields import MOST_SUMMED, Packing
+from common.crypto.shamir import MAX_SHARES
 from common.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,6 +33,36 @@ def require_consistent(config: LeagueConfig) -> None:
             "of the sum and the groups' median remain",
             next_step="set rounds.worst_fall=0",
         )  # fmt: skip
+
+
+def require_cohort(config: LeagueConfig, members: int) -> None:
+    """Refuse a league that would put more sites into one sum than its protection can carry.
+
+    Parameters
+    ----------
+    members : sites that train.
+
+    Raises
+    ------
+    ConfigError : with the limit, and the ways to stay below it.
+    """
+    rounds = config.rounds
+    cohort = math.ceil(rounds.fraction * members)
+    largest = math.ceil(cohort / max(1, min(rounds.groups, cohort // 3)))  # groups are of three sites or more
+    limits = []
+    if rounds.protection in ("he", "he+masked"):
+        limits.append((MOST_SUMMED, "a larger sum of ciphertexts leaves less than 4 bits of noise budget"))
+    if rounds.masked:
+        limits.append((MAX_SHARES, "a masked group shares each site's seed by one byte's places"))
+    for most, why in sorted(limits):
+        if largest > most:
+            groups = f"rounds.groups={math.ceil(cohort / most)}"
+            fewer = f"rounds.fraction={math.floor(1000 * most / members) / 1000:g}"
+            raise ConfigError(
+                f"{largest} sites in one sum under {rounds.protection}, and {most} are the most",
+                where="rounds", why=why,
+                next_step=f"set {groups} or {fewer}" if rounds.protection == "he+masked" else f"set {fewer}",
+            )  # fmt: skip
 
 
 def _ckks(rounds: RoundsConfig) -> Iterator[ConfigError]:

@@ -19,6 +19,7 @@ from common import wire
 from common.config import LeagueConfig
 from common.errors import QuorumError, RunError, WireError
 from common.progress import RoundProgress
+from common.rules import require_cohort
 from common.run_folder import RunFolder, read_config, read_sites
 from server.exchange import exchange
 from server.screen import Expected, screen
@@ -52,6 +53,7 @@ class League:
         Raises
         ------
         RunError : no run folder is named, or its first files are damaged.
+        ConfigError : there are more sites than one sum carries.
         """
         root = str(context.run_config.get("run-dir", ""))
         if not root:
@@ -61,10 +63,12 @@ class League:
         folder = RunFolder(Path(root))
         config = read_config(Path(str(context.run_config.get("config-json") or folder.config_file)))
         sites = read_sites(Path(str(context.run_config.get("league-json") or folder.league_file)))
+        members = tuple(site.name for site in sites if not site.held_out)
+        require_cohort(config, len(members))
         return cls(
             config=config,
             folder=folder,
-            members=tuple(site.name for site in sites if not site.held_out),
+            members=members,
             held_out=tuple(site.name for site in sites if site.held_out),
             compare=bool(context.run_config.get("compare", False)),
             receipts=Path(str(context.run_config.get("receipts-dir") or folder.state / "receipts")),

@@ -14,6 +14,7 @@ from clients.encoders.cache import default_cache_folder
 from clients.house import open_house
 from common.config import LeagueConfig, load_config, with_overrides
 from common.errors import ConfigError, RunError
+from common.rules import require_cohort
 from common.run_folder import RunFolder, SiteEntry
 from simulations.bazaar import write_league
 from simulations.bazaar.config import load_bazaar_config
@@ -65,12 +66,13 @@ def create_run(options: SimulateOptions, config: LeagueConfig) -> tuple[RunFolde
 
 
 def _require_enough(config: LeagueConfig, members: int) -> None:
-    """Sites that protect their updates from each other have to be two at least."""
+    """Sites that protect their updates from each other have to be two at least, and no more than a sum carries."""
     if config.rounds.masked and members < 2:
         raise ConfigError(
             f"{config.rounds.protection} hides a site among others, and there is no other", where="rounds.protection",
             next_step="add a site, or take --set rounds.protection=plain",
         )  # fmt: skip
+    require_cohort(config, members)
 
 
 def derive_sites(options: SimulateOptions, seed: int, root: Path) -> list[SiteEntry]:

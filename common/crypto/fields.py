@@ -23,6 +23,9 @@ from common.errors import ConfigError, WireError
 MODULUS = (1 << 44) - 16383
 """A prime that is 1 modulo 8192, so that BFV of degree 4096 has 4096 slots."""
 
+MOST_SUMMED = 1000
+"""Ciphertexts in one sum: a fresh one has 9 bits of noise budget, a thousand summed have 4, ten thousand 2."""
+
 _BLOCK = 1 << 14
 Words = NDArray[np.uint64]
 Integers = NDArray[np.int64]

@@ -23,6 +23,7 @@ from common.provision.authority import Authority, fingerprint, write_private
 from common.provision.code import code_digest, installed_code
 from common.provision.contract import FILE, SIGNATURE, Contract, Member
 from common.provision.site_keys import Request, write_keys
+from common.rules import require_cohort
 from common.run_folder import read_json, write_json, write_whole
 from simulations.deployment.archive import seal_kit, write_sums
 from simulations.deployment.papers import coordinator_papers, site_papers
@@ -92,7 +93,9 @@ def provision(
     Raises
     ------
     RunError : a name is unknown or was revoked, or a site is missing from the plan.
+    ConfigError : there are more sites than one sum carries.
     """
+    require_cohort(plan.settings, sum(not party.held_out for party in plan.site))
     place = root / "authority"
     authority = authority or _authority(place, plan.settings.name)
     book = Book.read(place / _BOOK)
