@@ -174,6 +174,11 @@ def _explained(told: str, kit: Kit) -> HansaError:
         return no
     if "CERTIFICATE_VERIFY_FAILED" in told:
         why = told.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
+        if "expired" in why or "not yet valid" in why:
+            return WireError(
+                "the coordinator's certificate isn't valid now", where=kit.coordinator, why=why,
+                next_step="ask for 'hansa provision --renew coordinator'; if this machine's clock is wrong, set it",
+            )  # fmt: skip
         return WireError(
             "whoever answers isn't this league's coordinator", where=kit.coordinator, why=why,
             next_step="check the address in site.json with who provisions the league; don't go on without it",

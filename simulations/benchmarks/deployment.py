@@ -1,5 +1,7 @@
 """`hansa bench deployment`: a league of real processes, beside the same league with Flower's own SuperNodes.
 
+    python -m simulations.benchmarks.deployment --sites 8 --rounds 2        # a part of it
+
 Both have the same coordinator's app, data and settings, over TLS on this machine, one after the other in one run. Ours
 keeps one process a site that imports once; Flower's SuperNode as it comes starts a fresh one for every message. Rounds
 after the first count, since the first one opens each site's data in both. Invariant: both leagues release the same
@@ -8,24 +10,28 @@ model, bit for bit, or there is no result.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
-from common.errors import RunError
+from common.errors import HansaError, RunError
 from common.processes import Child, free_port, stop
 from common.provision.contract import FILE
 from common.provision.site_keys import KEYS_FILE
 from common.run_folder import SiteEntry, read_json, read_lines
 from server.desk import await_model, order_run
 from server.orders import ADDRESS, Post
+from simulations.benchmarks import BenchResult
+from simulations.commands.coordinator import sentence_of
 from simulations.deployment.local import LocalLeague
 from simulations.options import Setting
 
@@ -37,18 +43,33 @@ _PARTS: Mapping[str, str] = {
 _SETTLE_S = 2.0
 
 
-def run(quick: bool) -> dict[str, Any]:
+class Part(NamedTuple):
+    """One league, to be run with each kind of site process."""
+
+    sites: int
+    protection: str
+    rounds: int
+
+
+QUICK, FULL = (Part(3, "plain", 2),), (Part(3, "he+masked", 3), Part(8, "he+masked", 2))
+
+
+def run(quick: bool) -> BenchResult:
     """Three and eight sites under `he+masked`; quick takes three sites in clear."""
-    settings = [(3, "plain", 2)] if quick else [(3, "he+masked", 3), (8, "he+masked", 2)]
+    return measure(QUICK if quick else FULL)
+
+
+def measure(parts: Sequence[Part]) -> BenchResult:
+    """Some leagues, ours and the stock one each, with a line on the standard error for every step."""
     rows: list[dict[str, Any]] = []
     ratios: dict[str, float] = {}
-    for sites, protection, rounds in settings:
-        ours, models = _measure(StandingLeague, sites, protection, rounds)
-        stock, others = _measure(StockLeague, sites, protection, rounds)
+    for part in parts:
+        ours, models = _measure(StandingLeague, part)
+        stock, others = _measure(StockLeague, part)
         if models != others:
-            raise RunError("the two leagues released different models", where=f"{sites} sites")
+            raise RunError("the two leagues released different models", where=f"{part.sites} sites")
         rows += [ours, stock]
-        ratios[f"stock_over_ours_{sites}"] = round(stock["round_s"] / ours["round_s"], 2)
+        ratios[f"stock_over_ours_{part.sites}"] = round(stock["round_s"] / ours["round_s"], 2)
     ratios["stock_over_ours"] = min(ratios.values())
     return {"name": "deployment", "rows": rows, "ratios": ratios}
 
@@ -85,20 +106,26 @@ class StockLeague(LocalLeague):
         self.children[site.name] = Child.start(site.name, arguments, kit / "logs" / "site.log", home)
 
 
-def _measure(
-    kind: type[StandingLeague] | type[StockLeague], sites: int, protection: str, rounds: int
-) -> tuple[dict[str, Any], bytes]:
+def _measure(kind: type[StandingLeague] | type[StockLeague], part: Part) -> tuple[dict[str, Any], bytes]:
     """One league from keys to its model: its row, and the model."""
+    sites, protection, rounds = part
     with tempfile.TemporaryDirectory(prefix="hansa-deployment-", ignore_cleanup_errors=True) as folder:
         began = time.monotonic()
         settings: dict[str, Setting] = {"rounds.deadline_s": 1200.0, "rounds.quantise": True}
         league = kind.provision(
             Path(folder), sites=sites, rounds=rounds, protection=protection, seed=0, settings=settings
         )
-        memory = Memory()
+        memory, told = Memory(), Told(f"{kind.kind}, {sites} sites, {protection}", began)
+
+        def look() -> None:
+            memory.look()
+            told.look(league)
+
         try:
+            told.say("keys and data are made; its processes start")
             league.start()
-            await_model(league.kit, order_run(league.kit), memory.look)
+            order = order_run(league.kit)
+            await_model(league.kit, order, look)
         finally:
             stop(list(league.children.values()), polite_s=20.0)
             league.stop()
@@ -111,10 +138,29 @@ def _measure(
         "first_round_s": round(float(lines[0]["seconds"]), 3),
         "up_mb_a_round": round(statistics.mean(line["bytes"]["up"] for line in later) / 1e6, 3),
         "down_mb_a_round": round(statistics.mean(line["bytes"]["down"] for line in later) / 1e6, 3),
-        **{f"{part} mb": figure for part, figure in memory.largest_mb().items()},
+        **{f"{what} mb": figure for what, figure in memory.largest_mb().items()},
         "whole_s": round(time.monotonic() - began, 1), "load_average": round(os.getloadavg()[0], 1),
     }  # fmt: skip
     return row, model
+
+
+class Told:
+    """What somebody who waits is told on the standard error: each round as it ends."""
+
+    def __init__(self, league: str, began: float) -> None:
+        self._league, self._began, self._rounds = league, began, 0
+
+    def say(self, what: str) -> None:
+        """One line, with the seconds since the league's beginning."""
+        sys.stderr.write(f"{self._league}: {what} ({time.monotonic() - self._began:.0f} s)\n")
+        sys.stderr.flush()
+
+    def look(self, league: LocalLeague) -> None:
+        """Tell of rounds that have ended."""
+        lines = read_lines(league.run.rounds_file)
+        for line in lines[self._rounds :]:
+            self.say(sentence_of(line))
+        self._rounds = len(lines)
 
 
 class Memory:
@@ -141,3 +187,25 @@ class Memory:
     def largest_mb(self) -> dict[str, int]:
         """In megabytes, by kind."""
         return {part: round(size / 1e6) for part, size in sorted(self._largest.items())}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a part; exit code as of the error, else 0."""
+    parser = argparse.ArgumentParser(prog="deployment", description="Real processes beside Flower's own.")
+    parser.add_argument("--sites", type=int, nargs="+", default=[part.sites for part in FULL])
+    parser.add_argument("--protection", default="he+masked", choices=("plain", "masked", "he", "he+masked"))
+    parser.add_argument("--rounds", type=int, default=2, help="two or more; the first doesn't count")
+    chosen = parser.parse_args(argv)
+    if chosen.rounds < 2:
+        parser.error("--rounds takes two or more: the first one opens the sites' data, and doesn't count")
+    try:
+        found = measure([Part(sites, chosen.protection, chosen.rounds) for sites in chosen.sites])
+    except HansaError as fault:
+        sys.stderr.write(f"{fault}\n")
+        return fault.exit_code
+    sys.stdout.write(json.dumps(found) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -16,6 +16,7 @@ from common.processes import Child, free_port, stop
 from common.provision.contract import FILE, Contract
 from common.run_folder import RunFolder, SiteEntry, read_lines
 from server.desk import await_model, order_run
+from server.front import Front
 from server.orders import Post
 from simulations.commands.coordinator import sentence_of
 from simulations.deployment.kits import provision
@@ -91,6 +92,9 @@ class LocalLeague:
 
     keeper = "server.keeper"
     """The module that keeps the coordinator up."""
+    front: Front = "guard"
+    """What stands before it; with "none", the SuperLink listens on `link_port`."""
+    link_port = 0
 
     def __init__(self, folder: Path, sites: list[SiteEntry]) -> None:
         self.folder, self.sites = folder, sites
@@ -138,7 +142,7 @@ class LocalLeague:
         ------
         MachineError : it ended, or took too long.
         """
-        arguments = ["-m", self.keeper, str(self.kit)]
+        arguments = ["-m", self.keeper, str(self.kit), "--front", self.front, "--port", str(self.link_port)]
         self.coordinator = Child.start("coordinator", arguments, self.kit / "logs" / "up.log")
         ends = time.monotonic() + _START_S
         while not Post(self.kit).is_up():

@@ -21,6 +21,7 @@ from common.processes import Child, stop
 from common.provision.authority import Authority
 from common.provision.contract import FILE, SIGNATURE
 from server.front import start_front
+from server.orders import ADDRESS, Post
 from simulations.deployment.kits import provision
 from simulations.deployment.plan import Party
 from tests.deployment.places import coordinator_up, make_kits, make_plan
@@ -129,6 +130,22 @@ def test_a_coordinator_under_another_name(tmp_path: Path) -> None:
         stop([child])
 
 
+def test_a_coordinator_whose_own_certificate_has_expired(tmp_path: Path) -> None:
+    kits = make_kits(tmp_path / "kits", make_plan(("bergen",)))
+    coordinator, authority = kits / "coordinator", Authority.read(kits / "authority")
+    expired, key = dataclasses.replace(authority, leaf_days=0).issue_server(["127.0.0.1"])
+    (coordinator / "server.crt").write_bytes(expired)
+    (coordinator / "private" / "server.key").write_bytes(key)
+    (coordinator / "logs").mkdir()
+    child = start_front(coordinator, "127.0.0.1:1", "guard", coordinator / "logs")
+    assert child is not None
+    try:
+        done = _up(kits / "sites" / "bergen", tmp_path)
+        _require(done, "the coordinator's certificate isn't valid now", "--renew coordinator", 4)
+    finally:
+        stop([child])
+
+
 @pytest.mark.parametrize("shift_s", [-600, 600])
 def test_a_clock_ten_minutes_off(guarded: Path, tmp_path: Path, shift_s: int) -> None:
     kit = _copy(guarded, "bergen", tmp_path / "kit")
@@ -200,6 +217,28 @@ def test_the_same_site_twice(league: Path, tmp_path: Path) -> None:
         assert first.runs(), first.tail()
     finally:
         assert stop([first], polite_s=30.0) == []
+
+
+def test_the_same_coordinator_twice(league: Path) -> None:
+    """The second one is told who runs; the first one is left as it was, with its sites."""
+    told = json.loads((league / "coordinator" / "private" / ADDRESS).read_text())
+    done = subprocess.run(
+        [sys.executable, "-m", "server.keeper", str(league / "coordinator")], capture_output=True, text=True,
+        timeout=60, check=False, cwd=_ROOT,
+    )  # fmt: skip
+    _require(done, f"runs already (coordinator): process {told['pid']} holds it", "stop it first", 6)
+    assert Post(league / "coordinator").is_up()
+    assert json.loads((league / "coordinator" / "private" / ADDRESS).read_text()) == told
+
+
+@pytest.mark.parametrize("stolen", ["certificate", "node key"])
+def test_half_of_anothers_keys(league: Path, tmp_path: Path, stolen: str) -> None:
+    """Certificate and node key count as a pair; a site with one of each is told so and stops."""
+    kit, other = _copy(league, "bergen", tmp_path / "kit"), league / "sites" / "hangzhou"
+    names = ("client.crt", "private/client.key") if stolen == "certificate" else ("private/node.key",)
+    for name in names:
+        shutil.copy(other / name, kit / name)
+    _require(_up(kit, tmp_path), "isn't the one that the contract pairs", "one and the same kit", 4)
 
 
 def test_a_member_more_and_an_old_contract(league: Path, tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from common.crypto import he
 from common.crypto.fields import MOST_SUMMED
-from simulations.benchmarks.scale import Costs, Tree, measure, noise_left
+from simulations.benchmarks.scale import WiderScheme, measure, noise_left
+from simulations.benchmarks.tree import Costs, Tree
 
 COSTS = Costs(
     upload_bytes=800_000, sum_bytes=1_600_000, protect_s=0.02, protect_peer_s=0.0003, share_s=1e-6, join_s=2e-5,
@@ -32,6 +34,7 @@ def test_no_sum_of_the_plan_is_larger_than_the_noise_allows() -> None:
     assert [tree.sums(level) for level in range(2)] == [1, 10]
     assert Tree(1_000, 100).sums(1) == 1
     assert [Tree(1_000_000, 100).sums(level) for level in range(3)] == [1, 10, 1000]
+    assert Tree(10_000, 100, most_summed=10_000).sums(1) == 1
     for sites, level in ((10_000, 1), (9_999, 1), (1_000_000, 2)):
         assert sites / Tree(sites, 100).sums(level) <= MOST_SUMMED
 
@@ -64,4 +67,5 @@ def test_costs_are_measured_and_grow_with_the_vector() -> None:
 
 
 def test_a_sum_of_many_real_ciphertexts_is_exact_with_room_left() -> None:
-    assert noise_left(50) >= 4
+    assert noise_left(50, he.Scheme()) >= 4
+    assert noise_left(50, WiderScheme()) == noise_left(50, he.Scheme()) + 2
