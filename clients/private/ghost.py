@@ -4,8 +4,9 @@ With frozen encoders, nearly all numbers of a model lie in the first layer of ea
 features x. A user's gradient there is Σ g xᵀ over the rows of the user's sample, so its squared norm is
 Σ (g·g′)(x·x′) (Goodfellow 2015, arXiv:1510.01799; ghost clipping: Li et al. 2021, arXiv:2110.05679), and x·x′ of all
 items is known before the first step. The weighted sum needs one more product over the items that occur, not over
-users. Items are adapted and fused once a step (`fused`), and the small layers after that take Opacus's hooks.
-Invariant: equals `gradients.clipped_sum` of `hooks`.
+users. Items are adapted and fused once for all users (`adapted`, `fused`), and the user tower and the heads take
+Opacus's hooks. From the losses back to the adapters few users go at once, so that what they need stays in a core's own
+cache. Invariant: equals `gradients.clipped_sum` of `hooks`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from opacus.grad_sample import GradSampleModule
 from torch import Tensor, nn
 
 from clients.dataset import SiteDataset
+from clients.private.adapted import Grown, Rows, back
 from clients.private.fused import Fused, pull
 from clients.private.gradients import Gradients, factors
 from clients.private.objective import UserLosses
 from clients.private.sample import UserRows, review_texts
-from common.models.fusion import Adapter, LinearAdapter
+
+_AT_ONCE = 128
+_MOST_PRODUCTS = 4096  # items, above which products are taken anew for each user
 
 
 class Catalogue:
@@ -32,20 +36,53 @@ class Catalogue:
 
     def __init__(self, site: SiteDataset) -> None:
         self.site = site
-        self.text, self.image = site.items.text, site.items.image
-        self.text_products, self.image_products = self.text @ self.text.T, self.image @ self.image.T
+        few = site.n_items <= _MOST_PRODUCTS
+        self.text, self.image = (_Features.of(part, few) for part in (site.items.text, site.items.image))
 
 
 @dataclass(frozen=True)
-class _First:
-    """Gradients (b, n, w) at a first layer's outputs: of catalogue rows (b, n), then of reviews' features beside."""
+class _Features:
+    """Features (m, f) of a catalogue in one modality, and their products (m, m) where they are few."""
 
-    layer: nn.Linear
-    grown: Tensor
     features: Tensor
-    products: Tensor
-    items: Tensor
-    beside: Tensor | None
+    products: Tensor | None
+
+    @classmethod
+    def of(cls, features: Tensor, few: bool) -> _Features:
+        return cls(features, features @ features.T if few else None)
+
+    def alike(self, items: Tensor) -> Tensor:
+        """(b, n, n) products of users' items (b, n)."""
+        if self.products is None:
+            own = self.features[items]
+            return own @ own.transpose(1, 2)
+        pairs = items[:, :, None] * len(self.products) + items[:, None, :]
+        return self.products.flatten().index_select(0, pairs.flatten()).view(pairs.shape)
+
+
+class _Sums:
+    """Weighted sums over users: of small parameters directly, of large layers by the row that they read."""
+
+    def __init__(self) -> None:
+        self.total: dict[nn.Parameter, Tensor] = {}
+        self._by_row: dict[nn.Linear, Tensor] = {}
+
+    def add(self, small: dict[nn.Parameter, Tensor], factor: Tensor) -> None:
+        for parameter, part in small.items():
+            found = torch.tensordot(factor, part, dims=1)
+            self.total[parameter] = self.total[parameter] + found if parameter in self.total else found
+
+    def add_rows(self, layer: nn.Linear, m: int, places: Tensor, grown: Tensor, factor: Tensor) -> None:
+        width = grown.shape[-1]
+        by_row = self._by_row.setdefault(layer, torch.zeros(m, width))
+        by_row.index_add_(0, places.flatten(), (grown * factor[:, None, None]).view(-1, width))
+
+    def close(self, layer: nn.Linear, read: Tensor) -> None:
+        """The layer's gradient from the rows (m, f) that it reads."""
+        by_row = self._by_row[layer]
+        self.total[layer.weight] = by_row.T @ read
+        if layer.bias is not None and layer.bias not in self.total:
+            self.total[layer.bias] = by_row.sum(0)
 
 
 def ghost(losses: UserLosses, users: UserRows, catalogue: Catalogue, clip: float) -> Gradients:
@@ -53,21 +90,50 @@ def ghost(losses: UserLosses, users: UserRows, catalogue: Catalogue, clip: float
 
     The model must have frozen encoders.
     """
-    with _hooked(losses) as per_user:
-        firsts = _firsts(losses, users, catalogue, per_user)
-    kept = {id(p) for first in firsts for p in first.layer.parameters()}
-    small = {name: per_user[p] for name, p in losses.named_parameters() if id(p) not in kept}
-    squares = [part.flatten(1).square().sum(1) for part in small.values()]
-    squares += [_squared_norms(first) for first in firsts]
-    factor = factors(torch.stack(squares).double().sum(0).sqrt(), clip).float()
-    total = {name: torch.tensordot(factor, part, dims=1) for name, part in small.items()}
-    names = {id(p): name for name, p in losses.named_parameters()}
-    for first in firsts:
-        weight, bias = _weighted(first, factor)
-        total[names[id(first.layer.weight)]] = weight
-        if first.layer.bias is not None:
-            total[names[id(first.layer.bias)]] = bias
-    return {name: part.double() for name, part in total.items()}
+    model, site, rows = losses.model, catalogue.site, users.items
+    beside = review_texts(site, users.reviews, users.labels)
+    text = Rows.of(model.text_adapter, torch.cat([catalogue.text.features, beside.flatten(0, 1)]))
+    image = Rows.of(model.image_adapter, catalogue.image.features)
+    m = len(catalogue.text.features)
+    own = m + torch.arange(beside.shape[0] * beside.shape[1]).view(beside.shape[:2])
+    with torch.no_grad():
+        fused = Fused.of(model, site.items, text.out[:m], image.out)
+    vectors, read = fused.vectors[rows].requires_grad_(), text.out[own].requires_grad_()
+    with _hooked(losses) as small:
+        losses.of_vectors(vectors, read, site.items.raw[rows], users).sum().backward()
+    grown, at_reviews, sums = _gradient(vectors), _gradient(read), _Sums()
+    with torch.no_grad():
+        for at in range(0, len(rows), _AT_ONCE):
+            few = slice(at, at + _AT_ONCE)
+            pulled = pull(model, site.items, fused, rows[few], grown[few])
+            places = torch.cat([rows[few], own[few]], 1)
+            texts = back(text, places, torch.cat([pulled.text, at_reviews[few]], 1))
+            images = back(image, rows[few], pulled.image)
+            parts = {p: part[few] for p, part in small.items()} | pulled.fusion | texts.small | images.small
+            squares = [part.flatten(1).square().sum(1) for part in parts.values()]
+            squares += [texts.squares, images.squares]
+            squares += [
+                _squared_norms(model.text_adapter.first, texts, catalogue.text, rows[few], beside[few]),
+                _squared_norms(model.image_adapter.first, images, catalogue.image, rows[few], None),
+            ]
+            factor = factors(torch.stack(squares).double().sum(0).sqrt(), clip).float()
+            sums.add(parts, factor)
+            at_text = torch.cat([pulled.text, at_reviews[few]], 1)
+            _add_adapter(sums, text, places, texts, at_text, factor)
+            _add_adapter(sums, image, rows[few], images, pulled.image, factor)
+    for each in (text, image):
+        if each.known.numel():
+            sums.close(each.adapter.leave, each.active)
+        sums.close(each.adapter.first, each.features)
+    return {name: sums.total[p].double() for name, p in losses.named_parameters()}
+
+
+def _add_adapter(
+    sums: _Sums, rows: Rows, places: Tensor, found: Grown, at_out: Tensor, factor: Tensor
+) -> None:
+    sums.add_rows(rows.adapter.first, len(rows.features), places, found.entered, factor)
+    if rows.known.numel():
+        sums.add_rows(rows.adapter.leave, len(rows.features), places, at_out, factor)
 
 
 @contextmanager
@@ -90,69 +156,21 @@ def _hooked(losses: UserLosses) -> Iterator[dict[nn.Parameter, Tensor]]:
         losses.zero_grad(set_to_none=True)
 
 
-def _firsts(
-    losses: UserLosses, users: UserRows, catalogue: Catalogue, found: dict[nn.Parameter, Tensor]
-) -> tuple[_First, _First]:
-    """Backward from the losses to the adapters' first layers; the fusion's gradients go to ``found``."""
-    model, site, rows = losses.model, catalogue.site, users.items
-    beside = review_texts(site, users.reviews, users.labels)
-    adapters = model.text_adapter, model.image_adapter
-    with torch.no_grad():
-        entered = adapters[0].first(catalogue.text), adapters[1].first(catalogue.image)
-        fused = Fused.of(model, site.items, *(a.rest(e) for a, e in zip(adapters, entered, strict=True)))
-        reviews = adapters[0].first(beside)
-        at_reviews = adapters[0].rest(reviews)
-    vectors = fused.vectors[rows].requires_grad_()
-    read = at_reviews.requires_grad_()
-    losses.of_vectors(vectors, read, site.items.raw[rows], users).sum().backward()
-    pulled = pull(model, site.items, fused, rows, _gradient(vectors))
-    # Reviews and items go through an adapter together, since a layer's hook counts one pass.
-    text = torch.cat([pulled.text, _gradient(read)], dim=1)
-    grown_text = _back(adapters[0], torch.cat([entered[0][rows], reviews], dim=1), text)
-    grown_image = _back(adapters[1], entered[1][rows], pulled.image)
-    found.update(pulled.fusion)
-    return (
-        _First(adapters[0].first, grown_text, catalogue.text, catalogue.text_products, rows, beside),
-        _First(adapters[1].first, grown_image, catalogue.image, catalogue.image_products, rows, None),
-    )
-
-
-def _back(adapter: Adapter | LinearAdapter, entered: Tensor, grown: Tensor) -> Tensor:
-    """Gradients at the first layer's outputs from those at the adapter's."""
-    if isinstance(adapter, LinearAdapter):
-        return grown
-    leaf = entered.detach().requires_grad_()
-    adapter.rest(leaf).backward(grown)
-    return _gradient(leaf)
-
-
-def _squared_norms(first: _First) -> Tensor:
-    """(b,) squared norms of the first layer's gradients, bias included."""
+def _squared_norms(
+    layer: nn.Linear, found: Grown, features: _Features, items: Tensor, beside: Tensor | None
+) -> Tensor:
+    """(b,) squared norms of a first layer's gradients, bias included: items' rows, then those of reviews' features."""
     # A bias is a feature that is 1 everywhere.
-    ones = 0.0 if first.layer.bias is None else 1.0
-    items, n = first.items, first.items.shape[1]
-    own = first.grown[:, :n].contiguous()
-    pairs = (items[:, :, None] * len(first.products) + items[:, None, :]).flatten()
-    alike = first.products.flatten().index_select(0, pairs).view(len(items), -1)
-    total = torch.linalg.vecdot((own @ own.transpose(1, 2)).flatten(1), alike)
-    if first.beside is not None:
-        after, beside = first.grown[:, n:], first.beside
-        across = beside @ first.features[items].transpose(1, 2)
+    ones = 0.0 if layer.bias is None else 1.0
+    grown, n = found.entered, items.shape[1]
+    own = grown[:, :n]
+    total = torch.linalg.vecdot((own @ own.transpose(1, 2)).flatten(1), features.alike(items).flatten(1))
+    if beside is not None:
+        after = grown[:, n:]
+        across = beside @ features.features[items].transpose(1, 2)
         total = total + 2 * ((after @ own.transpose(1, 2)) * across).sum((1, 2))
         total = total + ((after @ after.transpose(1, 2)) * (beside @ beside.transpose(1, 2))).sum((1, 2))
-    return total + ones * first.grown.sum(1).square().sum(1)
-
-
-def _weighted(first: _First, factor: Tensor) -> tuple[Tensor, Tensor]:
-    """The first layer's summed gradient: weight and bias."""
-    grown = first.grown * factor[:, None, None]
-    n, width = first.items.shape[1], grown.shape[2]
-    by_item = torch.zeros(len(first.features), width)
-    by_item.index_add_(0, first.items.flatten(), grown[:, :n].reshape(-1, width))
-    weight = by_item.T @ first.features
-    if first.beside is not None:
-        weight += grown[:, n:].reshape(-1, width).T @ first.beside.flatten(0, 1)
-    return weight, grown.sum((0, 1))
+    return total + ones * grown.sum(1).square().sum(1)
 
 
 def _gradient(leaf: Tensor) -> Tensor:
