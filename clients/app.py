@@ -170,7 +170,7 @@ def _trained(
     private = _out(context, site.name) / "private"
     with open_ledger(_place(context)[1], private) as ledger:
         if receipt := str(header.plan.get("receipt", "")):
-            check_receipt(ledger, receipt, private, site.name)
+            check_receipt(ledger, receipt, private, site.name, _pinned(context))
         update = paid_round(
             ledger, Kept(private / "updates"), price_of_round(config, header.round), vector,
             lambda: site.train(vector, header.round).update, shared,
@@ -190,12 +190,16 @@ def _afford(context: Context, site: wire.Trainer) -> None:
         ledger.afford(price_of_round(config, 1))
 
 
+def _pinned(context: Context) -> Pinned | None:
+    """The contract's keys, across machines; in a simulation there is none."""
+    own = str(context.node_config.get("keys-file", ""))
+    return Pinned.of(Path(_setting(context, "config-json")), Path(own)) if own else None
+
+
 def _sealed(context: Context, site: wire.Trainer) -> SealedSite:
-    own = str(context.node_config.get("keys-file", ""))  # across machines, keys are the contract's
-    pinned = Pinned.of(Path(_setting(context, "config-json")), Path(own)) if own else None
     processes = context.node_config.get("crypto-processes", 0)
     return SealedSite(
-        _out(context, site.name) / "private", site.name, _config(context), site, pinned,
+        _out(context, site.name) / "private", site.name, _config(context), site, _pinned(context),
         processes=processes if isinstance(processes, int) else 0,
     )  # fmt: skip
 

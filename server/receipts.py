@@ -17,7 +17,7 @@ from common.errors import RunError, WireError
 from common.privacy.receipts import LedgerHead, sign_receipt
 from common.run_folder import read_json, write_json, write_whole
 
-_KEY, _HEADS = "receipts.key", "receipts.json"
+KEY, _HEADS = "receipts.key", "receipts.json"
 
 
 class Receipts:
@@ -25,7 +25,8 @@ class Receipts:
 
     Parameters
     ----------
-    folder : where they are kept, with the key that signs them; runs that share it share what they know of a site.
+    folder : where they are kept, with the key that signs them (across machines the one whose public half the contract
+        names); runs that share it share what they know of a site.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,7 +55,7 @@ class Receipts:
             write_json(self._folder / _HEADS, {site: asdict(head) for site, head in self._heads.items()})
 
     def _key(self) -> Ed25519PrivateKey:
-        path = self._folder / _KEY
+        path = self._folder / KEY
         if not path.exists():
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_whole(path, Ed25519PrivateKey.generate().private_bytes_raw().hex().encode())

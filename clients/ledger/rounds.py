@@ -16,6 +16,7 @@ from common.config import LeagueConfig
 from common.errors import PrivacyError
 from common.privacy.guarantee import UNITS, round_mechanism
 from common.privacy.receipts import read_receipt
+from common.provision.pinned import Pinned
 from common.run_folder import write_whole
 from common.wire import FloatVector, vector_digest
 
@@ -65,21 +66,38 @@ def paid_round(
     return update
 
 
-def check_receipt(ledger: Ledger, receipt: str, private: Path, site: str) -> None:
-    """Hold the coordinator's receipt against the ledger; the first one in a run pins the coordinator's key.
+def check_receipt(
+    ledger: Ledger, receipt: str, private: Path, site: str, pinned: Pinned | None = None
+) -> None:
+    """Hold the coordinator's receipt against the ledger.
+
+    Parameters
+    ----------
+    pinned : the contract's keys, of which one signs receipts; in a simulation the first receipt of a run fixes it.
 
     Raises
     ------
     PrivacyError : the receipt is forged or foreign, or the ledger is older than it.
     """
     head, by = read_receipt(receipt, site)
-    pinned = private / "coordinator.pub"
-    if not pinned.exists():
-        private.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_whole(pinned, by.encode())
-    elif pinned.read_text(encoding="ascii") != by:
+    if pinned is not None and pinned.receipts != by:
         raise PrivacyError(
-            "the receipt of the privacy ledger has another signer than before", where=str(pinned),
+            "the receipt of the privacy ledger isn't signed by the key that the contract names",
+            where=f"site '{site}'", why="whoever can hand out receipts can keep a site from training",
+            next_step="ask who provisions the league for the contract's next edition",
+        )  # fmt: skip
+    if pinned is None:
+        _require_same_signer(private, by)
+    ledger.require(head)
+
+
+def _require_same_signer(private: Path, by: str) -> None:
+    path = private / "coordinator.pub"
+    if not path.exists():
+        private.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_whole(path, by.encode())
+    elif path.read_text(encoding="ascii") != by:
+        raise PrivacyError(
+            "the receipt of the privacy ledger has another signer than before", where=str(path),
             next_step="ask the coordinator whether its key changed; then delete the file",
         )  # fmt: skip
-    ledger.require(head)

@@ -20,7 +20,7 @@ from common.provision.code import code_digest, installed_code
 from common.run_folder import SiteEntry, read_config, read_json, write_json
 
 FILE, SIGNATURE = "contract.json", "contract.sig"
-_FORMAT = 2
+_FORMAT = 3
 # From the one that shows most to the coordinator to the one that shows least.
 _STRENGTH = ("plain", "masked", "ckks", "he", "he+masked")
 PublicKeys = dict[str, str]
@@ -100,6 +100,7 @@ class Contract:
     edition : counts up with every change.
     least_edition : the oldest edition whose holders may still take part; it rises when members' keys are added.
     until : last day of the contract, ISO date in UTC; empty for no end.
+    receipts : public key (Ed25519, hex) that signs the coordinator's receipts of sites' privacy ledgers.
     """
 
     config: LeagueConfig
@@ -110,6 +111,7 @@ class Contract:
     least_edition: int = 1
     until: str = ""
     bounds: Bounds = Bounds()
+    receipts: str = ""
 
     @classmethod
     def of_this_code(cls, config: LeagueConfig, members: tuple[Member, ...], **more: Any) -> Contract:
@@ -147,6 +149,7 @@ class Contract:
             return cls(
                 config, str(data["code"]), tuple(Member(**each) for each in data["members"]), str(data["league"]),
                 int(data["edition"]), int(data["least_edition"]), str(data["until"]), Bounds(**data["bounds"]),
+                str(data["receipts"]),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError):
             raise RunError(

@@ -21,15 +21,18 @@ class Pinned:
     Parameters
     ----------
     own : a site's own private keys; nothing at the coordinator.
+    receipts : public key of who signs receipts of privacy ledgers.
     """
 
     public: Mapping[str, PublicKeys]
     own: Path | None = None
+    receipts: str = ""
 
     @classmethod
     def of(cls, contract: Path, own: Path | None = None) -> Pinned:
         """What a contract fixes."""
-        return cls(Contract.read(contract).public_keys(), own)
+        found = Contract.read(contract)
+        return cls(found.public_keys(), own, found.receipts)
 
     @classmethod
     def beside(cls, run: Path) -> Pinned | None:

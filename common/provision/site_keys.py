@@ -45,6 +45,13 @@ def make_keys() -> dict[str, str]:
     }
 
 
+def new_signer(path: Path) -> str:
+    """Write a fresh key that signs (Ed25519) where its owner alone may read it; returns its public half, in hex."""
+    key = Ed25519PrivateKey.generate()
+    write_private(path, key.private_bytes_raw().hex().encode())
+    return key.public_key().public_bytes_raw().hex()
+
+
 def public_halves(keys: Mapping[str, str]) -> dict[str, str]:
     """What others may know of these keys, in hex."""
     sign = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(keys["ed25519"])).public_key()

@@ -22,9 +22,10 @@ from common.errors import RunError
 from common.provision.authority import Authority, fingerprint, write_private
 from common.provision.code import code_digest, installed_code
 from common.provision.contract import FILE, SIGNATURE, Contract, Member
-from common.provision.site_keys import Request, write_keys
+from common.provision.site_keys import Request, new_signer, write_keys
 from common.rules import require_cohort
 from common.run_folder import read_json, write_json, write_whole
+from server.receipts import KEY
 from simulations.deployment.archive import seal_kit, write_sums
 from simulations.deployment.papers import coordinator_papers, site_papers
 from simulations.deployment.plan import LeaguePlan, Party
@@ -38,6 +39,7 @@ class Book:
 
     Parameters
     ----------
+    receipts : public key that signs the coordinator's receipts.
     members : by name; requests : each one's request for a certificate; serials : of its certificates so far.
     """
 
@@ -50,6 +52,7 @@ class Book:
     revoked: list[str] = field(default_factory=list)
     terms: dict[str, Any] = field(default_factory=dict)
     addresses: list[str] = field(default_factory=list)
+    receipts: str = ""
 
     @classmethod
     def read(cls, path: Path) -> Book:
@@ -115,8 +118,12 @@ def provision(
             _describe(book, party)
             continue
         _enrol(book, party, authority, root / "sites" / party.name)
+    signs_anew = not book.receipts
+    if signs_anew:
+        book.receipts = new_signer(_private_folder(root / "coordinator") / "receipts" / KEY)
     contract = _contract(plan, book, rekeyed=bool(added))
-    sealed = _write(plan, book, authority, contract, root, {*added, *renewed}, "coordinator" in renew)
+    renews = signs_anew or "coordinator" in renew
+    sealed = _write(plan, book, authority, contract, root, {*added, *renewed}, renews)
     write_json(place / _BOOK, asdict(book))
     return Provisioned(
         root, contract.edition, fingerprint(authority.pem()), tuple(book.members), tuple(added), tuple(renewed),
@@ -195,17 +202,19 @@ def _contract(plan: LeaguePlan, book: Book, *, rekeyed: bool) -> Contract:
     terms = {
         "settings": plan.settings.digest(), "code": code, "until": plan.contract.until,
         "bounds": asdict(plan.contract.bounds()),
-        "members": {name: asdict(each) for name, each in book.members.items()},
+        "members": {name: asdict(each) for name, each in book.members.items()}, "receipts": book.receipts,
     }  # fmt: skip
     # Who holds an older edition lacks the keys of new members, or works under other settings.
-    breaks = rekeyed or any(terms[part] != book.terms.get(part) for part in ("settings", "code", "bounds"))
+    breaks = rekeyed or any(
+        terms[part] != book.terms.get(part) for part in ("settings", "code", "bounds", "receipts")
+    )
     if json.loads(json.dumps(terms)) != book.terms:
         book.edition += 1
         book.least_edition = book.edition if breaks else book.least_edition
         book.terms = terms
     return Contract(
         plan.settings, code, tuple(book.members[name] for name in sorted(book.members)), book.league, book.edition,
-        book.least_edition, plan.contract.until, plan.contract.bounds(),
+        book.least_edition, plan.contract.until, plan.contract.bounds(), book.receipts,
     )  # fmt: skip
 
 
@@ -256,7 +265,9 @@ def _write_coordinator(kit: Path, authority: Authority, addresses: list[str]) ->
     write_whole(kit / "server.crt", certificate)
 
 
-def _private_folder(folder: Path) -> None:
+def _private_folder(folder: Path) -> Path:
+    """Make a folder that its owner alone may enter; returns the place for secrets in it."""
     for each in (folder, folder / "private") if folder.name != "authority" else (folder,):
         each.mkdir(parents=True, exist_ok=True, mode=0o700)
         each.chmod(0o700)
+    return each

@@ -26,7 +26,7 @@ def _contract(**changes: object) -> Contract:
     config = load_config(
         {"rounds": {"protection": "he+masked", "count": 5}, "privacy": {"mode": "user", "epsilon": 4}}
     )
-    made = Contract(config, "c0de", MEMBERS, "north", 3, 2, "2027-12-31", Bounds("he", 8.0, 10))
+    made = Contract(config, "c0de", MEMBERS, "north", 3, 2, "2027-12-31", Bounds("he", 8.0, 10), "ce" * 32)
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -56,12 +56,13 @@ def test_a_signed_contract_is_read(tmp_path: Path) -> None:
     assert read_signed(tmp_path) == _contract()
 
 
-@pytest.mark.parametrize("part", ["until", "edition", "members", "bounds", "code"])
+@pytest.mark.parametrize("part", ["until", "edition", "members", "bounds", "code", "receipts"])
 def test_an_edit_is_seen(tmp_path: Path, part: str) -> None:
     _signed(tmp_path, _contract())
     told = json.loads((tmp_path / FILE).read_text())
     told[part] = {"until": "2030-01-01", "edition": 9, "members": told["members"][:1], "code": "other",
-                  "bounds": {"least_protection": "plain", "most_epsilon": 0.0, "most_rounds": 0}}[part]  # fmt: skip
+                  "bounds": {"least_protection": "plain", "most_epsilon": 0.0, "most_rounds": 0},
+                  "receipts": "00" * 32}[part]  # fmt: skip
     (tmp_path / FILE).write_text(json.dumps(told))
     with pytest.raises(RunError, match="didn't sign"):
         read_signed(tmp_path)
@@ -136,6 +137,7 @@ def test_pinned_keys_refuse_swapped_foreign_and_missing_ones(tmp_path: Path) -> 
     assert pinned is not None
     good = {name: {"site": name, **keys} for name, keys in _contract().public_keys().items()}
     pinned.require(good, "keys")
+    assert pinned.receipts == "ce" * 32
     for name, changed in (("a", {"rsa": "0b"}), ("a", {"ed25519": ""}), ("b", {"x25519": None}), ("c", {})):
         with pytest.raises(WireError, match=f"'{name}'"):
             pinned.require({**good, name: {**good.get(name, {}), **changed}}, "keys")

@@ -19,9 +19,11 @@ from clients.fitness import look_over
 from clients.kit import Kit
 from clients.membership import accept_contract, leave_league, make_request, read_status, set_pause
 from common.errors import ConfigError, InputError, MachineError, RunError
+from common.privacy.receipts import LedgerHead, read_receipt
 from common.provision.contract import FILE, SIGNATURE, read_signed
 from common.provision.site_keys import write_keys
 from server.front import nginx_config, nginx_program
+from server.receipts import Receipts
 from simulations.commands.provision import EXAMPLE
 from simulations.deployment.archive import check_sums, open_kit
 from simulations.deployment.kits import provision
@@ -110,6 +112,23 @@ def test_a_kit_whose_keys_are_made_here_has_them_alone(tmp_path: Path) -> None:
     assert not [path for path in (kit / "private").glob("*") if path.suffix in (".key", ".json")]
     with pytest.raises(RunError):
         Kit.read(kit)
+
+
+def test_the_coordinators_receipts_have_one_signer_which_every_kit_names(made: SimpleNamespace) -> None:
+    receipts = made.root / "coordinator" / "private" / "receipts"
+    assert stat.S_IMODE((receipts / "receipts.key").stat().st_mode) == 0o600
+    opened = made.folder / "at-coordinator"
+    open_kit(made.root / "coordinator.kit.tar.gz", opened, made.done.authority[:16])
+    kept = Receipts(opened / "private" / "receipts")
+    kept.note({"a": LedgerHead("a" * 32, 3, "b" * 64)})
+    _, by = read_receipt(kept.of("a"), "a")
+    for name in ("a", "b"):
+        assert read_signed(_joined(made, name)).receipts == by
+        assert not list((made.root / "sites" / name).rglob("receipts*"))
+    again = provision(_plan(made.folder, "a", "b", "c", requests=True), made.root, renew=["coordinator"])
+    assert (
+        read_signed(again.folder / "coordinator").receipts == by
+    )  # a new member, a new certificate: the same signer
 
 
 def test_again_changes_nothing(made: SimpleNamespace) -> None:
