@@ -80,9 +80,11 @@ class _Sums:
     def close(self, layer: nn.Linear, read: Tensor) -> None:
         """The layer's gradient from the rows (m, f) that it reads."""
         by_row = self._by_row[layer]
-        self.total[layer.weight] = by_row.T @ read
-        if layer.bias is not None and layer.bias not in self.total:
-            self.total[layer.bias] = by_row.sum(0)
+        weight: nn.Parameter = layer.weight  # type: ignore[assignment]
+        self.total[weight] = by_row.T @ read
+        bias: nn.Parameter | None = layer.bias
+        if bias is not None and bias not in self.total:
+            self.total[bias] = by_row.sum(0)
 
 
 def ghost(losses: UserLosses, users: UserRows, catalogue: Catalogue, clip: float) -> Gradients:
