@@ -139,6 +139,7 @@ def _train_sealed(message: Message, context: Context, site: wire.Trainer, header
     attempt = Attempt.of(str(header.plan.get("attempt", "")))
     if attempt.round != header.round or site.name not in attempt.weights:
         raise WireError("the round's attempt is of another round or cohort", where=site.name)
+    sealed.require_clean(attempt, str(header.plan.get("refusals", "[]")))
     users = site.prepare().get("users", 1.0)
     require_own_weight(
         attempt.weights[site.name], rounds.weights, users, where=wire.place(site.name, header.round)

@@ -14,6 +14,7 @@ class Outcome:
     undone : why the round was taken back; empty where it counts.
     groups_refused : group sums that failed the sites' checks, or served the sites worse.
     tried : whether the sites judged the sums before they were applied.
+    named : sites that are out from the next round on, and why.
     """
 
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -23,3 +24,4 @@ class Outcome:
     undone: str = ""
     groups_refused: int = 0
     tried: bool = False
+    named: dict[str, str] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from flwr.serverapp import Grid
 
 from common import wire
 from common.crypto.schemes import name_of
+from common.crypto.suspicion import to_json
 from common.errors import WireError
 from common.progress import RoundProgress
 from common.run_folder import append_line
@@ -34,6 +35,7 @@ from server.receipts import Receipts, ledger_head, with_receipt
 from server.robust import protection_for
 from server.screen import Expected, claimed_weight, finite_metrics, screen
 from server.sealed.keys import KeyRing
+from server.sealed.refusals import judged_before, refusals_before
 from server.sealed.round import Session, sealed_round
 from server.sealed.sums import catch_up, hand_out, undo
 from server.sealed.uploads import GroupedSum
@@ -154,8 +156,9 @@ def _fell(
 
 
 def choose_cohort(league: League, state: RunState, round_: int) -> list[str]:
-    """The round's sites, drawn from the public seed and in site order."""
-    names = sorted(state.weights)
+    """The round's sites, drawn from the public seed and in site order, without those that spoiled groups."""
+    out = judged_before(league, round_).named
+    names = [name for name in sorted(state.weights) if name not in out]
     size = math.ceil(league.config.rounds.fraction * len(names))
     if size == len(names):
         return names
@@ -215,7 +218,9 @@ def train_cohort(
 
 def _order(league: League, state: RunState, round_: int, attempt: str) -> RecordDict:
     protection = league.config.rounds.protection
-    plan: dict[str, str | int | float | bool] = {"attempt": attempt} if attempt else {}
+    plan: dict[str, str | int | float | bool] = {}
+    if attempt:
+        plan = {"attempt": attempt, "refusals": to_json(refusals_before(league, round_))}
     header = wire.Header(league.run, round_, layout=state.layout.digest, protection=protection, plan=plan)
     return wire.pack(header, vector=None if league.config.rounds.encrypted else state.vector)
 
@@ -246,6 +251,7 @@ def _log_round(
             },
             "undone": outcome.undone,
             "groups_refused": outcome.groups_refused,
+            "named": sorted(outcome.named),
             "seconds": round(seconds, 4),
         },
     )

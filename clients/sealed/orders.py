@@ -27,6 +27,7 @@ class Order:
     epoch : of the key that the answer's digest is made with.
     undo : take the round back, or pass over it, in place of applying its sums.
     without : places of groups that don't count.
+    refusals : signed refusals of earlier rounds, as `common.crypto.suspicion` reads them.
     """
 
     round: int
@@ -35,6 +36,7 @@ class Order:
     epoch: int = 1
     undo: bool = False
     without: tuple[int, ...] = ()
+    refusals: str = "[]"
 
     @classmethod
     def of(cls, plan: Mapping[str, Any], data: bytes, *, where: str) -> Order:
@@ -58,6 +60,7 @@ class Order:
             found = cls(
                 int(plan["round"]), tuple(sums), None if best < 0 else best, int(plan["epoch"]),
                 bool(plan.get("undo")), tuple(int(place) for place in without),
+                str(plan.get("refusals", "[]")),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             raise WireError("the coordinator's sum can't be read", where=where) from None

@@ -20,11 +20,12 @@ from clients.sealed.model import OwnModel
 from clients.sealed.orders import Order
 from clients.sealed.shared_noise import digest_of, noisy_integers
 from clients.sealed.steps import UPDATES, site_steps
+from clients.sealed.suspicion import Suspicion
 from common import wire
 from common.config import LeagueConfig
 from common.crypto.cipher import Key, Values
 from common.crypto.pipeline import OPEN_STEPS, Parcel, Step, Terms, open_sum, send
-from common.crypto.protocol import REFUSED, Attempt, GroupSum, groups_of
+from common.crypto.protocol import REFUSED, Attempt, GroupSum
 from common.errors import WireError
 from common.provision.pinned import Pinned
 from common.release import write_files
@@ -57,6 +58,7 @@ class SealedSite:
         self._keys = SiteKeys(folder, name, config, pinned, processes)
         self._masking = Masking(folder, name, config, self._keys)
         self._model = OwnModel(folder / "model", name, config, trainer)
+        self._suspicion = Suspicion(folder, name, config, self._keys)
 
     def answer(self, step: str, asked: dict[str, Any]) -> dict[str, Any]:
         """One step of the protocol between rounds.
@@ -94,6 +96,10 @@ class SealedSite:
         """
         folder = self._folder / UPDATES
         return digest_of(noisy_integers(self._config, update, attempt, folder, self.name, pay))
+
+    def require_clean(self, attempt: Attempt, refusals: str) -> None:
+        """See `Suspicion.require_clean`."""
+        self._suspicion.require_clean(attempt, refusals)
 
     def protect(self, update: wire.FloatVector, attempt: Attempt, users: float = 1.0) -> bytes:
         """All steps of the protection, on the way out."""
@@ -136,7 +142,11 @@ class SealedSite:
             vector = self._model.vector(order.round)
         secret = self._keys.secret(order.epoch)
         digest = hmac.new(secret, bytes.fromhex(wire.vector_digest(vector)), "sha256").hexdigest()
-        return {"round": max(done, order.round), "digest": digest, "refused": refused}
+        return {
+            "round": max(done, order.round),
+            "digest": digest,
+            **self._suspicion.signed(order, refused),
+        }
 
     def trial_order(self, plan: dict[str, Any], data: bytes) -> dict[str, Any]:
         """How the model would serve this site after all groups' sums, then without each; None where nothing is left.
@@ -147,7 +157,7 @@ class SealedSite:
         newest = self._model.latest()
         if (newest.round if newest else 0) != order.round - 1 or not isinstance(self._trainer, wire.Measurer):
             return {"figures": []}
-        means, _, _ = self._means(order)
+        means, refused, _ = self._means(order)
         figures: list[float | None] = []
         for left_out in (None, *range(len(order.sums))):
             some = [mean for place, mean in means.items() if place != left_out]
@@ -155,7 +165,7 @@ class SealedSite:
                 some = []
             candidate = self._model.candidate(newest, middle(some))[0] if some else None
             figures.append(None if candidate is None else self._trainer.measure(candidate).get(metric))
-        return {"figures": figures}
+        return {"figures": figures, **self._suspicion.signed(order, refused)}
 
     def released(self, round_: int) -> wire.FloatVector:
         """The model after a round for the coordinator, where the contract lets it have one.
@@ -209,7 +219,7 @@ class SealedSite:
 
     def _means(self, order: Order) -> tuple[dict[int, wire.FloatVector], list[int], str]:
         """The groups' means by place; places that a check refused, and the last reason."""
-        self._require_groups(order.round, order.sums)
+        self._suspicion.require_groups(order)
         means: dict[int, wire.FloatVector] = {}
         refused, reason = [], "there is none"
         for place, one in enumerate(order.sums):
@@ -221,12 +231,6 @@ class SealedSite:
                 refused.append(place)
                 reason = fault.what
         return means, refused, reason
-
-    def _require_groups(self, round_: int, sums: Sequence[GroupSum]) -> None:
-        cohort = [name for one in sums for name in one.attempt.names]
-        drawn = groups_of(self._config.rounds, self._config.seed, round_, cohort)
-        if [one.attempt.names for one in sums] != drawn or any(one.attempt.round != round_ for one in sums):
-            raise WireError("the sums are not of this round's groups", where=self._where)
 
     def _opened(self, round_: int, one: GroupSum) -> wire.FloatVector:
         return open_sum(self._steps(one.attempt), Parcel(list(one.parts), survivors=one.survivors))

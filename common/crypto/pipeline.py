@@ -14,6 +14,7 @@ the rest.
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,12 +77,14 @@ class Parcel:
     users : what a site claims to have learned from; counts under `weights = count` only.
     survivors : the sites of a sum.
     shares : sealed shares of a site's masks, by place in the cohort.
+    rounding : of a sum on its way back, the most that whole numbers moved a number of the mean.
     """
 
     values: Any
     users: float = 1.0
     survivors: Sequence[str] = ()
     shares: list[bytes] = field(default_factory=list)
+    rounding: float = 0.0
 
 
 class Step(ABC):
@@ -100,7 +103,10 @@ class Step(ABC):
 
 
 class Clip(Step):
-    """Cut to the contract's norm; back: a mean of such updates is finite, in range in each layer, and no longer."""
+    """Cut to the contract's norm; back: a mean of such updates is finite, in range in each layer, and no longer.
+
+    A mean of honest updates always passes, so a sum that doesn't holds a lie (`common.crypto.suspicion`).
+    """
 
     def out(self, parcel: Parcel) -> None:
         parcel.values = bounded(parcel.values, self.terms.rounds)
@@ -109,9 +115,10 @@ class Clip(Step):
         mean, rounds, where = parcel.values, self.terms.rounds, self.terms.where
         wire.check_finite(mean, where=where)
         for name, part in self.terms.layout.unflatten(mean).items():
-            if float(np.abs(part).max(initial=0.0)) > rounds.clip_range * _SLACK:
+            if float(np.abs(part).max(initial=0.0)) > rounds.clip_range * _SLACK + parcel.rounding:
                 raise WireError(f"the sum moves '{name}' by more than the contract allows", where=where)
-        if float(np.sqrt(np.vdot(mean, mean))) > norm_bound(rounds, mean.size) * _SLACK:
+        rounding = parcel.rounding * math.sqrt(mean.size)
+        if float(np.sqrt(np.vdot(mean, mean))) > norm_bound(rounds, mean.size) * _SLACK + rounding:
             raise WireError("the sum's norm is above what the contract allows", where=where)
 
 
@@ -139,6 +146,7 @@ class Quantise(Step):
                 raise WireError("the sum of the counts is impossible", where=terms.where)
             share = count / (rounds.count_bound * len(terms.attempt.names))
         parcel.values = dequantise(total, share, terms.scale)
+        parcel.rounding = survivors / (terms.scale * share)
 
 
 class Pack(Step):

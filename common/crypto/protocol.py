@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,8 +116,14 @@ def values_of(rounds: RoundsConfig, size: int) -> int:
     return Packing(rounds.field_bits, rounds.fields).words(numbers(rounds, size))
 
 
-def groups_of(rounds: RoundsConfig, seed: int, round_: int, cohort: Sequence[str]) -> list[list[str]]:
+def groups_of(
+    rounds: RoundsConfig, seed: int, round_: int, cohort: Sequence[str], suspects: Collection[str] = ()
+) -> list[list[str]]:
     """The cohort in random groups of three sites or more, drawn from the public seed; one group where it's small.
+
+    Parameters
+    ----------
+    suspects : sites of which some spoiled a group; they are dealt out evenly, the others fill up.
 
     Raises
     ------
@@ -128,7 +134,8 @@ def groups_of(rounds: RoundsConfig, seed: int, round_: int, cohort: Sequence[str
     if rounds.protection != "he+masked":
         raise ConfigError("groups are of he+masked only", where="rounds.groups")
     count = max(1, min(rounds.groups, len(cohort) // LEAST_GROUP))
-    order = np.random.default_rng([seed, round_, 1]).permutation(sorted(cohort)).tolist()
+    drawn = np.random.default_rng([seed, round_, 1]).permutation(sorted(cohort)).tolist()
+    order = sorted(drawn, key=lambda name: name not in suspects)
     return sorted(sorted(order[place::count]) for place in range(count))
 
 

@@ -17,7 +17,9 @@ from common.wire import FloatVector
 from server.clock import RoundClock
 from server.league import League, Roster, require_quorum
 from server.outcome import Outcome
+from server.sealed.ask import Answers
 from server.sealed.keys import KeyRing
+from server.sealed.refusals import judged_before, note_refusal
 from server.sealed.sums import catch_up, hand_out, keep_sums, kept_sums
 from server.sealed.trial import try_groups
 from server.sealed.uploads import GroupedSum, SealedSum, settle
@@ -90,7 +92,20 @@ def sealed_round(
     outcome.undone = str((kept_sums(league, round_) or {}).get("undone", ""))
     outcome.groups_refused = len(handed.refused) + len(tried.without)
     outcome.tried = tried.judged
+    outcome.named = _named(league, round_, keys, tried.answers | _signed(handed.answers))
+    outcome.quarantined.update(outcome.named)
     return outcome, None
+
+
+def _named(league: League, round_: int, keys: KeyRing, answers: Answers) -> dict[str, str]:
+    """Sites that this round's refusals name; they take part in no later round."""
+    sums = str((kept_sums(league, round_) or {}).get("sums", "[]"))
+    return note_refusal(league, round_, sums, answers, keys.bundles)
+
+
+def _signed(answers: Answers) -> Answers:
+    """Answers to an order that was undone, or was carried out before, tell of no refusal."""
+    return {n: a for n, a in answers.items() if isinstance(a, dict) and "signature" in a}
 
 
 def _opened(total: GroupedSum, outcome: Outcome) -> FloatVector | None:
@@ -106,7 +121,8 @@ def _fresh(league: League, state: RunState, cohort: list[str], session: Session)
     """An attempt for each group at a round, under masks that nothing was used for yet."""
     rounds, round_ = league.config.rounds, state.round + 1
     sums, keys = [], session.keys
-    for place, names in enumerate(groups_of(rounds, league.config.seed, round_, cohort)):
+    suspects = judged_before(league, round_).suspects
+    for place, names in enumerate(groups_of(rounds, league.config.seed, round_, cohort, suspects)):
         weights = {name: state.weights[name] for name in names}
         attempt = Attempt(round_, os.urandom(16).hex(), weights, keys.epoch_of(round_))
         worker = session.worker(place)

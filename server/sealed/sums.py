@@ -19,6 +19,7 @@ from flwr.serverapp import Grid
 
 from common import wire
 from common.crypto.protocol import REFUSED
+from common.crypto.suspicion import to_json
 from common.errors import QuorumError, WireError
 from common.run_folder import read_json, write_json, write_whole
 from server.exchange import exchange
@@ -26,6 +27,7 @@ from server.league import League, Roster, require_quorum
 from server.screen import Expected, screen
 from server.sealed.ask import Answers, faults, replies
 from server.sealed.keys import KeyRing
+from server.sealed.refusals import refusals_before
 from server.sealed.uploads import SealedSum
 
 _MOST_MODEL = 1 << 29
@@ -33,11 +35,17 @@ _MOST_MODEL = 1 << 29
 
 @dataclass(frozen=True)
 class Handed:
-    """What came of handing out a round's sums: sites apart from most and why, bytes sent, groups refused by a check."""
+    """What came of handing out a round's sums: sites apart from most and why, bytes sent, groups refused by a check.
+
+    Parameters
+    ----------
+    answers : the sites' own, with what they signed of the sums.
+    """
 
     apart: dict[str, str]
     nbytes: int
     refused: list[int]
+    answers: Answers
 
 
 def keep_sums(league: League, round_: int, sums: Sequence[SealedSum], facts: dict[str, Any]) -> None:
@@ -101,7 +109,7 @@ def hand_out(
     reasons = faults(answers) | {n: "holds another model than most" for n in digests if n not in good}
     require_quorum(league, list(names), good, f"handing out round {round_}", reasons)
     refused = next((list(answers[name].get("refused", [])) for name in good), [])
-    return Handed(reasons, sent, refused)
+    return Handed(reasons, sent, refused, answers)
 
 
 def catch_up(
@@ -203,6 +211,7 @@ def send_sums(
         "step": step, "round": round_, "sums": "[]" if undone else kept["sums"],
         "best": -1 if best is None else best, "undo": undone, "epoch": keys.epoch_of(round_),
         "without": json.dumps(kept["without"]), "metric": metric,
+        "refusals": to_json(refusals_before(league, round_)),
     }  # fmt: skip
     order = wire.pack(wire.Header(league.run, plan=plan), vector=np.frombuffer(body, np.uint8))
     requests = {name: (roster.nodes[name], order) for name in names}

@@ -20,6 +20,7 @@ from common.config import RoundsConfig
 from server.clock import RoundClock
 from server.guard import fall, steady_mean, verdict
 from server.league import League, Roster
+from server.sealed.ask import Answers
 from server.sealed.keys import KeyRing
 from server.sealed.sums import kept_sums, leave_out, send_sums, undo
 from server.state import METRIC, RunState
@@ -31,11 +32,12 @@ Figures = Mapping[str, Sequence[float | None]]
 
 @dataclass(frozen=True)
 class Tried:
-    """What came of a trial: bytes sent, groups left out, and whether there was one at all."""
+    """What came of a trial: bytes sent, groups left out, whether there was one at all, and the sites' answers."""
 
     nbytes: int = 0
     without: Sequence[int] = field(default=())
     judged: bool = False
+    answers: Answers = field(default_factory=dict)
 
 
 def try_groups(
@@ -56,7 +58,7 @@ def try_groups(
     figures = {name: found for name, answer in answers.items() if (found := _figures(answer))}
     place = best_choice(figures, rounds)
     if place is None:
-        return Tried(nbytes)
+        return Tried(nbytes, answers=answers)
     without = [place - 1] if place else []
     if without:
         leave_out(league, round_, without)
@@ -64,7 +66,7 @@ def try_groups(
     lost = fall(state.best_figures, after, rounds.malicious_sites)
     if lost > rounds.worst_fall:
         undo(league, round_, verdict(lost))
-    return Tried(nbytes, without, judged=True)
+    return Tried(nbytes, without, judged=True, answers=answers)
 
 
 def best_choice(figures: Figures, rounds: RoundsConfig) -> int | None:

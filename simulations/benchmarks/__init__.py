@@ -1,13 +1,17 @@
 """Benchmarks by name. Each is a module with ``run(quick: bool) -> {"name", "rows", "ratios"}``.
 
+One that takes long may have ``parts(only, seeds, file, tell)`` too: some rows at a time, finished cells kept in a file.
+
 Seconds depend on the machine; ratios carry over, so promises are made in ratios.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from types import MappingProxyType
+from pathlib import Path
+from types import MappingProxyType, ModuleType
 from typing import Any, TypedDict, cast
 
 from common.errors import ConfigError
@@ -51,6 +55,35 @@ def run(name: str, quick: bool) -> BenchResult:
     ------
     ConfigError : there is no benchmark of that name; the nearest one is named.
     """
+    return cast(BenchResult, _module(name).run(quick))
+
+
+def run_parts(
+    name: str, only: str, seeds: Sequence[int] | None, file: Path | None, tell: Callable[[str], None]
+) -> BenchResult:
+    """Run some of a benchmark's cells, or put finished ones together.
+
+    Parameters
+    ----------
+    only : words of which a row's name has one; empty: all rows.
+    seeds : None for the benchmark's own.
+    file : where finished cells are kept.
+
+    Raises
+    ------
+    ConfigError : as `run`; or the benchmark has no parts.
+    """
+    found = _module(name)
+    if not hasattr(found, "parts"):
+        parted = [each for each in names() if hasattr(_module(each), "parts")]
+        raise ConfigError(
+            f"the benchmark '{name}' has no parts", where="bench",
+            next_step=f"leave out --only, --seeds and --cells; they are for {', '.join(parted)}",
+        )  # fmt: skip
+    return cast(BenchResult, found.parts(only, found.SEEDS if seeds is None else seeds, file, tell))
+
+
+def _module(name: str) -> ModuleType:
     if name not in names():
         raise ConfigError(f"unknown benchmark '{name}'", where="bench", next_step=did_you_mean(name, names()))
-    return cast(BenchResult, import_module(f"{__name__}.{BENCHMARKS[name]}").run(quick))
+    return import_module(f"{__name__}.{BENCHMARKS[name]}")

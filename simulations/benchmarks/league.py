@@ -7,24 +7,23 @@ with, merged from several processes, and never counted twice.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from common.run_folder import RunFolder, append_line, read_lines
+from common.run_folder import RunFolder, read_lines
+from simulations.benchmarks.cells import Cell, kept_cells
 from simulations.engine import run_league
 from simulations.league import create_run, plan_config
 from simulations.options import DataSource, SimulateOptions, parse_set
 from simulations.run import simulate
 from simulations.summary import MIN_ROWS, RANKING, macro_metrics, site_results, summarise
 
-Cell = dict[str, Any]
 BOOTSTRAPS = 1000
 
 
@@ -105,38 +104,10 @@ def run_jobs(
     file : JSON lines to which each finished cell is added at once.
     others : further files of finished cells, only read.
     """
-    stored = [cell for path in (file, *others) if path is not None for cell in read_cells(path)]
-    done = {_text(cell["key"]): cell for cell in stored}
-    cells = []
-    for place, job in enumerate(jobs, 1):
-        key = _text(job.key())
-        if key not in done:
-            done[key] = run_job(job)
-            if file is not None:
-                _add(file, done[key])
-        tell(f"{place}/{len(jobs)} {key}")
-        cells.append(done[key])
-    return cells
-
-
-def read_cells(path: Path) -> list[Cell]:
-    """Finished cells of a file; none where it doesn't exist. A line torn by a crash is left out, and so run again."""
-    cells = []
-    for line in path.read_bytes().split(b"\n") if path.exists() else ():
-        with contextlib.suppress(ValueError):
-            cells.append(json.loads(line))
-    return cells
-
-
-def _add(path: Path, cell: Cell) -> None:
-    if path.exists() and not path.read_bytes().endswith(b"\n"):
-        with path.open("ab") as file:
-            file.write(b"\n")
-    append_line(path, cell)
-
-
-def _text(key: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in sorted(key.items()) if value not in ("", []))
+    by_key = {json.dumps(job.key()): job for job in jobs}
+    return kept_cells(
+        [job.key() for job in jobs], lambda key: run_job(by_key[json.dumps(key)]), file, tell, others
+    )
 
 
 def macro(cell: Cell, method: str, metric: str, which: str = "macro") -> float:

@@ -1,114 +1,227 @@
 """One malicious site of eight: what it does to the others' model, by protection, and what the league does about it.
 
-The site trains as the others do, then sends its update scaled, turned round, or as noise of full range (NaN where
-updates are floats), or trains on a log in which everybody buys one item, scaled. The figure is the honest sites'
-mean validation NDCG@20 of the released model, lost against the same league without malice. Run it by
-`hansa bench malicious`; in full it takes six minutes of one core.
+The figure is the honest sites' mean validation NDCG@20 of the released model. Two losses are told: against the plain
+league without malice, and against the same league without malice, which has the same groups and checks. A *cell* is one
+league under one attack with one seed; cells stand alone, so the table is made in as many parts as one likes:
+`hansa bench malicious --only he+masked --seeds 0,1,2 --cells FILE` goes on where the file ends.
+
+Invariant: the world, the model and the training are pinned here, whatever the defaults become.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from flwr.app import Context, Message, RecordDict, UserConfig
+from flwr.app import Context, RecordDict, UserConfig
 
-from clients.app import app as honest_app
-from clients.sealed.site import SealedSite
-from clients.site import Site, open_site
-from common import checkpoint, wire
 from common.config import LeagueConfig, with_overrides
-from common.crypto.fields import MODULUS
-from common.crypto.protocol import Attempt
+from common.errors import ConfigError
 from common.progress import RoundProgress
 from common.run_folder import RunFolder, read_lines
 from server.league import League, roll_call
 from server.phases import measure_last
 from server.prepare import prepare
 from server.rounds import run_rounds
-from server.state import RunState
+from server.state import METRIC, RunState
+from simulations.attacks.malicious_site import Attack, LyingApp
+from simulations.benchmarks import BenchResult
+from simulations.benchmarks.cells import kept_cells
 from simulations.grid.flower import COORDINATOR, RUN_ID, become
 from simulations.grid.local import LocalGrid
 from simulations.league import create_run, plan_config
-from simulations.options import SimulateOptions
+from simulations.options import Setting, SimulateOptions
 
-Attack = Literal["none", "scaled", "flipped", "nan", "promotion", "gentle"]
-_ATTACKS: tuple[Attack, ...] = ("scaled", "flipped", "nan", "promotion", "gentle")
-_FACTOR = {"none": 1.0, "scaled": 30.0, "flipped": -5.0, "nan": np.nan, "promotion": 5.0, "gentle": 2.0}
-_PLAIN = {"rounds.protection": "plain"}
-_GUARD = {"rounds.worst_fall": 0.05}
-_BOUND = 8.0  # honest updates of this league have a norm of 7.4
-_LEAGUES: dict[str, dict[str, Any]] = {
-    "plain, mean, no check": _PLAIN,
-    "plain, trimmed mean": {**_PLAIN, "rounds.aggregator": "trimmed_mean", **_GUARD},
-    "plain, median": {**_PLAIN, "rounds.aggregator": "median", **_GUARD},
-    "plain, Krum": {**_PLAIN, "rounds.aggregator": "krum", **_GUARD},
-    "he+masked, groups and checks": {
-        "rounds.protection": "he+masked",
-        "rounds.groups": 2,
-        "rounds.max_update_norm": _BOUND,
-        **_GUARD,
+SEEDS = (0, 1, 2)
+ROUNDS = 8
+ATTACKS: tuple[Attack, ...] = ("none", "scaled", "flipped", "nan", "promotion", "gentle")
+HONEST = "plain mean"
+_GUARD: dict[str, Setting] = {"rounds.worst_fall": 0.05}
+LEAGUES: dict[str, dict[str, Setting]] = {
+    HONEST: {"rounds.protection": "plain"},
+    "plain trimmed mean": {"rounds.protection": "plain", "rounds.aggregator": "trimmed_mean", **_GUARD},
+    "plain median": {"rounds.protection": "plain", "rounds.aggregator": "median", **_GUARD},
+    "plain krum": {"rounds.protection": "plain", "rounds.aggregator": "krum", **_GUARD},
+    "he+masked groups": {
+        "rounds.protection": "he+masked", "rounds.groups": 2, "rounds.max_update_norm": 8.0, **_GUARD,
     },
-}
+}  # fmt: skip
+WORLD: dict[str, Setting] = {
+    "preset": "thin", "n_sites": 8, "held_out": 0, "users_per_site": 80, "items_per_site": 160,
+    "sessions_per_user": 4.5, "days": 60, "skew": 0.3, "text_signal": 0.95, "image_signal": 0.95,
+    "review_signal": 0.85, "missing_modalities": 0.0, "fake_reviews": 0.05, "languages": "mixed",
+}  # fmt: skip
+PINNED: dict[str, Setting] = {
+    "model.encoders": "frozen", "model.adapter": "mlp", "model.projection_dim": 192, "model.item_dim": 64,
+    "model.hidden_dim": 128, "model.history_length": 20, "model.dropout": 0.2, "model.modality_dropout": 0.1,
+    "model.frozen_image_size": 64,
+    "training.batch_size": 64, "training.epochs_per_round": 1, "training.min_steps_per_round": 10,
+    "training.learning_rate": 0.005, "training.weight_decay": 0.01, "training.negatives": 512,
+    "training.targets_per_user": 4, "training.reviews_per_user": 4, "training.popularity_offset": 1.0,
+    "training.behaviour_weight": 0.3, "training.sentiment_weight": 0.1, "training.category_weight": 0.1,
+    "training.alignment_weight": 0.05,
+    "rounds.optimiser": "momentum", "rounds.server_learning_rate": 1.0, "rounds.momentum": 0.5,
+    "rounds.weights": "sqrt_users", "rounds.clip_range": 1.0, "rounds.field_bits": 22, "rounds.fields": 2,
+    "rounds.malicious_sites": 1, "rounds.colluding_sites": 1,
+}  # fmt: skip
 
 
-def run(quick: bool) -> dict[str, Any]:
-    """Every attack under every league; in the short form two aggregators, two attacks and fewer rounds."""
+@dataclass(frozen=True)
+class Job:
+    """One cell to run."""
+
+    league: str
+    attack: Attack
+    seed: int
+    rounds: int = ROUNDS
+
+    def key(self) -> dict[str, Any]:
+        """What the cell is found by again."""
+        return asdict(self)
+
+
+def run(quick: bool) -> BenchResult:
+    """Every attack under every league; in the short form one seed, three leagues, two attacks and fewer rounds."""
+    return parts("trimmed,he+masked" if quick else "", SEEDS[:1] if quick else SEEDS, quick=quick)
+
+
+def parts(
+    only: str,
+    seeds: Sequence[int] = SEEDS,
+    file: Path | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+    *,
+    quick: bool = False,
+) -> BenchResult:
+    """The table of some leagues and seeds; the plain league without malice is always among them.
+
+    Parameters
+    ----------
+    only : names of attacks, and words of which a league's name has one, parted by commas; empty: all.
+    file : finished cells, one a line; those that stand there aren't run again.
+
+    Raises
+    ------
+    ConfigError : nothing has such a name.
+    """
     torch.set_num_threads(1)
-    leagues = [name for name in _LEAGUES if not quick or name not in ("plain, median", "plain, Krum")]
-    attacks = ("none", *_ATTACKS) if not quick else ("scaled", "promotion")
-    rows: list[dict[str, Any]] = []
+    jobs = jobs_of(only, seeds, quick=quick)
     with tempfile.TemporaryDirectory(prefix="hansa-malicious-") as root:
-        options = SimulateOptions(
-            run=Path(root) / "league", rounds=3 if quick else 8,
-            data_overrides={"users_per_site": 80, "items_per_site": 160, "held_out": 0},
+        worlds = _Worlds(Path(root))
+        cells = kept_cells([job.key() for job in jobs], lambda key: worlds.cell(Job(**key)), file, tell)
+    return table(cells)
+
+
+def jobs_of(only: str, seeds: Sequence[int], *, quick: bool = False) -> list[Job]:
+    """The cells of a table, the yardsticks first.
+
+    Raises
+    ------
+    ConfigError : nothing has such a name.
+    """
+    words = [word.strip() for word in only.split(",") if word.strip()]
+    named = [attack for attack in ATTACKS if attack in words]
+    words = [word for word in words if word not in named]
+    leagues = [name for name in LEAGUES if not words or any(word in name for word in words)]
+    if not leagues:
+        raise ConfigError(
+            f"no league or attack of the table is '{only}'", where="bench malicious",
+            next_step=f"words of {list(LEAGUES)} or of {list(ATTACKS)}",
         )  # fmt: skip
-        league, config = create_run(options, plan_config(options))
-        clean, _ = _figure(league, with_overrides(config, _PLAIN), "none")
-        rows.append({"league": "plain, mean", "attack": "none", "ndcg": round(clean, 4)})
-        for name in leagues:
-            changed = with_overrides(config, _LEAGUES[name])
-            for attack in attacks:
-                figure, lines = _figure(league, changed, attack)
-                rows.append({
-                    "league": name, "attack": attack, "ndcg": round(figure, 4),
-                    "loss": round(1 - figure / clean, 4),
-                    "undone": sum(bool(line["undone"]) for line in lines),
-                    "groups_refused": sum(line["groups_refused"] for line in lines),
-                    "quarantined": sum(len(line["quarantined"]) for line in lines),
-                })  # fmt: skip
-    ratios = {
-        f"worst_loss[{name}]": max(row["loss"] for row in rows if row["league"] == name) for name in leagues
+    attacks = named or (("none", "scaled", "promotion") if quick else ATTACKS)
+    rounds = 3 if quick else ROUNDS
+    made = [Job(HONEST, "none", seed, rounds) for seed in seeds]
+    made += [Job(league, attack, seed, rounds) for seed in seeds for league in leagues for attack in attacks]
+    return list(dict.fromkeys(made))
+
+
+def table(cells: Sequence[dict[str, Any]]) -> BenchResult:
+    """Rows: a line a cell, then a mean over seeds for each league and attack; ratios: each league's worst mean loss."""
+    honest = {
+        (c["key"]["league"], c["key"]["seed"]): c["ndcg"] for c in cells if c["key"]["attack"] == "none"
     }
+    rows: list[dict[str, Any]] = []
+    for cell in cells:
+        league, seed = cell["key"]["league"], cell["key"]["seed"]
+        rows.append({
+            "league": league, "attack": cell["key"]["attack"], "seed": seed, "ndcg": round(cell["ndcg"], 4),
+            "loss": _loss(cell["ndcg"], honest.get((HONEST, seed))),
+            "loss_to_same": _loss(cell["ndcg"], honest.get((league, seed))),
+            **{name: cell[name] for name in ("undone", "groups_refused", "quarantined", "named_in_round", "seconds")},
+        })  # fmt: skip
+    ratios: dict[str, float] = {}
+    for league in dict.fromkeys(row["league"] for row in rows):
+        means = [_mean(rows, league, attack) for attack in ATTACKS]
+        means = [row for row in means if row["seed"]]
+        rows += means
+        attacked = [row for row in means if row["attack"] != "none"]
+        for loss in ("loss", "loss_to_same"):
+            if attacked and not np.isnan(attacked[0][loss]):
+                ratios[f"worst_{loss}[{league}]"] = max(row[loss] for row in attacked)
     return {"name": "malicious", "rows": rows, "ratios": ratios}
 
 
+def _loss(figure: float, honest: float | None) -> float:
+    return float("nan") if honest is None else round(1 - figure / honest, 4)
+
+
+def _mean(rows: Sequence[dict[str, Any]], league: str, attack: Attack) -> dict[str, Any]:
+    found = [row for row in rows if row["league"] == league and row["attack"] == attack]
+    means = {
+        name: round(float(np.mean([row[name] for row in found])), 4)
+        for name in ("ndcg", "loss", "loss_to_same", "undone", "groups_refused", "quarantined", "seconds")
+        if found
+    }
+    return {"league": league, "attack": attack, "seed": f"mean of {len(found)}" if found else "", **means}
+
+
+class _Worlds:
+    """Leagues by seed, derived when a cell first needs them."""
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._made = root, dict[int, tuple[RunFolder, LeagueConfig]]()
+
+    def cell(self, job: Job) -> dict[str, Any]:
+        """Run one cell."""
+        if job.seed not in self._made:
+            options = SimulateOptions(
+                run=self._root / f"league-{job.seed}", rounds=job.rounds, seed=job.seed,
+                overrides=PINNED, data_overrides=WORLD,
+            )  # fmt: skip
+            self._made[job.seed] = create_run(options, plan_config(options))
+        league, config = self._made[job.seed]
+        changed = with_overrides(config, {**LEAGUES[job.league], "rounds.count": job.rounds})
+        figure, lines = _figure(league, changed, job.attack)
+        named = [line["round"] for line in lines if line["named"]]
+        return {
+            "ndcg": figure,
+            "undone": sum(bool(line["undone"]) for line in lines),
+            "groups_refused": sum(line["groups_refused"] for line in lines),
+            "quarantined": sum(len(line["quarantined"]) for line in lines),
+            "named_in_round": named[0] if named else None,
+            "valid": [round(line["metrics"][METRIC], 4) for line in lines],
+        }
+
+
 def _figure(league: RunFolder, config: LeagueConfig, attack: Attack) -> tuple[float, list[dict[str, Any]]]:
-    """The honest sites' figure of the last model of the league's rounds, and the log of rounds."""
+    """The honest sites' figure of the released model, and the log of rounds."""
     with tempfile.TemporaryDirectory(prefix="hansa-malicious-") as root:
         folder, sites = RunFolder(Path(root)), league.sites()
         folder.create(config, sites)
         told: UserConfig = {"run-dir": root, "progress": "silent"}
-        app = _Malicious(folder, config, len(sites) - 1, attack)
+        app = LyingApp(folder, config, len(sites) - 1, attack)
         grid = LocalGrid(app.answer, len(sites), told)
         become(COORDINATOR)
-        state = _rounds_only(grid, League.from_context(Context(RUN_ID, COORDINATOR, {}, RecordDict(), told)))
-        place = folder.state
-        if config.rounds.encrypted:
-            place = folder.site_out(sites[0].name) / "private" / "model"
-        # The released model is the best one that the league measured.
-        chosen = config.rounds.count if state.best_round is None else state.best_round
-        if chosen:
-            vector = checkpoint.load(place, chosen, config=config.digest()).tensors["vector"]
-        else:
-            vector = open_site(Path(sites[0].folder), config).initial()
-        honest = [open_site(Path(site.folder), config) for site in sites[:-1]]
-        figures = [site.measure(vector)["valid/ndcg@20"] for site in honest]
-        return float(np.mean(figures)), read_lines(folder.rounds_file)
+        context = Context(RUN_ID, COORDINATOR, {}, RecordDict(), told)
+        state = _rounds_only(grid, League.from_context(context))
+        # The released model is the best one that the league measured, each site by its own figures.
+        honest = [state.best_figures[site.name][METRIC] for site in sites[:-1]]
+        return float(np.mean(honest)), read_lines(folder.rounds_file)
 
 
 def _rounds_only(grid: LocalGrid, league: League) -> RunState:
@@ -118,55 +231,3 @@ def _rounds_only(grid: LocalGrid, league: League) -> RunState:
         run_rounds(grid, league, roster, state, progress)
         measure_last(grid, league, roster, state, progress)
         return state
-
-
-class _Malicious:
-    """The sites' app, in which one place lies in its training replies."""
-
-    def __init__(self, folder: RunFolder, config: LeagueConfig, place: int, attack: Attack) -> None:
-        self._folder, self._config, self._place, self._attack = folder, config, place, attack
-        entry = folder.sites()[place]
-        self._site = open_site(Path(entry.folder), config)
-        if attack in ("promotion", "gentle"):
-            _promote(self._site)
-
-    def answer(self, message: Message, context: Context) -> Message:
-        lies = self._attack != "none" and context.node_config["partition-id"] == self._place
-        if not lies or message.metadata.message_type != wire.TRAIN:
-            return honest_app(message, context)
-        header, site = wire.read_header(message.content, where="attack"), self._site
-        layout, hidden = site.layout(), self._config.rounds.encrypted
-        sealed = SealedSite(self._folder.site_out(site.name) / "private", site.name, self._config, site)
-        if hidden:
-            vector = sealed.vector(header.round - 1)
-        else:
-            vector = wire.decode_floats(message.content, layout.size, where="attack")
-        result = site.train(vector, header.round)
-        update = (result.update * _FACTOR[self._attack]).astype(np.float32)
-        payload: wire.Payload = update
-        if hidden:
-            payload = np.frombuffer(self._sealed(sealed, update, header), np.uint8)
-        told = wire.Header(
-            header.run, header.round, site.name, layout.digest, header.protection, {"weight": 1.0}
-        )
-        return Message(wire.pack(told, vector=payload, metrics=result.metrics), reply_to=message)
-
-    def _sealed(self, sealed: SealedSite, update: wire.FloatVector, header: wire.Header) -> bytes:
-        """As much of the lie as fits fields: past the site's own clipping, never past ± the range."""
-        attempt, rounds = Attempt.of(str(header.plan["attempt"])), self._config.rounds
-        packing = attempt.packing(rounds)
-        if self._attack == "nan":
-            count = packing.words(update.size)
-            return sealed.seal(np.random.default_rng(0).integers(0, MODULUS, count, dtype=np.uint64), attempt)
-        unit = attempt.share([sealed.name]) * attempt.scale(rounds)
-        whole = np.rint(np.clip(update.astype(np.float64), -rounds.clip_range, rounds.clip_range) * unit)
-        return sealed.seal(packing.pack(whole.astype(np.int64)), attempt)
-
-
-def _promote(site: Site) -> None:
-    """Let nearly everybody at the site have bought one item."""
-    data = site.before_validation
-    items = data.log.item.copy()
-    items[data.target_rows[np.arange(len(data.target_rows)) % 5 > 0]] = items[data.target_rows[0]]
-    log = dataclasses.replace(data.log, item=items)
-    site.__dict__["before_validation"] = dataclasses.replace(data, log=log)

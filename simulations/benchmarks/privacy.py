@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from simulations.benchmarks import BenchResult
-from simulations.benchmarks.league import Cell, Job, macro, mean, run_job
+from simulations.benchmarks.cells import Cell
+from simulations.benchmarks.league import Job, macro, mean, run_job
 from simulations.benchmarks.recommender import HM, HM_SETTINGS
 
 MODES = ("off", "record", "user", "distributed")

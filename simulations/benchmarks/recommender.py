@@ -20,7 +20,8 @@ import numpy as np
 
 from common.errors import HansaError, MachineError
 from simulations.benchmarks import BenchResult
-from simulations.benchmarks.league import Cell, Job, interval, macro, mean, run_jobs, site_values
+from simulations.benchmarks.cells import Cell
+from simulations.benchmarks.league import Job, interval, macro, mean, run_jobs, site_values
 
 METHODS = (
     "popularity",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from common.errors import ConfigError
 from simulations import benchmarks
-from simulations.commands.output import Format, FormatOption, output_of, table
+from simulations.commands.output import Format, FormatOption, note, output_of, table
 
 
 def bench(
@@ -17,11 +18,17 @@ def bench(
     name: Annotated[str, typer.Argument(help="Which benchmark; see --list.")] = "",
     quick: Annotated[bool, typer.Option("--quick", help="A smaller setting that shows the same.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="Print the names and stop.")] = False,
+    only: Annotated[str, typer.Option(help="In parts: rows whose name has one of these words.")] = "",
+    seeds: Annotated[str, typer.Option(help="In parts: whole numbers, commas between.")] = "",
+    cells: Annotated[
+        Path | None, typer.Option(help="In parts: a file of finished cells, gone on with where it ends.")
+    ] = None,
     form: FormatOption = Format.text,
 ) -> None:
     """Example: `hansa bench rounds --quick --format json`
 
-    Runs one benchmark. Ratios carry over between machines; seconds don't.
+    Runs one benchmark. Ratios carry over between machines; seconds don't. Long ones go in parts:
+    `hansa bench malicious --only he+masked --seeds 0,1,2 --cells cells.jsonl`.
     """
     if list_:
         known = benchmarks.names()
@@ -29,8 +36,20 @@ def bench(
         return
     if not name:
         raise ConfigError("no benchmark was named", where="bench", next_step="hansa bench --list names them")
-    result = benchmarks.run(name, quick)
+    if only or seeds or cells:
+        result = benchmarks.run_parts(name, only, _numbers(seeds), cells, note)
+    else:
+        result = benchmarks.run(name, quick)
     output_of(context).result(form, result, lambda screen: _show(screen, result))
+
+
+def _numbers(text: str) -> list[int] | None:
+    try:
+        return [int(number) for number in text.split(",")] if text else None
+    except ValueError:
+        raise ConfigError(
+            f"'{text}' is no list of seeds", where="--seeds", next_step="write e.g. --seeds 0,1,2"
+        ) from None
 
 
 def _show(screen: Console, result: benchmarks.BenchResult) -> None:

@@ -7,13 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from flwr.app import Context, Message, RecordDict, UserConfig
 from safetensors.numpy import load_file
 
 from clients.app import app as honest
 from clients.noop import NoopSite
 from clients.sealed.site import SealedSite
+from common import wire
 from common.config import load_config
+from common.crypto.fields import MODULUS
+from common.crypto.protocol import Attempt
 from common.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator
 from simulations.grid.flower import COORDINATOR, RUN_ID
@@ -59,6 +63,25 @@ def run_league(run: RunFolder, fault: Break | None = None, grid: type[LocalGrid]
     made = grid(app, len(names), settings)
     coordinator(made, Context(RUN_ID, COORDINATOR, {}, RecordDict(), settings))
     return made
+
+
+def noise_from(liar: str, run: RunFolder) -> Break:
+    """One site that sends noise of full range in place of an update, sealed as the contract asks."""
+
+    def fault(site: str, message: Message, context: Context) -> Message | None:
+        if site != liar or message.metadata.message_type != wire.TRAIN:
+            return None
+        header, config = wire.read_header(message.content, where="test"), run.config()
+        trainer = NoopSite(site, config.seed, SIZE)
+        attempt = Attempt.of(str(header.plan["attempt"]))
+        words = np.random.default_rng(header.round).integers(0, MODULUS, SIZE // 2, dtype=np.uint64)
+        sealed = SealedSite(run.site_out(site) / "private", site, config, trainer)
+        blob = np.frombuffer(sealed.seal(words, attempt), np.uint8)
+        layout = trainer.layout().digest
+        answer = wire.Header(header.run, header.round, site, layout, header.protection, {"weight": 1.0})
+        return Message(wire.pack(answer, vector=blob, metrics={}), reply_to=message)
+
+    return fault
 
 
 def model_of(folder: Path) -> dict[str, bytes]:

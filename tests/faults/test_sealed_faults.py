@@ -20,17 +20,16 @@ from clients.noop import NoopSite
 from clients.sealed.site import SealedSite
 from common import wire
 from common.crypto.container import open_container, seal_container
-from common.crypto.fields import MODULUS
 from common.crypto.protocol import Attempt, upload_facts
 from common.errors import QuorumError, WireError
-from common.run_folder import RunFolder, read_lines
+from common.run_folder import read_lines
 from tests.faults.leagues import (
     SITES,
     SIZE,
-    Break,
     make_keys,
     make_league,
     model_of,
+    noise_from,
     run_league,
     sealed_sites,
 )
@@ -183,28 +182,9 @@ def test_a_site_signs_one_survivor_set_a_round_whatever_the_attempt(keys: Path, 
             sites[1].answer("agree", {**asked, "survivors": SITES[:4]})
 
 
-def _poisoner(site_: str, run: RunFolder) -> Break:
-    """One site that sends noise of full range in place of an update, sealed as the contract asks."""
-
-    def fault(site: str, message: Message, context: Context) -> Message | None:
-        if site != site_ or message.metadata.message_type != wire.TRAIN:
-            return None
-        header, config = wire.read_header(message.content, where="test"), run.config()
-        trainer = NoopSite(site, config.seed, SIZE)
-        attempt = Attempt.of(str(header.plan["attempt"]))
-        words = np.random.default_rng(header.round).integers(0, MODULUS, SIZE // 2, dtype=np.uint64)
-        sealed = SealedSite(run.site_out(site) / "private", site, config, trainer)
-        blob = np.frombuffer(sealed.seal(words, attempt), np.uint8)
-        layout = trainer.layout().digest
-        answer = wire.Header(header.run, header.round, site, layout, header.protection, {"weight": 1.0})
-        return Message(wire.pack(answer, vector=blob, metrics={}), reply_to=message)
-
-    return fault
-
-
 def test_a_sum_that_sites_refuse_undoes_the_round_and_the_run_goes_on(keys: Path, tmp_path: Path) -> None:
     run = make_league(tmp_path, keys, 4, count=2, protection="he+masked")
-    run_league(run, _poisoner("s1", run))
+    run_league(run, noise_from("s1", run))
     lines = read_lines(run.rounds_file)
     assert ["the sum is refused" in line["undone"] for line in lines] == [True, True]
     first = NoopSite("s0", 0, SIZE).initial()
@@ -214,7 +194,7 @@ def test_a_sum_that_sites_refuse_undoes_the_round_and_the_run_goes_on(keys: Path
 
 def test_of_random_groups_the_poisoned_one_is_left_out(keys: Path, tmp_path: Path) -> None:
     run = make_league(tmp_path, keys, 9, count=2, protection="he+masked", groups=3, colluding_sites=0)
-    run_league(run, _poisoner("s1", run))
+    run_league(run, noise_from("s1", run))
     lines = read_lines(run.rounds_file)
     assert [(line["groups_refused"], line["undone"]) for line in lines] == [(1, ""), (1, "")]
     models = [run.site_out(n) / "private" / "model" / "round-0002.safetensors" for n in SITES[:9]]

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from common.errors import ConfigError, MachineError
-from simulations.benchmarks.league import Cell, Job, interval, read_cells, run_jobs, site_values
+from simulations.benchmarks.cells import Cell, read_cells
+from simulations.benchmarks.league import Job, interval, run_jobs, site_values
 from simulations.benchmarks.recommender import HM, jobs_of, main, table
 
 SMALL = (

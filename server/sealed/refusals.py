@@ -1,0 +1,79 @@
+"""Refusals of group sums that sites signed: kept before the next round is drawn, and shown with each of its orders.
+
+Invariant: what decides a round's draw are the refusals of the rounds before it, and they lie on the disk before the
+draw, so a resumed run draws the same. Only a refusal that says something new is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from common.crypto.protocol import Attempt, GroupSum
+from common.crypto.suspicion import Judged, Refusal, from_json, judge, refusal_of, to_json
+from common.run_folder import write_whole
+from server.league import League
+from server.sealed.ask import Answers
+from server.sealed.keys import Bundles
+
+
+def refusals_before(league: League, round_: int) -> list[Refusal]:
+    """Kept refusals of the rounds before one."""
+    path = _path(league)
+    kept = from_json(path.read_text("utf-8"), where=str(path)) if path.exists() else []
+    return [one for one in kept if one.round < round_]
+
+
+def judged_before(league: League, round_: int) -> Judged:
+    """Who is out of a round, and who is dealt out evenly in it."""
+    return _judged(league, refusals_before(league, round_))
+
+
+def note_refusal(
+    league: League, round_: int, sums: str, answers: Answers, bundles: Bundles
+) -> dict[str, str]:
+    """Keep what most sites signed of a round's sums; sites that it names, with the reason.
+
+    Parameters
+    ----------
+    sums : the round's, as `keep_sums` wrote them.
+    answers : of the sites that tried or applied them.
+    """
+    before, after = refusals_before(league, round_), refusals_before(league, round_ + 1)
+    if len(after) == len(before):
+        one = _agreed(league, round_, sums, answers, bundles)
+        if one is None or _judged(league, [*before, one]) == _judged(league, before):
+            return {}
+        after = [*before, one]
+        write_whole(_path(league), to_json(after).encode())
+    fresh = set(_judged(league, after).named) - set(_judged(league, before).named)
+    refused = ", ".join(str(one.round) for one in after)
+    return dict.fromkeys(sorted(fresh), f"in every group whose sum was refused (rounds {refused})")
+
+
+def _agreed(league: League, round_: int, sums: str, answers: Answers, bundles: Bundles) -> Refusal | None:
+    """The refusal that most of the sites that answered signed alike."""
+    tables = {name: answer for name, answer in answers.items() if isinstance(answer, dict)}
+    texts = {name: json.dumps(answer.get("refused") or []) for name, answer in tables.items()}
+    [(text, _)] = Counter(texts.values()).most_common(1) or [("[]", 0)]
+    groups = [GroupSum(Attempt.of(each["attempt"]), each["survivors"], []) for each in json.loads(sums)]
+    places = json.loads(text)
+    if not isinstance(places, list) or not places or not set(places) <= set(range(len(groups))):
+        return None
+    signatures = {name: str(tables[name].get("signature", "")) for name in tables if texts[name] == text}
+    made = replace(refusal_of(league.run, round_, groups, places), signatures=signatures)
+    signers = made.signers(league.run, {name: bytes.fromhex(b["ed25519"]) for name, b in bundles.items()})
+    if 2 * len(signers) <= len(tables) or len(signers) <= league.config.rounds.malicious_sites:
+        return None
+    return replace(made, signatures={name: signatures[name] for name in signers})
+
+
+def _judged(league: League, refusals: list[Refusal]) -> Judged:
+    groups = [group for one in refusals for group in one.groups]
+    return judge(groups, league.config.rounds.malicious_sites)
+
+
+def _path(league: League) -> Path:
+    return league.folder.state / "refusals.json"

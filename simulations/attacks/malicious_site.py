@@ -1,0 +1,86 @@
+"""A site that lies in its training replies: scaled, turned round, NaN or noise, one item pushed.
+
+It has all that a site has: its keys, its data and the league's code. Past the site's own clipping nothing holds it
+but what fits the fields, so only the league's checks on sums and figures stand against it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from flwr.app import Context, Message
+
+from clients.app import app as honest_app
+from clients.sealed.site import SealedSite
+from clients.site import Site, open_site
+from common import wire
+from common.config import LeagueConfig
+from common.crypto.fields import MODULUS
+from common.crypto.protocol import Attempt
+from common.run_folder import RunFolder
+
+Attack = Literal["none", "scaled", "flipped", "nan", "promotion", "gentle"]
+FACTORS: dict[Attack, float] = {
+    "none": 1.0, "scaled": 30.0, "flipped": -5.0, "nan": float("nan"), "promotion": 5.0, "gentle": 2.0,
+}  # fmt: skip
+"""What the update is multiplied by; `promotion` and `gentle` are trained on a log in which everybody buys one item."""
+
+
+class LyingApp:
+    """The sites' app, in which one place lies in its training replies.
+
+    Parameters
+    ----------
+    place : of the liar among the league's sites.
+    """
+
+    def __init__(self, folder: RunFolder, config: LeagueConfig, place: int, attack: Attack) -> None:
+        self._folder, self._config, self._place, self._attack = folder, config, place, attack
+        self._site = open_site(Path(folder.sites()[place].folder), config)
+        if attack in ("promotion", "gentle"):
+            _promote(self._site)
+
+    def answer(self, message: Message, context: Context) -> Message:
+        """As `clients.app.app`, but at one place."""
+        lies = self._attack != "none" and context.node_config["partition-id"] == self._place
+        if not lies or message.metadata.message_type != wire.TRAIN:
+            return honest_app(message, context)
+        header, site = wire.read_header(message.content, where="attack"), self._site
+        layout, hidden = site.layout(), self._config.rounds.encrypted
+        sealed = SealedSite(self._folder.site_out(site.name) / "private", site.name, self._config, site)
+        if hidden:
+            vector = sealed.vector(header.round - 1)
+        else:
+            vector = wire.decode_floats(message.content, layout.size, where="attack")
+        result = site.train(vector, header.round)
+        update = (result.update * FACTORS[self._attack]).astype(np.float32)
+        payload: wire.Payload = update
+        if hidden:
+            payload = np.frombuffer(self._sealed(sealed, update, header), np.uint8)
+        told = wire.Header(
+            header.run, header.round, site.name, layout.digest, header.protection, {"weight": 1.0}
+        )
+        return Message(wire.pack(told, vector=payload, metrics=result.metrics), reply_to=message)
+
+    def _sealed(self, sealed: SealedSite, update: wire.FloatVector, header: wire.Header) -> bytes:
+        """As much of the lie as fits fields: past the site's own clipping, never past ± the range."""
+        attempt, rounds = Attempt.of(str(header.plan["attempt"])), self._config.rounds
+        packing = attempt.packing(rounds)
+        if self._attack == "nan":
+            count = packing.words(update.size)
+            return sealed.seal(np.random.default_rng(0).integers(0, MODULUS, count, dtype=np.uint64), attempt)
+        unit = attempt.share([sealed.name]) * attempt.scale(rounds)
+        whole = np.rint(np.clip(update.astype(np.float64), -rounds.clip_range, rounds.clip_range) * unit)
+        return sealed.seal(packing.pack(whole.astype(np.int64)), attempt)
+
+
+def _promote(site: Site) -> None:
+    """Let nearly everybody at the site have bought one item."""
+    data = site.before_validation
+    items = data.log.item.copy()
+    items[data.target_rows[np.arange(len(data.target_rows)) % 5 > 0]] = items[data.target_rows[0]]
+    log = dataclasses.replace(data.log, item=items)
+    site.__dict__["before_validation"] = dataclasses.replace(data, log=log)
