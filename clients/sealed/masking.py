@@ -29,8 +29,6 @@ from common.errors import WireError
 from common.privacy.shared_noise import require_honest
 from common.run_folder import read_json, write_json
 
-_NONCE = bytes(12)  # a share key encrypts one share of one attempt only
-
 
 class Masking:
     """What a site remembers of the attempts that it took part in."""
@@ -68,14 +66,12 @@ class Masking:
         write_json(self._folder / "attempts.json", used)
 
     def mask(self, words: Words, attempt: Attempt) -> tuple[Words, list[bytes]]:
-        """Masked words, and for each site of the cohort its sealed share of this site's seeds, empty for itself."""
+        """Masked words, and for each site of the cohort its sealed shares of this site's seeds, empty for itself."""
         seeds = self._pair_seeds(attempt)
         self_seed, made = self._own_shares(attempt, seeds)
         hidden = masks.mask(words, self._name, seeds, self_seed)
         return hidden, [
-            b""
-            if name == self._name
-            else AESGCM(self._share_key(attempt, name, self._name)).encrypt(_NONCE, made[place], b"")
+            b"" if name == self._name else _sealed(self._share_key(attempt, name, self._name), made[place])
             for place, name in enumerate(attempt.names, 1)
         ]
 
@@ -118,10 +114,10 @@ class Masking:
         gone = [name for name in attempt.names if name not in survivors]
         out: dict[str, dict[str, str]] = {}
         for sender in survivors:
-            share = self._share_of(attempt, sender, asked["shares"].get(sender, ""))
-            if share is not None:
-                places = {name: attempt.names.index(name) for name in [sender, *gone]}
-                out[sender] = {name: _slice(share, place).hex() for name, place in places.items()}
+            asked_for = [sender, *gone]
+            found = self._shares_of(attempt, sender, asked_for, asked["shares"].get(sender, ""))
+            if found is not None:
+                out[sender] = {name: share.hex() for name, share in zip(asked_for, found, strict=True)}
         return {"shares": out}
 
     def require_signed(self, attempt: Attempt, survivors: list[str]) -> None:
@@ -168,16 +164,30 @@ class Masking:
         public = bytes.fromhex(self._keys.peers()[peer]["x25519"])
         return masks.pair_key(self._keys.agree, public, attempt.label(self._run), f"share from {sender}")
 
-    def _share_of(self, attempt: Attempt, sender: str, sealed: str) -> bytes | None:
+    def _shares_of(self, attempt: Attempt, sender: str, names: list[str], sealed: str) -> list[bytes] | None:
+        """This site's shares of a sender's seeds: its own ones as kept, a peer's from what the coordinator brings."""
+        places = [attempt.names.index(name) for name in names]
         if sender == self._name:
-            place = attempt.names.index(self._name) + 1
-            return self._own_shares(attempt, self._pair_seeds(attempt))[1][place]
+            whole = self._own_shares(attempt, self._pair_seeds(attempt))[1][attempt.names.index(sender) + 1]
+            return [whole[place * masks.SEED_BYTES :][: masks.SEED_BYTES] for place in places]
         try:
             key = AESGCM(self._share_key(attempt, sender, sender))
-            share = key.decrypt(_NONCE, bytes.fromhex(sealed), b"")
+            parts = masks.slices(bytes.fromhex(sealed), range(len(places)))
+            return [key.decrypt(_nonce(place), part, b"") for place, part in zip(places, parts, strict=True)]
         except (InvalidTag, ValueError):
             return None
-        return share if len(share) == masks.SEED_BYTES * len(attempt.names) else None
+
+
+def _sealed(key: bytes, share: bytes) -> bytes:
+    """A share of all seeds of a cohort, each by itself, so that only those that are needed are brought back."""
+    gcm, size = AESGCM(key), masks.SEED_BYTES
+    starts = range(0, len(share), size)
+    return b"".join(gcm.encrypt(_nonce(at // size), share[at : at + size], b"") for at in starts)
+
+
+def _nonce(place: int) -> bytes:
+    """A share key serves one attempt, and each place of its cohort once."""
+    return place.to_bytes(12, "big")
 
 
 def _in_order(used: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -188,7 +198,3 @@ def _in_order(used: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _sum_digest(attempt: Attempt, survivors: list[str]) -> str:
     weights = {name: attempt.weights[name] for name in attempt.names}
     return hashlib.sha256(canonical([attempt.round, weights, survivors])).hexdigest()
-
-
-def _slice(share: bytes, place: int) -> bytes:
-    return share[place * masks.SEED_BYTES : (place + 1) * masks.SEED_BYTES]

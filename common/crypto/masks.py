@@ -25,6 +25,8 @@ from common.crypto.fields import MODULUS, Words
 from common.errors import QuorumError, WireError
 
 SEED_BYTES = 16
+SLICE_BYTES = SEED_BYTES + 16
+"""A share of one seed, sealed by AES-GCM."""
 _BLOCK = 8192
 _ZEROS = memoryview(bytes(8 * _BLOCK))
 _LOW_BITS = np.uint64((1 << 44) - 1)
@@ -50,6 +52,11 @@ def pair_key(own: X25519PrivateKey, peer: bytes, label: str, purpose: str) -> by
         raise WireError("a peer's key can't be used", where="masks") from None
     info = f"hansa {purpose} 1".encode()
     return HKDF(hashes.SHA256(), SEED_BYTES, salt=bytes.fromhex(label), info=info).derive(secret)
+
+
+def slices(sealed: bytes, places: Iterable[int]) -> list[bytes]:
+    """Of the sealed shares of a cohort's seeds those at some places."""
+    return [sealed[SLICE_BYTES * place : SLICE_BYTES * (place + 1)] for place in places]
 
 
 def expand(seed: bytes, count: int) -> Words:

@@ -21,7 +21,7 @@ import numpy as np
 from common.config import RoundsConfig
 from common.crypto.container import canonical
 from common.crypto.fields import MODULUS, Packing
-from common.crypto.masks import attempt_label
+from common.crypto.masks import SLICE_BYTES, attempt_label
 from common.crypto.schemes import scheme_of
 from common.errors import ConfigError, WireError
 from common.wire import FloatVector, Layout
@@ -178,7 +178,7 @@ def most_bytes(rounds: RoundsConfig, values: int, sites: int) -> int:
     body = 8 * values
     if rounds.encrypted:
         body = upload_parts(rounds, values) * scheme_of(rounds).fresh_bytes[1]
-    return body + sites * (16 * sites + 64) + (1 << 18)
+    return body + sites * (SLICE_BYTES * sites + 64) + (1 << 18)
 
 
 def bundle_message(run: str, bundle: Mapping[str, Any]) -> bytes:

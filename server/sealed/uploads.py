@@ -94,9 +94,11 @@ class SealedSum(Protection[Upload]):
         # Put away: views would keep each whole upload in memory.
         self.shares[payload.site] = self._shelf.put(payload.shares)
 
-    def share(self, sender: str, place: int) -> bytes:
-        """The sealed share of a sender's seeds for the site at a place of the cohort."""
-        return self._shelf.get(self.shares[sender][place])
+    def share(self, sender: str, place: int, of: Sequence[str]) -> bytes:
+        """The sealed shares of some of a sender's seeds for the site at a place of the cohort."""
+        names = self.attempt.names
+        whole = self._shelf.get(self.shares[sender][place])
+        return b"".join(masks.slices(whole, (names.index(name) for name in of)))
 
     def skip(self, place: int) -> None:
         """Sums modulo t don't depend on an order, so no place waits."""
@@ -189,11 +191,15 @@ def settle(grid: Grid, league: League, roster: Roster, total: SealedSum, clock: 
             why=str(faults(signed)),
         )
     places = {name: place for place, name in enumerate(attempt.names)}
+    gone = [name for name in attempt.names if name not in survivors]
     orders = {
         name: {
             **asked,
             "signatures": signatures,
-            "shares": {sender: total.share(sender, places[name]).hex() for sender in survivors},
+            # Only what has to be revealed: all shares of all would grow with the third power of the sites.
+            "shares": {
+                sender: total.share(sender, places[name], [sender, *gone]).hex() for sender in survivors
+            },
         }
         for name in signatures
     }

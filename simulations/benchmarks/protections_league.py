@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from common import wire
 from common.config import load_config
 from common.crypto.container import seal_container
+from common.crypto.masks import SLICE_BYTES
 from common.crypto.protocol import Attempt, upload_facts, values_of
 from common.crypto.schemes import scheme_of
 from common.run_folder import RunFolder
@@ -64,7 +65,7 @@ def _memory(size: int, sites: int) -> dict[str, float]:
             if place == _WARM:  # what a process takes once is no matter of sites
                 own = _resident_mb(None, "VmRSS")
             facts = upload_facts(config.digest(), rounds, layout, attempt, name)
-            shares = [bytes(16 * sites + 16)] * sites
+            shares = [bytes(SLICE_BYTES * sites)] * sites
             data = np.frombuffer(seal_container(facts, [*parts, *shares], keys[name]), np.uint8)
             content = wire.pack(wire.Header("r"), vector=data)
             total.fold(place, total.check(content, site=name, where="bench"), 1.0)

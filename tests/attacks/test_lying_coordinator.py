@@ -61,13 +61,17 @@ def _revealed(
     """Seeds by (site, itself or one that is said to be gone), as the coordinator joins them."""
     asked = {"attempt": attempt.to_json(), "survivors": survivors}
     signatures = {s.name: s.answer("agree", asked)["signature"] for s in sites if s.name in survivors}
-    shares = []
+    shares, gone = [], [n for n in NAMES if n not in survivors]
     for place, site in enumerate(sites):
         if site.name in survivors:
-            sealed = {name: uploads[name][1 + place].hex() for name in survivors}
+            wanted = {name: [NAMES.index(each) for each in [name, *gone]] for name in survivors}
+            sealed = {
+                name: b"".join(masks.slices(bytes(uploads[name][1 + place]), wanted[name])).hex()
+                for name in survivors
+            }
             order = {**asked, "signatures": signatures, "shares": sealed}
             shares.append((place + 1, site.answer("reveal", order)["shares"]))
-    gone, need = [n for n in NAMES if n not in survivors], masks.threshold_of(len(NAMES), 1)
+    need = masks.threshold_of(len(NAMES), 1)
     return {
         (sender, of): shamir.join({at: bytes.fromhex(told[sender][of]) for at, told in shares[:need]})
         for sender in survivors
