@@ -146,7 +146,9 @@ class RoundsConfig(Settings):
     rotate_every: int = Field(0, ge=0, description="rounds that one key of the league serves; 0: all of them")
     aggregator: Aggregator = "mean"
     malicious_sites: int = Field(
-        1, ge=0, description="sites that trimmed_mean and krum are to stand, of a round's cohort"
+        1,
+        ge=0,
+        description="sites that may lie: what trimmed_mean, krum and the guard stand, and whom refused groups may name",
     )
     groups: int = Field(
         1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -20,6 +21,7 @@ from clients.noop import NoopSite
 from clients.sealed.site import SealedSite
 from common import wire
 from common.crypto.container import open_container, seal_container
+from common.crypto.masks import SLICE_BYTES
 from common.crypto.protocol import Attempt, upload_facts
 from common.errors import QuorumError, WireError
 from common.run_folder import read_lines
@@ -262,3 +264,23 @@ def test_an_insiders_hostile_ciphertext_is_quarantined_by_name_and_the_round_goe
     assert [[each["site"] for each in line["quarantined"]] for line in lines] == [["s2"], ["s2"]]
     assert all("ciphertext" in line["quarantined"][0]["reason"] for line in lines)
     assert [len(line["weights"]) for line in lines] == [4, 4]
+
+
+def test_only_shares_that_have_to_be_revealed_are_brought_back(keys: Path, tmp_path: Path) -> None:
+    """All shares of all would take the third power of the sites in the coordinator's memory."""
+    run, seen = make_league(tmp_path, keys, 6, count=1, protection="masked"), list[dict[str, str]]()
+
+    def fault(site: str, message: Message, context: Context) -> Message | None:
+        header = wire.read_header(message.content, where="test")
+        if header.plan.get("step") == "reveal":
+            seen.append(json.loads(wire.decode_blob(message.content, 1 << 20, where="test"))["shares"])
+        gone = site == "s4" and message.metadata.message_type == wire.TRAIN
+        return Message(Error(9, "gone"), reply_to=message) if gone else None
+
+    run_league(run, fault)
+    assert len(seen) == 5
+    for place, shares in enumerate(seen):
+        # Each survivor's own mask and its mask with the dropped one; of its own shares a site holds a copy.
+        lengths = {name: len(bytes.fromhex(sealed)) for name, sealed in shares.items()}
+        own = [name for name in SITES[:6] if name != "s4"][place]
+        assert lengths == {n: 0 if n == own else 2 * SLICE_BYTES for n in SITES[:6] if n != "s4"}
