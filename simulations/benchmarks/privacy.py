@@ -1,95 +1,154 @@
 """What differential privacy costs: processor time and memory mode by mode, and quality by ε.
 
-Cost: one site's training in a process of its own for each mode, for the same number of user samples through the model,
-with cached features and from scratch; CPU seconds of the training alone, and the peak of the process. Quality: leagues
-on the bazaar (and on H&M where its files are), for each ε and without privacy, by the same code as `hansa simulate`.
-`share_of_gain` is the part of what the non-private federated model gains over popularity (NDCG@20) that is kept.
+**Cost**: CPU seconds of one site's training for the same number of users, each mode in a process of its own, and the
+process's peak. Without privacy a user is seen once in a pass of shuffled batches of the settings' size; with privacy once
+in a step that takes all users (rate 1), clipping and noise of all parameters included. Not counted: reading the site,
+its cached features, the first step. All modes of one source and encoder are measured in one go, and are one cell.
+
+**Quality**: leagues on the bazaar (and on H&M where its files are), for each ε and without privacy, by the same code as
+`hansa simulate`; a league is one cell. `share_of_gain` is the part of what the non-private federated model gains over
+popularity (NDCG@20) that is kept, of the seeds that have both.
 
 >>> # hansa bench privacy --quick --format json
+>>> # python -m simulations.benchmarks.privacy --only hm --epsilons 1 3 8 --cells privacy.jsonl
+>>> # python -m simulations.benchmarks.privacy --only bazaar --seeds 0 1 --cells privacy.jsonl
+>>> # python -m simulations.benchmarks.privacy --only cost --cells privacy.jsonl
+
+With ``--cells`` what is finished is kept and never run again; the table is of all that was asked for.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from common.errors import HansaError
 from simulations.benchmarks import BenchResult
-from simulations.benchmarks.cells import Cell
-from simulations.benchmarks.league import Job, macro, mean, run_job
+from simulations.benchmarks.cells import Cell, kept_cells
+from simulations.benchmarks.league import Job, macro, mean, run_jobs
 from simulations.benchmarks.recommender import HM, HM_SETTINGS
 
 MODES = ("off", "record", "user", "distributed")
 EPSILONS = (1.0, 3.0, 8.0)
 SEEDS = (0, 1, 2, 3, 4)
 METRICS = ("ndcg@20", "auc", "sentiment_accuracy")
-_SAMPLES, _QUICK_SAMPLES = 4096, 512
-_SCRATCH_SAMPLES, _QUICK_SCRATCH = 256, 64
+PARTS = ("cost", "bazaar", "hm")
+_HM_DAY = "2020-09-21"
+
+
+class Cost(NamedTuple):
+    """One group of cost rows: where, by which encoders, and about how many users go through the model."""
+
+    data: str
+    encoders: str
+    modes: tuple[str, ...]
+    samples: int
+
+
+COSTS = (
+    Cost("bazaar", "frozen", MODES, 4096),
+    Cost("bazaar", "scratch", ("off", "user"), 256),
+    Cost("hm", "frozen", MODES, 4096),
+)
+QUICK_COSTS = (Cost("bazaar", "frozen", MODES, 512), Cost("bazaar", "scratch", ("off", "user"), 64))
+Tell = Callable[[str], None]
 
 
 def run(quick: bool) -> BenchResult:
     """The cost table, then the quality table; quick: fewer samples, one small league."""
-    rows = cost_rows(quick)
-    ratios = {}
-    for name, encoders in (("user_cpu_over_off", "frozen"), ("scratch_cpu_over_off", "scratch")):
-        chosen = [row for row in rows if row["data"] == "bazaar" and row["encoders"] == encoders]
-        ratios[name] = next(row["cpu_over_off"] for row in chosen if row["mode"] == "user")
-    found, kept = quality(quick)
+    jobs = jobs_of("bazaar", SEEDS[:1] if quick else SEEDS, EPSILONS[-1:] if quick else EPSILONS, quick=quick)
+    if HM.is_dir() and not quick:
+        jobs += jobs_of("hm", SEEDS[:1], EPSILONS)
+    return table(cost_cells(costs_of(quick)), run_jobs(jobs))
+
+
+def costs_of(quick: bool) -> list[Cost]:
+    """The groups of cost rows whose data are on this machine."""
+    return [cost for cost in (QUICK_COSTS if quick else COSTS) if cost.data != "hm" or HM.is_dir()]
+
+
+def table(costs: Sequence[Cell], leagues: Sequence[Cell]) -> BenchResult:
+    """Rows and ratios of finished cells."""
+    rows = [row for cell in costs for row in cell["rows"]]
+    ratios = {
+        name: row["cpu_over_off"]
+        for name, encoders in (("user_cpu_over_off", "frozen"), ("scratch_cpu_over_off", "scratch"))
+        for row in rows
+        if (row["data"], row["encoders"], row["mode"]) == ("bazaar", encoders, "user")
+    }
+    ratios |= {
+        f"{row['data']}_{row['mode']}_cpu_over_off": row["cpu_over_off"]
+        for row in rows
+        if row["encoders"] == "frozen" and row["mode"] != "off"
+    }
+    found, kept = quality(leagues)
     return {"name": "privacy", "rows": [*rows, *found], "ratios": {**ratios, **kept}}
 
 
-def cost_rows(quick: bool) -> list[dict[str, Any]]:
-    """A row per data source, encoders and mode; each measured in a fresh process."""
-    rows: list[dict[str, Any]] = []
-    cells = [("bazaar", "frozen", MODES), ("bazaar", "scratch", ("off", "user"))]
-    if HM.is_dir() and not quick:
-        cells.append(("hm", "frozen", MODES))
+def cost_cells(costs: Sequence[Cost], file: Path | None = None, tell: Tell = lambda line: None) -> list[Cell]:
+    """A cell for each group; those that stand in a file are not measured again."""
+    groups = [
+        (cost, {"cost": cost.data, "encoders": cost.encoders, "samples": cost.samples}) for cost in costs
+    ]
+
+    def measured(key: dict[str, Any]) -> Cell:
+        cost = next(cost for cost, its in groups if its == key)
+        return {"rows": _cost_rows(cost)}
+
+    return kept_cells([key for _, key in groups], measured, file, tell)
+
+
+def _cost_rows(cost: Cost) -> list[dict[str, Any]]:
+    """A row for each mode, each measured in a fresh process."""
     with tempfile.TemporaryDirectory(prefix="hansa-bench-") as scratch:
-        sites = {
-            data: _largest_site(data, Path(scratch) / data) for data in dict.fromkeys(c[0] for c in cells)
+        site = _largest_site(cost.data, Path(scratch))
+        measured = {mode: _measured(site, cost.encoders, mode, cost.samples) for mode in cost.modes}
+    off = measured["off"]["cpu_s_per_1000"]
+    return [
+        {
+            "kind": "cost", "data": cost.data, "encoders": cost.encoders, "mode": mode, **found,
+            "cpu_over_off": round(found["cpu_s_per_1000"] / off, 3),
         }
-        for data, encoders, modes in cells:
-            site = sites[data]
-            frozen = encoders == "frozen"
-            full, short = (_SAMPLES, _QUICK_SAMPLES) if frozen else (_SCRATCH_SAMPLES, _QUICK_SCRATCH)
-            measured = {mode: _measured(site, encoders, mode, short if quick else full) for mode in modes}
-            off = measured["off"]["cpu_s_per_1000"]
-            rows += [
-                {
-                    "kind": "cost", "data": data, "encoders": encoders, "mode": mode, **found,
-                    "cpu_over_off": round(found["cpu_s_per_1000"] / off, 3),
-                }
-                for mode, found in measured.items()
-            ]  # fmt: skip
-    return rows
+        for mode, found in measured.items()
+    ]  # fmt: skip
 
 
-def quality(quick: bool) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def jobs_of(data: str, seeds: Sequence[int], epsilons: Sequence[float], *, quick: bool = False) -> list[Job]:
+    """Leagues without privacy and with each ε, seed by seed."""
+    return [_job(data, seed, epsilon, quick) for seed in seeds for epsilon in (None, *epsilons)]
+
+
+def quality(cells: Sequence[Cell]) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """A row per data source and ε, means over seeds; and the shares of the non-private gain."""
     rows: list[dict[str, Any]] = []
     kept: dict[str, float] = {}
-    sources: list[tuple[str, Sequence[int]]] = [("bazaar", SEEDS[:1] if quick else SEEDS)]
-    if HM.is_dir() and not quick:
-        sources.append(("hm", SEEDS[:1]))
-    for data, seeds in sources:
-        plain = [run_job(_job(data, seed, None, quick)) for seed in seeds]
-        rows.append(_quality_row(data, "off", plain, "federated", 1.0))
-        for epsilon in EPSILONS[-1:] if quick else EPSILONS:
-            cells = [run_job(_job(data, seed, epsilon, quick)) for seed in seeds]
-            share = _share(cells, plain)
-            rows.append(_quality_row(data, f"{epsilon:g}", cells, "federated", share))
-            kept[f"{data}_share_of_gain_epsilon_{epsilon:g}"] = share
+    for data in dict.fromkeys(cell["key"]["data"] for cell in cells):
+        own = [cell for cell in cells if cell["key"]["data"] == data]
+        plain = {cell["key"]["seed"]: cell for cell in own if _variant(cell) == "off"}
+        for variant in dict.fromkeys(_variant(cell) for cell in own):
+            chosen = [cell for cell in own if _variant(cell) == variant]
+            beside = [cell for cell in chosen if cell["key"]["seed"] in plain]
+            share = _share(beside, [plain[cell["key"]["seed"]] for cell in beside])
+            rows.append(_quality_row(data, variant, chosen, share))
+            if variant != "off":
+                kept[f"{data}_share_of_gain_epsilon_{variant}"] = share
     return rows, kept
 
 
-def _quality_row(data: str, epsilon: str, cells: Sequence[Cell], method: str, share: float) -> dict[str, Any]:
-    figures = {metric: _rounded(mean(cells, method, metric)) for metric in METRICS}
+def _variant(cell: Cell) -> str:
+    return str(cell["key"]["variant"])
+
+
+def _quality_row(data: str, epsilon: str, cells: Sequence[Cell], share: float) -> dict[str, Any]:
+    figures = {metric: _rounded(mean(cells, "federated", metric)) for metric in METRICS}
     return {
         "kind": "quality", "data": data, "epsilon": epsilon, "seeds": len(cells), **figures,
         "local_ndcg@20": _rounded(mean(cells, "local", "ndcg@20")),
@@ -105,18 +164,21 @@ def _share(cells: Sequence[Cell], plain: Sequence[Cell]) -> float:
             np.mean([macro(c, "federated", "ndcg@20") - macro(c, "popularity", "ndcg@20") for c in group])
         )
 
-    return _rounded(gain(cells) / gain(plain))
+    return _rounded(gain(cells) / gain(plain)) if cells else float("nan")
 
 
 def _job(data: str, seed: int, epsilon: float | None, quick: bool) -> Job:
-    settings: list[str] = list(HM_SETTINGS) if data == "hm" else []
+    hm = data == "hm"
+    settings: list[str] = list(HM_SETTINGS) if hm else []
     if quick:
         settings += ["data.users_per_site=60", "rounds.count=3"]
     settings.append("privacy.mode=off" if epsilon is None else "privacy.mode=user")
     if epsilon is not None:
-        settings.append(f"privacy.epsilon={epsilon}")
-    day, path = ("2020-09-21", HM) if data == "hm" else ("", None)
-    return Job("hm" if data == "hm" else "bazaar", seed, day, tuple(settings), path=path, centralised=False)
+        settings.append(f"privacy.epsilon={epsilon:g}")
+    return Job(
+        "hm" if hm else "bazaar", seed, _HM_DAY if hm else "", tuple(settings),
+        "off" if epsilon is None else f"{epsilon:g}", HM if hm else None, centralised=False,
+    )  # fmt: skip
 
 
 def _largest_site(data: str, scratch: Path) -> tuple[Path, str]:
@@ -129,7 +191,7 @@ def _largest_site(data: str, scratch: Path) -> tuple[Path, str]:
     settings, knobs = parse_set(HM_SETTINGS if hm else ())
     options = SimulateOptions(
         run=scratch, data="hm" if hm else "bazaar", path=HM if hm else None, overrides=settings, data_overrides=knobs,
-        test_day="2020-09-21" if hm else "", report=False, quiet=True,
+        test_day=_HM_DAY if hm else "", report=False, quiet=True,
     )  # fmt: skip
     folder, config = create_run(options, plan_config(options))
     members = [Path(site.folder) for site in folder.sites() if not site.held_out]
@@ -154,3 +216,42 @@ def _measured(site: tuple[Path, str], encoders: str, mode: str, samples: int) ->
 
 def _rounded(value: float) -> float:
     return round(float(value), 4)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run parts of the table, or put finished parts together; exit code as of the error, else 0."""
+    parser = argparse.ArgumentParser(prog="privacy", description="What differential privacy costs.")
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS), help="parts; all of them")
+    parser.add_argument(
+        "--seeds", nargs="*", type=int, default=None, help="five in the bazaar, the first on H&M"
+    )
+    parser.add_argument("--epsilons", nargs="*", type=float, default=list(EPSILONS))
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--cells", type=Path, default=None, help="finished cells, added to as they finish")
+    chosen = parser.parse_args(argv)
+
+    def tell(line: str) -> None:
+        sys.stderr.write(line + "\n")
+
+    try:
+        costs: list[Cell] = []
+        if "cost" in chosen.only:
+            costs = cost_cells(costs_of(chosen.quick), chosen.cells, tell)
+        jobs = [
+            job
+            for data in chosen.only
+            if data != "cost"
+            for job in jobs_of(
+                data, chosen.seeds or (SEEDS if data == "bazaar" else SEEDS[:1]), chosen.epsilons, quick=chosen.quick
+            )
+        ]  # fmt: skip
+        result = table(costs, run_jobs(jobs, chosen.cells, (), tell))
+    except HansaError as fault:
+        tell(str(fault))
+        return fault.exit_code
+    sys.stdout.write(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
