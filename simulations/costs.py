@@ -20,7 +20,7 @@ from common.config import LeagueConfig, RoundsConfig, with_overrides
 from common.crypto import masks
 from common.crypto.cipher import Values
 from common.crypto.pipeline import STEPS, Parcel, Terms, open_steps, open_sum, send
-from common.crypto.protocol import Attempt, values_of
+from common.crypto.protocol import Attempt, groups_of, values_of
 from common.crypto.schemes import scheme_of
 from common.wire import Layout
 from server.aggregate import RunningSum
@@ -55,7 +55,7 @@ class Cost:
     Parameters
     ----------
     upload_bytes, download_bytes : of one site in one round, without headers, keys and shares (a few kilobytes).
-    site_cpu_s : of one site in one round: protect an update, open a sum.
+    site_cpu_s : of one site in one round: protect an update, open what it gets.
     coordinator_cpu_s : of a round with all sites.
     chosen : whether the league runs under it.
     """
@@ -98,19 +98,33 @@ def _under(config: LeagueConfig, protection: str) -> RoundsConfig:
     return with_overrides(plain, {"rounds.protection": protection, "rounds.release": release}).rounds
 
 
+def sums_opened(rounds: RoundsConfig, sites: int) -> int:
+    """How many sums a site gets in a round: one of each group, to try before they are applied where there's a guard."""
+    groups = len(groups_of(rounds, 0, 1, _names(sites)))
+    return groups * (2 if rounds.groups > 1 and rounds.worst_fall else 1)
+
+
 def _cost(rounds: RoundsConfig, chosen: bool, size: int, sites: int) -> Cost:
     sample, sight = min(size, _SLICE), SIGHTS[rounds.protection]
-    site_s, coordinator_s = _measured(rounds, sample, sites)
+    out_s, back_s, coordinator_s = _measured(rounds, sample, sites)
     up, down = bytes_per_site(rounds, size)
+    sums = sums_opened(rounds, sites)
+    site, together = sight.site, sight.together
+    if rounds.groups > 1:
+        site, together = (text.replace("each sum", "each group's sum") for text in (site, together))
     return Cost(
-        rounds.protection, chosen, up, down, round(site_s * size / sample, 4),
-        round(coordinator_s * sites * size / sample, 4), sight.coordinator, sight.site, sight.together,
+        rounds.protection, chosen, up, down * sums, round((out_s + back_s * sums) * size / sample, 4),
+        round(coordinator_s * sites * size / sample, 4), sight.coordinator, site, together,
     )  # fmt: skip
 
 
-def _measured(rounds: RoundsConfig, size: int, sites: int) -> tuple[float, float]:
-    """A site's seconds, and the coordinator's per site, for `size` numbers."""
-    names = [f"s{place:03d}" for place in range(max(2, sites))]
+def _names(sites: int) -> list[str]:
+    return [f"s{place:03d}" for place in range(max(2, sites))]
+
+
+def _measured(rounds: RoundsConfig, size: int, sites: int) -> tuple[float, float, float]:
+    """A site's seconds to protect an update and to open a sum, and the coordinator's per site, for `size` numbers."""
+    names = _names(sites)
     layout = Layout.of({"slice": (size,)})
     update = np.random.default_rng(0).normal(0, 0.01, size).astype(np.float32)
     attempt = Attempt(1, "00", dict.fromkeys(names, 1.0))
@@ -118,7 +132,7 @@ def _measured(rounds: RoundsConfig, size: int, sites: int) -> tuple[float, float
     if rounds.protection == "plain":
         total = RunningSum(size, _SITES_MEASURED)
         folded = [_cpu_s(lambda p=p: total.add(p, update, 1.0))[0] for p in range(_SITES_MEASURED)]  # type: ignore[misc]
-        return 0.0, min(folded)
+        return 0.0, 0.0, min(folded)
     spent, values = _cpu_s(lambda: send(open_steps(terms), Parcel(update)))
     if rounds.masked:
         seeds = {name: os.urandom(masks.SEED_BYTES) for name in names[1:]}
@@ -126,14 +140,14 @@ def _measured(rounds: RoundsConfig, size: int, sites: int) -> tuple[float, float
         spent += more
     if not rounds.encrypted:
         coordinator, _ = _cpu_s(lambda: (values + values) % np.uint64((1 << 44) - 16383))
-        return spent, coordinator
-    used, coordinator, opened = _encrypted(rounds, values)
+        return spent, 0.0, coordinator
+    used, decrypted, coordinator, opened = _encrypted(rounds, values)
     back, _ = _cpu_s(lambda: open_sum(open_steps(terms), Parcel(opened, survivors=names)))
-    return spent + used + back, coordinator
+    return spent + used, decrypted + back, coordinator
 
 
-def _encrypted(rounds: RoundsConfig, values: Values) -> tuple[float, float, Values]:
-    """Seconds to encrypt and decrypt, seconds to parse and add, and the values again."""
+def _encrypted(rounds: RoundsConfig, values: Values) -> tuple[float, float, float, Values]:
+    """Seconds to encrypt, to decrypt, to parse and add, and the values again."""
     scheme = scheme_of(rounds)
     key, total = scheme.key(), scheme.sum(len(values))
     spent, upload = _cpu_s(lambda: key.encrypt(values))
@@ -141,7 +155,7 @@ def _encrypted(rounds: RoundsConfig, values: Values) -> tuple[float, float, Valu
     alone = scheme.sum(len(values))
     alone.add(alone.parse(upload, where="plan"))
     more, opened = _cpu_s(lambda: key.decrypt(alone.saved(), len(values), where="plan"))
-    return spent + more, min(folded), opened
+    return spent, more, min(folded), opened
 
 
 def _cpu_s(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -8,7 +8,7 @@ import pytest
 from common.config import LeagueConfig, load_config
 from common.crypto.fields import Packing
 from common.crypto.schemes import scheme_of
-from simulations.costs import SIGHTS, bytes_per_site, costs_of
+from simulations.costs import SIGHTS, Cost, bytes_per_site, costs_of
 
 
 def test_each_protection_has_a_row_with_what_each_party_sees() -> None:
@@ -23,6 +23,20 @@ def test_each_protection_has_a_row_with_what_each_party_sees() -> None:
     assert ours.site_cpu_s > 0
     assert 0 < ours.coordinator_cpu_s < theirs.coordinator_cpu_s
     assert costs["plain"].site_cpu_s == 0
+
+
+def test_groups_cost_a_sum_each_and_show_each_groups_sum() -> None:
+    def ours(**rounds: float) -> Cost:
+        return next(cost for cost in costs_of(load_config({"rounds": rounds}), 5000, 8) if cost.chosen)
+
+    whole, groups, tried = ours(), ours(groups=2), ours(groups=2, worst_fall=0.05)
+    assert groups.download_bytes == 2 * whole.download_bytes
+    assert tried.download_bytes == 4 * whole.download_bytes
+    assert groups.upload_bytes == whole.upload_bytes
+    assert whole.site_sees == "the model and each sum"
+    assert tried.site_sees == "the model and each group's sum"
+    assert tried.coordinator_with_a_site_sees == "each group's sum, no single update"
+    assert ours(groups=9).download_bytes == groups.download_bytes  # no group is smaller than three
 
 
 def test_settings_of_one_protection_do_not_spoil_the_rows_of_others() -> None:
