@@ -94,6 +94,18 @@ def test_a_contract_that_allows_no_liar_puts_nobody_out(keys: Path, tmp_path: Pa
     assert not (run.state / "refusals.json").exists()
 
 
+def test_a_refusal_counts_in_a_round_that_the_trial_undoes(keys: Path, tmp_path: Path) -> None:
+    settings = {"count": 2, "protection": "he+masked", "groups": 2, "colluding_sites": 0}
+    run = make_league(tmp_path, keys, 6, worst_fall=0.2, server_learning_rate=40.0, **settings)
+    run_league(run, noise_from("s5", run))
+    assert "fell by" in read_lines(run.rounds_file)[1]["undone"]
+    refusals = read_json(run.state / "refusals.json")
+    assert [refusal["round"] for refusal in refusals] == [1, 2]
+    for refusal in refusals:
+        assert len(refusal["signatures"]) == 6
+        assert "s5" in refusal["sums"][refusal["places"][0]][1]
+
+
 def _refused(sites: list[SealedSite], round_: int, members: list[str], signers: list[int]) -> Refusal:
     """A refusal of a group as some sites sign it."""
     others = [name for name in NAMES if name not in members]
