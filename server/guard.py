@@ -51,6 +51,25 @@ def score(figures: Figures, rounds: RoundsConfig) -> float | None:
     return steady_mean(found, rounds.malicious_sites) if rounds.worst_fall else math.fsum(found) / len(found)
 
 
+def note_best(state: RunState, round_: int, figures: Figures, rounds: RoundsConfig) -> None:
+    """Note how the model after `round_` rounds scored at the sites that received it.
+
+    Models are compared over the sites that have figures of both: where one is away, or out, the rest isn't better or
+    worse for it.
+    """
+    found = score(figures, rounds)
+    if found is None:
+        return
+    both = [n for n in figures if METRIC in figures[n] and METRIC in state.best_figures.get(n, {})]
+    new = score({name: figures[name] for name in both}, rounds)
+    old = score({name: state.best_figures[name] for name in both}, rounds)
+    if old is None or new is None:
+        old, new = state.best_metric, found
+    if old is None or new > old:
+        state.best_round, state.best_metric = round_, found
+        state.best_figures = {name: dict(values) for name, values in figures.items()}
+
+
 def fall(before: Figures, after: Figures, malicious: int = 1) -> float:
     """The part of the sites' figure that was lost; below zero for a gain, 0 where nothing can be compared.
 

@@ -18,7 +18,7 @@ from common.progress import RoundProgress
 from common.run_folder import append_line, read_lines
 from common.wire import FloatVector
 from server.exchange import exchange
-from server.guard import score
+from server.guard import note_best
 from server.league import League, Roster, require_quorum
 from server.screen import Expected, finite_metrics, screen
 from server.state import RunState, save
@@ -47,7 +47,7 @@ def measure_last(
             progress.note(f"Left out: {fault.sentence()}")
     found = {name: found[name] for name in names if name in found}
     require_quorum(league, names, list(found), "measuring the last model", {})
-    state.judge(state.round, score(found, league.config.rounds), found)
+    note_best(state, state.round, found, league.config.rounds)
     state.measured = True
     save(league, state)
 

@@ -26,7 +26,7 @@ from common.run_folder import append_line
 from common.wire import FloatVector
 from server.clock import RoundClock
 from server.exchange import exchange
-from server.guard import fall, measure, score, verdict
+from server.guard import fall, measure, note_best, verdict
 from server.league import League, Roster, require_quorum
 from server.members import Doorway
 from server.outcome import Outcome
@@ -76,7 +76,7 @@ def run_rounds(grid: Grid, league: League, roster: Roster, state: RunState, prog
 
             metrics = macro(outcome.metrics)
             # The figures are of the model that the sites received.
-            state.judge(state.round, score(outcome.metrics, rounds), outcome.metrics)
+            note_best(state, state.round, outcome.metrics, rounds)
             if mean is not None:
                 _step(grid, league, roster, state, outcome, mean, clock)
             elif session is not None:

@@ -47,11 +47,6 @@ class RunState:
     measured: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
 
-    def judge(self, round_: int, score: float | None, sites: dict[str, dict[str, float]]) -> None:
-        """Note how the model after `round_` rounds scored at the sites that received it."""
-        if score is not None and (self.best_metric is None or score > self.best_metric):
-            self.best_round, self.best_metric, self.best_figures = round_, score, sites
-
 
 def save(league: League, state: RunState) -> None:
     """Write the state as the checkpoint of its round."""
