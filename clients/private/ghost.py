@@ -6,7 +6,8 @@ features x. A user's gradient there is Σ g xᵀ over the rows of the user's sam
 items is known before the first step. The weighted sum needs one more product over the items that occur, not over
 users. Items are adapted and fused once for all users (`adapted`, `fused`), and the user tower and the heads take
 Opacus's hooks. From the losses back to the adapters few users go at once, so that what they need stays in a core's own
-cache. Invariant: equals `gradients.clipped_sum` of `hooks`.
+cache. Behind encoders that are trained too each user goes on alone (`scratch`). Invariant: equals
+`gradients.clipped_sum` of `hooks`, and of the slow loop.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from clients.private.fused import Fused, pull
 from clients.private.gradients import Gradients, factors
 from clients.private.objective import UserLosses
 from clients.private.sample import UserRows, review_texts
+from clients.private.scratch import Encoders
+from common.models import ItemInputs
 
-_AT_ONCE = 128
+_AT_ONCE, _AT_ONCE_ALONE = 128, 16
 _MOST_PRODUCTS = 4096  # items, above which products are taken anew for each user
 
 
@@ -87,27 +90,55 @@ class _Sums:
             self.total[bias] = by_row.sum(0)
 
 
-def ghost(losses: UserLosses, users: UserRows, catalogue: Catalogue, clip: float) -> Gradients:
-    """Sum over users of their gradients, each scaled to a norm of ``clip`` at most.
+@dataclass(frozen=True)
+class _Read:
+    """What b users read: m items with their features, which of them each user met (b, n), reviews (b, r, f)."""
 
-    The model must have frozen encoders.
-    """
-    model, site, rows = losses.model, catalogue.site, users.items
+    items: ItemInputs
+    text: _Features
+    image: _Features
+    rows: Tensor
+    beside: Tensor
+    encoders: Encoders | None = None
+
+
+def ghost(losses: UserLosses, users: UserRows, catalogue: Catalogue, clip: float) -> Gradients:
+    """Sum over users of their gradients, each scaled to a norm of ``clip`` at most, on frozen encoders."""
+    site = catalogue.site
     beside = review_texts(site, users.reviews, users.labels)
-    text = Rows.of(model.text_adapter, torch.cat([catalogue.text.features, beside.flatten(0, 1)]))
-    image = Rows.of(model.image_adapter, catalogue.image.features)
-    m = len(catalogue.text.features)
+    read = _Read(site.items, catalogue.text, catalogue.image, users.items, beside)
+    return _clipped(losses, users, read, clip, _AT_ONCE)
+
+
+def ghost_from_scratch(losses: UserLosses, users: UserRows, site: SiteDataset, clip: float) -> Gradients:
+    """The same on encoders that are trained too: their outputs are features, behind which each user goes on alone."""
+    met, rows = torch.unique(users.items, return_inverse=True)
+    items = site.items.take(met)
+    reviews = review_texts(site, users.reviews, users.labels)
+    encoders = Encoders(losses.model, torch.cat([items.text, reviews.flatten(0, 1)]), items.image)
+    text, image = encoders.encoded()
+    m, few = len(met), len(met) <= _MOST_PRODUCTS
+    beside = text[m:].view(*reviews.shape[:2], -1)
+    features = _Features.of(text[:m], few), _Features.of(image, few)
+    return _clipped(losses, users, _Read(items, *features, rows, beside, encoders), clip, _AT_ONCE_ALONE)
+
+
+def _clipped(losses: UserLosses, users: UserRows, read: _Read, clip: float, at_once: int) -> Gradients:
+    model, items, rows, beside = losses.model, read.items, read.rows, read.beside
+    text = Rows.of(model.text_adapter, torch.cat([read.text.features, beside.flatten(0, 1)]))
+    image = Rows.of(model.image_adapter, read.image.features)
+    m = len(items)
     own = m + torch.arange(beside.shape[0] * beside.shape[1]).view(beside.shape[:2])
     with torch.no_grad():
-        fused = Fused.of(model, site.items, text.out[:m], image.out)
-    vectors, read = fused.vectors[rows].requires_grad_(), text.out[own].requires_grad_()
+        fused = Fused.of(model, items, text.out[:m], image.out)
+    vectors, reviews = fused.vectors[rows].requires_grad_(), text.out[own].requires_grad_()
     with _hooked(losses) as small:
-        losses.of_vectors(vectors, read, site.items.raw[rows], users).sum().backward()
-    grown, at_reviews, sums = _gradient(vectors), _gradient(read), _Sums()
+        losses.of_vectors(vectors, reviews, items.raw[rows], users).sum().backward()
+    grown, at_reviews, sums = _gradient(vectors), _gradient(reviews), _Sums()
     with torch.no_grad():
-        for at in range(0, len(rows), _AT_ONCE):
-            few = slice(at, at + _AT_ONCE)
-            pulled = pull(model, site.items, fused, rows[few], grown[few])
+        for at in range(0, len(rows), at_once):
+            few = slice(at, at + at_once)
+            pulled = pull(model, items, fused, rows[few], grown[few])
             places = torch.cat([rows[few], own[few]], 1)
             texts = back(text, places, torch.cat([pulled.text, at_reviews[few]], 1))
             images = back(image, rows[few], pulled.image)
@@ -115,10 +146,18 @@ def ghost(losses: UserLosses, users: UserRows, catalogue: Catalogue, clip: float
             squares = [part.flatten(1).square().sum(1) for part in parts.values()]
             squares += [texts.squares, images.squares]
             squares += [
-                _squared_norms(model.text_adapter.first, texts, catalogue.text, rows[few], beside[few]),
-                _squared_norms(model.image_adapter.first, images, catalogue.image, rows[few], None),
+                _squared_norms(model.text_adapter.first, texts, read.text, rows[few], beside[few]),
+                _squared_norms(model.image_adapter.first, images, read.image, rows[few], None),
             ]
+            if read.encoders is not None:
+                asked = (
+                    each.entered @ a.first.weight
+                    for each, a in ((texts, text.adapter), (images, image.adapter))
+                )
+                squares.append(read.encoders.back(places, next(asked), rows[few], next(asked)))
             factor = factors(torch.stack(squares).double().sum(0).sqrt(), clip).float()
+            if read.encoders is not None:
+                read.encoders.add(factor)
             sums.add(parts, factor)
             at_text = torch.cat([pulled.text, at_reviews[few]], 1)
             _add_adapter(sums, text, places, texts, at_text, factor)
@@ -127,7 +166,8 @@ def ghost(losses: UserLosses, users: UserRows, catalogue: Catalogue, clip: float
         if each.known.numel():
             sums.close(each.adapter.leave, each.active)
         sums.close(each.adapter.first, each.features)
-    return {name: sums.total[p].double() for name, p in losses.named_parameters()}
+    total = sums.total | (read.encoders.total if read.encoders else {})
+    return {name: total[p].double() for name, p in losses.named_parameters()}
 
 
 def _add_adapter(

@@ -1,19 +1,16 @@
-"""Each user's own gradient, in three ways that agree: Opacus's hooks, a vectorised gradient, and a slow loop.
+"""Each user's own gradient in two ways that agree, and what is done with its norm.
 
-`hooks` (Opacus `GradSampleModule`) serves models on cached features; scratch encoders see all items of a user as rows
-of one flat batch, which Opacus would take for users, so they take `vectorised` (`torch.func`). `looped` is the
-truth that tests hold both against. Invariant: none of them changes the model or its gradients.
+`hooks` (Opacus `GradSampleModule`) takes the gradients of all layers; `looped` is one user after the other in plain
+autograd: slow, and the truth that tests hold `ghost` and `hooks` against. Invariant: neither changes the model.
 """
 
 from __future__ import annotations
 
 import warnings
-from typing import Protocol
 
 import torch
 from opacus.grad_sample import GradSampleModule, register_grad_sampler
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
 
 from clients.private.objective import UserLosses
 from clients.private.sample import UserBatch
@@ -21,12 +18,6 @@ from common.models.fusion import Absent
 from common.models.model import Scale
 
 Gradients = dict[str, Tensor]
-
-
-class PerUser(Protocol):
-    """Gives name → gradients (b, *shape) of b users' losses."""
-
-    def __call__(self, losses: UserLosses, users: UserBatch) -> Gradients: ...
 
 
 @register_grad_sampler(Scale)  # type: ignore[untyped-decorator]
@@ -40,11 +31,6 @@ def _of_scale(layer: Scale, activations: list[Tensor], backprops: Tensor) -> dic
 def _of_absent(layer: Absent, activations: list[Tensor], backprops: Tensor) -> dict[nn.Parameter, Tensor]:
     present = activations[1][..., None]
     return {layer.vector: backprops.masked_fill(present, 0.0).sum(1)}
-
-
-def per_user_for(encoders: str) -> PerUser:
-    """The way that suits the model's encoders."""
-    return hooks if encoders == "frozen" else vectorised
 
 
 def hooks(losses: UserLosses, users: UserBatch) -> Gradients:
@@ -64,18 +50,6 @@ def hooks(losses: UserLosses, users: UserBatch) -> Gradients:
 
 def _found(parameter: nn.Parameter) -> Tensor:
     found: Tensor = parameter.grad_sample.detach()  # type: ignore[attr-defined]
-    return found
-
-
-def vectorised(losses: UserLosses, users: UserBatch) -> Gradients:
-    """By `torch.func`: the gradient of one user's loss, mapped over users."""
-    parameters = {name: p.detach() for name, p in losses.named_parameters()}
-
-    def one(values: Gradients, parts: UserBatch) -> Tensor:
-        result: Tensor = functional_call(losses, values, tuple(part[None] for part in parts))[0]
-        return result
-
-    found: Gradients = vmap(grad(one), in_dims=(None, 0))(parameters, users)
     return found
 
 

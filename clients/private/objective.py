@@ -1,4 +1,4 @@
-"""The loss of each user on its own, as one module of tensors: what Opacus, `torch.func` and a slow loop can read.
+"""The loss of each user on its own, as one module of tensors: what Opacus and a slow loop can read.
 
 Invariants: the b losses are independent of each other; each layer is called once in a forward pass, because the norms
 of a layer that is called twice are not the norm of its gradient (Opacus accepts it silently); and every parameter of

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clients.private.ghost import Catalogue, ghost
-from clients.private.gradients import Gradients, clipped_sum, vectorised
+from clients.private.ghost import Catalogue, ghost, ghost_from_scratch
+from clients.private.gradients import Gradients
 from clients.private.noise import Noise, SeededNoise, SystemNoise, system_generator, told
 from clients.private.objective import UserLosses
 from clients.private.sample import UserRows, draw_users
@@ -69,7 +69,7 @@ def clipped_sums(config: LeagueConfig, data: TrainingData) -> ClippedSum:
     if config.model.encoders == "frozen":
         catalogue = Catalogue(site)
         return lambda losses, users: ghost(losses, users, catalogue, clip)
-    return lambda losses, users: clipped_sum(vectorised(losses, users.gathered(site)), clip)
+    return lambda losses, users: ghost_from_scratch(losses, users, site, clip)
 
 
 def seeded_chance(*parts: str | int) -> tuple[Noise, np.random.Generator]:
