@@ -46,7 +46,8 @@ class Encoders:
         self._text, self._image = model.text_encoder, model.image_encoder
         self._tokens, self._pixels = tokens, pixels
         self._dense = [*self._text.lstm.parameters(), *self._image.parameters()]
-        trained: list[nn.Parameter] = [self._text.embed.weight, *self._dense]
+        self._words: nn.Parameter = self._text.embed.weight  # type: ignore[assignment]
+        trained = [self._words, *self._dense]
         self.total = {parameter: torch.zeros(parameter.shape) for parameter in trained}
         self._found: list[_OfUser] = []
 
@@ -64,8 +65,7 @@ class Encoders:
 
     def add(self, factor: Tensor) -> None:
         """Add up what `back` found, weighted."""
-        words: nn.Parameter = self._text.embed.weight
-        table = self.total[words]
+        table = self.total[self._words]
         for weight, found in zip(factor.tolist(), self._found, strict=True):
             table.index_add_(0, found.words, found.rows, alpha=weight)
             for parameter, part in zip(self._dense, found.dense, strict=True):
