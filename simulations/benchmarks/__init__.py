@@ -37,6 +37,7 @@ BENCHMARKS = MappingProxyType({
     "privacy": "privacy",
     "budget": "budget",
     "vault": "vault",
+    "ingest": "ingest",
     "deployment": "deployment",
     "scale": "scale",
 })  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -46,11 +48,14 @@ def ingest(
                 progress.start(phase, 100)
             progress.step(round(100 * share))
 
+        began = time.perf_counter()
         made = ingest_site(site_folder, store, say, settings, scratch=vault)
+        seconds = time.perf_counter() - began
     rows = [*((f"rows of {name}", count) for name, count in made.rows.items()), ("pictures", made.pictures),
             ("pictures refused", made.pictures_refused), ("events repeated", made.repeats),
             ("clocks mended", made.clocks_mended), ("rows or values refused", made.complaints),
             *((f"masked: {kind}", count) for kind, count in sorted(made.masked.items())),
             ("objects written", made.written), ("unchanged since last time", "yes" if made.unchanged else "no"),
-            ("content digest", made.digest[:16])]  # fmt: skip
-    output_of(context).result(form, made, lambda screen: screen.print(table(("ingest", ""), rows)))
+            ("content digest", made.digest[:16]), ("seconds", seconds)]  # fmt: skip
+    document = dataclasses.asdict(made) | {"ingest_s": seconds}
+    output_of(context).result(form, document, lambda screen: screen.print(table(("ingest", ""), rows)))

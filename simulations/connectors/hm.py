@@ -6,10 +6,11 @@ Reads two layouts of the public competition "H&M Personalized Fashion Recommenda
   lazily;
 - the compact one: `articles.parquet`, `transactions_*.parquet`, `images_*.zip` with `<article_id>.jpg`.
 
-A site is a value of any column of the articles. Its products, and so its candidates, are the articles that it
-sold in the window at least once, the test day included: the file doesn't say what else was on the shelf. Days
-carry no hour, so all purchases of a day stand at its midnight; the same article bought several times by one
-customer on one day is one event with a quantity and the lowest price. Prices stay on the competition's scale.
+A site is a value of any column of the articles; `sites_by = "all"` makes one shop of the whole. Its products, and so
+its candidates, are the articles that it sold in the window at least once, the test day included: the file doesn't say
+what else was on the shelf. Days carry no hour, so all purchases of a day stand at its midnight; the same article bought
+several times by one customer on one day is one event with a quantity and the lowest price. Prices stay on the
+competition's scale.
 
 Invariant: no purchase after the test day reaches a site folder.
 """
@@ -40,6 +41,7 @@ from simulations.connectors.base import (
 
 ID_DIGITS = 10
 DEFAULT_DAYS = 7
+WHOLE = "all"
 
 
 class HmOptions(ConnectorOptions):
@@ -106,7 +108,7 @@ class HmConnector:
 
 
 def _sites(files: HmFiles, column: str, options: HmOptions) -> Iterator[SiteTables]:
-    articles = files.read_articles()
+    articles = files.read_articles().with_columns(pl.lit("H&M").alias(WHOLE))
     if column not in articles.columns:
         raise ConfigError(
             f"the articles have no column '{column}'",
