@@ -148,7 +148,7 @@ class Complaint:
     """One fault in a site's data, told so that its owner can find and mend it.
 
     `row` is the data row as a person counts it in the file, from 1 after the header; None speaks of the whole
-    file.
+    file, or of as many of its rows as `rows` says.
     """
 
     file: str
@@ -156,6 +156,7 @@ class Complaint:
     column: str
     problem: str
     action: Action
+    rows: int = 1
 
     def sentence(self) -> str:
         """The complaint on one line."""
@@ -241,6 +242,7 @@ class PolicySection(_Section):
 class QualitySection(_Section):
     """How much of each fault `hansa quality` lets pass: shares of the rows, pictures, users or days it speaks of."""
 
+    max_refused: float = Field(0.05, ge=0, le=1)
     max_missing: float = Field(0.5, ge=0, le=1)
     max_duplicates: float = Field(0.05, ge=0, le=1)
     max_fakes: float = Field(0.1, ge=0, le=1)

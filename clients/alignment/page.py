@@ -10,6 +10,7 @@ import base64
 import io
 import json
 import math
+from collections import Counter
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -28,9 +29,17 @@ LISTED = 200
 def write_alignment(alignment: Alignment, images: ImageStore, out: Path) -> tuple[Path, Path]:
     """Write both reports into a folder and return their paths."""
     worst = [(each, _thumbnail(images, each.image)) for each in alignment.mismatches[:SHOWN]]
+    # Templates are written a dozen times under one product: one line is enough for them.
+    alike = Counter((each.item, each.quote) for each in alignment.spoken.mismatches)
+    first = {(each.item, each.quote): each for each in reversed(alignment.spoken.mismatches)}
     reviews = [
-        (each, _thumbnail(images, each.image), _thumbnail(images, each.nearest_image))
-        for each in alignment.spoken.mismatches[:SHOWN]
+        (
+            first[key],
+            count,
+            _thumbnail(images, first[key].image),
+            _thumbnail(images, first[key].nearest_image),
+        )
+        for key, count in list(alike.items())[:SHOWN]
     ]
     rows = [
         (item, [(each.text, overlay(picture_of(images, each.image), each.weights)) for each in maps])

@@ -51,11 +51,19 @@ class ComplaintBook:
     def close(self) -> tuple[Complaint, ...]:
         """All complaints, and a line for each fault whose rows were too many to name."""
         rest = [
-            Complaint(file, None, column, f"{fault}: {count - LIMIT} more rows like these", action)
+            Complaint(
+                file, None, column, f"{fault}: {count - LIMIT} more rows like these", action, count - LIMIT
+            )
             for (file, column, fault, action), count in self._seen.items()
             if count > LIMIT
         ]
         return (*self._complaints, *rest)
+
+
+def count_refused(complaints: Iterable[Complaint], action: Action | None = None) -> int:
+    """Rows skipped and values cleared, also those whose rows were too many to name; or one of the two."""
+    wanted = ("row skipped", "value cleared") if action is None else (action,)
+    return sum(complaint.rows for complaint in complaints if complaint.action in wanted)
 
 
 def refuse(complaints: tuple[Complaint, ...], what: str, where: str, next_step: str) -> InputError:

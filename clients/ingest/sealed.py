@@ -21,7 +21,7 @@ from typing import Any
 import polars as pl
 
 from clients.anonymise import KEY_BYTES, Pseudonyms
-from clients.ingest.complaints import ComplaintBook
+from clients.ingest.complaints import ComplaintBook, count_refused
 from clients.ingest.files import find_table
 from clients.ingest.manifest import (
     FORM,
@@ -138,7 +138,7 @@ def _seal_table(
         rows = _finished(reader, table, book)
         parts, written = seal_table(table, path, rows, bench, facts, partial(say, table.name))
         made.written += written
-    facts.complaints = len(book.close())
+    facts.complaints = count_refused(book.close())
     made.reread.append(table.name)
     return {"parts": parts, "facts": asdict(facts)}
 
@@ -179,5 +179,14 @@ def read_vault(store: Store) -> SiteData:
         events=frames["events"],
         images=images,
         split=split,
-        complaints=(),
+        complaints=tuple(_complaints(manifest["tables"])),
     )
+
+
+def _complaints(tables: dict[str, Entry]) -> Iterator[Complaint]:
+    """What ingest refused, as far as it is known here: how much of each table."""
+    for name, entry in tables.items():
+        if count := entry["facts"]["complaints"]:
+            yield Complaint(
+                name, None, "", f"{count} refused by ingest, which named them", "row skipped", count
+            )

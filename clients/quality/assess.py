@@ -15,25 +15,37 @@ from types import MappingProxyType
 import polars as pl
 
 from clients.ingest import SiteData
+from clients.ingest.complaints import count_refused
 from clients.ingest.text import words
 from clients.quality import logs, pictures, reviews
 from common.schema import QualitySection
 
+_TABLES = {"products": "all", "reviews": "text", "events": "events"}
+
 
 @dataclass(frozen=True)
 class Check:
-    """One verdict. `found` holds ids, row numbers or days; `share` of `of` rows; it fails above `limit`."""
+    """One verdict. `found` holds ids, row numbers, days or complaints; `share` of `of` rows; it fails above `limit`.
+
+    `more` were found beside those that `found` names.
+    """
 
     name: str
     modality: str
     found: tuple[str, ...]
     of: int
     limit: float
+    more: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many are suspected."""
+        return len(self.found) + self.more
 
     @property
     def share(self) -> float:
         """The suspected part."""
-        return len(self.found) / self.of if self.of else 0.0
+        return min(1.0, self.count / self.of) if self.of else 0.0
 
     @property
     def passed(self) -> bool:
@@ -79,13 +91,7 @@ def assess(
         settings.max_log_faults,
     )
     checks = (
-        Check(
-            "rows_refused",
-            "all",
-            _refused(data),
-            max(1, products.height + written.height + events.height),
-            log,
-        ),
+        *(_refused(data, name, modality, settings.max_refused) for name, modality in _TABLES.items()),
         Check(
             "empty_columns",
             "all",
@@ -152,9 +158,13 @@ def _groups(products: pl.DataFrame) -> dict[str, str]:
     return dict(zip(shown["image"], shown["product_code"].fill_null(shown["item_id"]), strict=True))
 
 
-def _refused(data: SiteData) -> tuple[str, ...]:
-    bad = [c for c in data.complaints if c.action != "column ignored"]
-    return tuple(f"{complaint.file}:{complaint.row}" for complaint in bad)
+def _refused(data: SiteData, table: str, modality: str, limit: float) -> Check:
+    """Rows of a table that were skipped or had a value cleared, of all that its file holds."""
+    bad = [c for c in data.complaints if c.action != "column ignored" and c.file.partition(".")[0] == table]
+    found = tuple(complaint.sentence() for complaint in bad if complaint.row is not None)
+    frame: pl.DataFrame = getattr(data, table)
+    of = frame.height + count_refused(bad, "row skipped")
+    return Check(f"refused_{table}", modality, found, of, limit, count_refused(bad) - len(found))
 
 
 def _completeness(data: SiteData) -> dict[str, dict[str, float]]:

@@ -25,7 +25,8 @@ from common.run_folder import write_whole
 SHOWN = 6
 LISTED = 100
 _NAMES = {
-    "rows_refused": ("Rows with faults", "有错误的行"), "empty_columns": ("Empty key columns", "关键列为空"),
+    "refused_products": ("Faults in rows of products", "商品表中的错误"), "refused_reviews": ("Faults in rows of reviews", "评论表中的错误"),
+    "refused_events": ("Faults in rows of events", "行为表中的错误"), "empty_columns": ("Empty key columns", "关键列为空"),
     "duplicate_reviews": ("Reviews written twice", "重复评论"), "templated_reviews": ("One text, many users", "模板化评论"),
     "burst_reviews": ("Reviews in bursts", "集中刷评"), "rating_text_mismatch": ("Stars at odds with the text", "评分与文字不符"),
     "suspicious_accounts": ("Suspicious accounts", "可疑账号"), "unreadable_pictures": ("Unreadable pictures", "无法解码的图片"),
@@ -35,12 +36,21 @@ _NAMES = {
     "bots": ("Users who are machines", "机器人用户"), "impossible_order": ("Impossible order of events", "不可能的事件顺序"),
     "days_without_events": ("Days without events", "日志缺失的日期"),
 }  # fmt: skip
+_GROUPS = {
+    "all": ("The whole", "总体"),
+    "text": ("Reviews", "评论"),
+    "image": ("Pictures", "图片"),
+    "events": ("Events", "行为日志"),
+}
 
 
 def write_quality(quality: Quality, images: ImageStore, out: Path) -> tuple[Path, Path]:
     """Write both reports into a folder and return their paths."""
-    rows = [(check, _NAMES[check.name], _worst(check, images)) for check in quality.checks]
-    page = environment().get_template("quality.html").render(quality=quality, rows=rows, shown=12)
+    groups = [
+        (title, [(c, _NAMES[c.name], _worst(c, images)) for c in quality.checks if c.modality == modality])
+        for modality, title in _GROUPS.items()
+    ]
+    page = environment().get_template("quality.html").render(quality=quality, groups=groups, shown=12)
     html, twin = out / "quality.html", out / "quality.json"
     write_whole(html, page.encode())
     write_whole(twin, json.dumps(as_document(quality), ensure_ascii=False, indent=1).encode())
@@ -69,7 +79,7 @@ def _or_none(value: float) -> float | None:
 
 def as_document(quality: Quality) -> dict[str, object]:
     """The JSON twin."""
-    checks = [{"name": c.name, "modality": c.modality, "found": len(c.found), "of": c.of, "share": c.share,
+    checks = [{"name": c.name, "modality": c.modality, "found": c.count, "of": c.of, "share": c.share,
                "limit": c.limit, "passed": c.passed, "first": list(c.found[:LISTED])} for c in quality.checks]  # fmt: skip
     figures = {name: _or_none(value) for name, value in quality.figures.items()}
     return {"site": quality.site, "passed": quality.passed, "checks": checks,

@@ -50,8 +50,7 @@ def quality(
             aligned = align(data, house.features, lambda done, total: progress.step(done))
             pages.append(write_alignment(aligned, data.images, out)[0])
     rows = [
-        (c.name, len(c.found), c.of, c.share, c.limit, "passed" if c.passed else "FAILED")
-        for c in found.checks
+        (c.name, c.count, c.of, c.share, c.limit, "passed" if c.passed else "FAILED") for c in found.checks
     ]
     headings = ("check", "found", "of", "share", "limit", "verdict")
     output_of(context).result(form, as_document(found), lambda screen: screen.print(table(headings, rows)))

@@ -14,11 +14,12 @@ import pytest
 from PIL import Image, ImageFilter
 
 from clients.encoders import FeatureCache, FolderShards
-from clients.ingest import SiteData, read_site
+from clients.ingest import SiteData, ingest_site, read_site, read_vault
 from clients.quality import assess, embedding_spread, write_quality
 from common.schema import QualitySection
 from simulations.bazaar import BazaarConfig, write_league
 from simulations.cli import main
+from tests.clients.ingest.stores import FolderStore
 
 SETTINGS = QualitySection()
 
@@ -221,8 +222,26 @@ def test_rows_that_break_the_schema(league: list[Path], tmp_path: Path) -> None:
         (site / "reviews.csv").write_text(
             "review_id,user_id,item_id,rating,text,created_at\n" + "\n".join(fine + bad) + "\n"
         )
-        assert found(read_site(site), "rows_refused") == {f"reviews.csv:{row}" for row in range(101, 131)}
-        assert not found(read_site(folder), "rows_refused")
+        seen = {sentence.partition(", column")[0] for sentence in found(read_site(site), "refused_reviews")}
+        assert seen == {f"reviews.csv, row {row}" for row in range(101, 131)}
+        assert not found(read_site(folder), "refused_reviews")
+
+
+def test_faults_are_counted_where_they_are_too_many_to_name(tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text('name = "shop"\n')
+    (tmp_path / "products.csv").write_text("item_id,title\ni,Bag\n")
+    reviews = [f"r{n},u,i,{9 if n < 700 else 5}" for n in range(1000)]
+    (tmp_path / "reviews.csv").write_text("review_id,user_id,item_id,rating\n" + "\n".join(reviews) + "\n")
+    events = [f"u,i,view,2026-03-{n % 28 + 1:02}T10:{n // 60 % 60:02}:{n % 60:02}Z" for n in range(50_000)]
+    (tmp_path / "events.csv").write_text("user_id,item_id,event,at\n" + "\n".join(events) + "\n")
+    data = read_site(tmp_path)
+    plain = next(c for c in assess(data, SETTINGS).checks if c.name == "refused_reviews")
+    assert (plain.count, plain.of, plain.share, plain.passed) == (700, 1000, 0.7, False)
+    assert len(plain.found) == 100
+    store = FolderStore(tmp_path / "store")
+    assert ingest_site(tmp_path, store).complaints == 700
+    sealed = next(c for c in assess(read_vault(store), SETTINGS).checks if c.name == "refused_reviews")
+    assert (sealed.count, sealed.of, sealed.passed) == (700, 1000, False)
 
 
 def test_a_site_of_one_picture_and_one_text_has_no_spread(site: SiteData, tmp_path: Path) -> None:
