@@ -309,7 +309,12 @@ def parse_site_info(data: dict[str, Any], *, where: str = "site.toml") -> SiteIn
         raise ConfigError(f"unknown key '{key}'", where=where, next_step=did_you_mean(path[-1], known))
     if first["type"] == "missing":
         raise ConfigError(f"the key '{key}' is missing", where=where, next_step=f'add {key} = "…"')
-    said = first["msg"].removeprefix("Value error, ")
+    said = first["msg"].removeprefix("Value error, ").replace("a valid tuple", 'a list, ["…"]')
+    if first["type"] == "string_pattern_mismatch" and key == "name":
+        said = (
+            "a name has lower-case Latin letters, digits, - and _; a title may have any letters "
+            "(name 只能用小写字母、数字、- 和 _)"
+        )
     raise ConfigError(
         f"the key '{key}' has a value that can't be used",
         where=where,

@@ -27,6 +27,7 @@ from common.errors import InputError
 MAGIC = b"HPK1"
 KEPT_PACKS = 4
 PACK_PICTURES = 256
+ERASED_PICTURE = "erased-picture/"
 
 
 def pack(pictures: Mapping[str, bytes]) -> bytes:
@@ -110,8 +111,11 @@ def seal_pictures(
     old : the packs of the last ingest, as this returned them.
     """
     buckets: dict[int, list[str]] = {}
-    count = max(1, 1 << max(0, (len(images.names()) // PACK_PICTURES).bit_length()))
-    for name in sorted(images.names()):
+    wanted = [
+        name for name in sorted(images.names()) if bench.names.of(name, "image") not in bench.gone_pictures
+    ]
+    count = max(1, 1 << max(0, (len(wanted) // PACK_PICTURES).bit_length()))
+    for name in wanted:
         buckets.setdefault(int(bench.names.of(name, "bucket"), 16) % count, []).append(name)
     there, packs, done = set(bench.store.names("images")), {}, 0
     with ThreadPoolExecutor(2) as pool:
@@ -130,7 +134,7 @@ def seal_pictures(
                     made.reread.append("images")
             packs[str(number)] = entry
             done += len(members)
-            say("images", done / len(images.names()))
+            say("images", done / len(wanted))
     made.pictures = sum(entry["members"] for entry in packs.values())
     made.pictures_refused = sum(entry["refused"] for entry in packs.values())
     return packs

@@ -34,9 +34,9 @@ from clients.ingest.manifest import (
     quick_looks,
     read_manifest,
 )
-from clients.ingest.packs import PackedImages, seal_pictures
+from clients.ingest.packs import ERASED_PICTURE, PackedImages, seal_pictures
 from clients.ingest.pictures import PictureSettings
-from clients.ingest.site import SiteData, SiteReader, finish, judge
+from clients.ingest.site import SiteData, SiteReader, finish, judge, read_site_info
 from clients.ingest.store import Report, Store
 from clients.ingest.tables import Bench, read_parts, seal_table
 from clients.vault.erase import ERASED
@@ -68,14 +68,14 @@ def ingest_site(
     ------
     HansaError : the folder can't be used, or the vault can't be written.
     """
+    read_site_info(folder)
     say, pictures = report or (lambda phase, share: None), settings or PictureSettings()
     key, old = _key(store), read_manifest(store)
     old = old if old is not None and old["form"] == FORM else None
     if old is not None and old["quick"] == quick_looks(folder, Path(old["root"]), pictures):
         return IngestReport(**old["report"] | {"unchanged": True, "written": 0, "reread": []})
     reader = SiteReader(folder)
-    gone = {name.removeprefix(ERASED) for name in store.names(KEY[0]) if name.startswith(ERASED)}
-    bench = Bench(store, key, Pseudonyms(key), frozenset(gone), scratch)
+    bench = Bench(store, key, Pseudonyms(key), marked(store, ERASED), marked(store, ERASED_PICTURE), scratch)
     made = IngestReport()
     quick = quick_looks(folder, reader.images.root, pictures)
     packs = seal_pictures(reader.images, bench, pictures, (old or {}).get("packs", {}), made, say)
@@ -95,6 +95,11 @@ def ingest_site(
         for name in sorted(set(store.names(kind)) - set(kept) - {MANIFEST[1]}):
             store.delete(kind, name)
     return made
+
+
+def marked(store: Store, prefix: str) -> frozenset[str]:
+    """What erasing left word of, so that a raw folder which still holds it doesn't bring it back."""
+    return frozenset(name.removeprefix(prefix) for name in store.names(KEY[0]) if name.startswith(prefix))
 
 
 def _key(store: Store) -> bytes:

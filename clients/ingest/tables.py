@@ -37,12 +37,13 @@ _NAMED = (("user_id", "user"), ("review_id", "review"), ("image", "image"))
 
 @dataclass(frozen=True)
 class Bench:
-    """What all tables of one ingest share. `gone` are the pseudonyms of people who were erased."""
+    """What all tables of one ingest share. `gone` are pseudonyms of people who were erased, and of their pictures."""
 
     store: Store
     key: bytes
     names: Pseudonyms
     gone: frozenset[str]
+    gone_pictures: frozenset[str]
     scratch: Path | None
 
 

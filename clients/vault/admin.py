@@ -26,8 +26,9 @@ from common.errors import ConfigError, InputError
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `verify_vault` found; `damaged` lists kind and file, never a name."""
+    """What `verify_vault` found; `kinds` are those that the role could look at, `damaged` lists kind and file."""
 
+    kinds: tuple[str, ...]
     objects: int
     plain_bytes: int
     entries: int
@@ -65,6 +66,7 @@ def rotate(vault: Vault, new: RoleKey | PublicRole) -> int:
     Raises
     ------
     ConfigError : the keys are the owner's: those are replaced by exporting into a new vault.
+    InputError : a role of the vault has these keys, or had them before.
     """
     _need_owner(vault)
     public = new.public() if isinstance(new, RoleKey) else new
@@ -72,14 +74,35 @@ def rotate(vault: Vault, new: RoleKey | PublicRole) -> int:
         raise ConfigError(
             "the owner's keys can't be rotated in place", next_step="make a new vault and copy the content"
         )
+    listed = vault.facts.roles.get(public.role)
+    # Listed already: a rotation that was killed before its headers were written goes on.
+    fresh = listed is None or listed.as_dict() != public.as_dict()
+    if fresh:
+        _refuse_known(vault, public)
     vault.log.append("rotate", {"role": public.role})
     # Indexes that the old key signed have to be signed by the owner before that key is forgotten.
     for kind in KINDS:
         if (vault.folder / kind).exists():
             with vault.changing(kind):
                 pass
-    _write_facts(vault, vault.facts.with_role(public))
+    if fresh:
+        _write_facts(vault, vault.facts.with_role(public))
     return sum(settle(vault, kind) for kind in KINDS)
+
+
+def _refuse_known(vault: Vault, public: PublicRole) -> None:
+    """A key that a role has or had would open what isn't that role's, or bring back one that was taken away."""
+    past = set(vault.facts.past_signers)
+    for role, known in vault.facts.roles.items():
+        if known.encryption.public_numbers() == public.encryption.public_numbers() or (
+            known.signing.public_bytes_raw() == public.signing.public_bytes_raw()
+        ):
+            raise InputError(
+                "the new keys are in use already", where=f"role {role}",
+                why="each role has keys of its own", next_step="let rotate make a new key file",
+            )  # fmt: skip
+    if public.signing.public_bytes_raw().hex() in past:
+        raise InputError("the new keys were in use before", next_step="let rotate make a new key file")
 
 
 def settle(vault: Vault, kind: str) -> int:
@@ -112,7 +135,8 @@ def verify_vault(vault: Vault, receipt: Receipt | None = None) -> Verdict:
     entries = verify(vault.folder / LOG_FILE, vault.facts.log_signers(), receipt)
     sequences = {entry.facts["kind"]: entry.facts["sequence"] for entry in entries if entry.kind == "write"}
     damaged, count, size = [], 0, 0
-    for kind in _readable(vault):
+    kinds = _readable(vault)
+    for kind in kinds:
         try:
             index = vault.index(kind)
         except EnvelopeError:
@@ -127,7 +151,7 @@ def verify_vault(vault: Vault, receipt: Receipt | None = None) -> Verdict:
                 count += 1
             except EnvelopeError:
                 damaged.append(f"{kind}/{file}")
-    return Verdict(count, size, len(entries), tuple(damaged))
+    return Verdict(tuple(kinds), count, size, len(entries), tuple(damaged))
 
 
 def export(vault: Vault, kind: str, name: str, target: Path) -> int:
@@ -143,7 +167,15 @@ def export(vault: Vault, kind: str, name: str, target: Path) -> int:
     vault.size(kind, name)
     vault.log.append("export", {"kind": kind, "role": vault.role})
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as fault:
+        raise InputError(
+            "the file can't be written",
+            where=str(target),
+            why=str(fault.strerror),
+            next_step="name another one",
+        ) from None
     try:
         with os.fdopen(handle, "wb") as stream:
             count = sum(stream.write(part) for part in vault.open_stream(kind, name))

@@ -111,6 +111,7 @@ def erase_user(vault: Vault, pseudonym: str, erasers: Mapping[str, Eraser] = DEF
     )  # fmt: skip
     body = asdict(receipt)
     path = vault.folder / "receipts" / f"{subject[:16]}-{entry.n}.json"
+    path.parent.mkdir(exist_ok=True, mode=0o700)
     signed = json.loads(json.dumps(body)) | {
         "signature": vault.key.signing.sign(_DOMAIN + _canonical(body)).hex()
     }

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from clients.vault.roles import Rights, readers, writers
 from common.crypto.keys import PublicRole, signer_id
-from common.errors import InputError
+from common.errors import InputError, RunError
 from common.run_folder import read_json, write_json
 
 FORMAT = 1
@@ -73,10 +73,16 @@ class VaultFacts:
 
         Raises
         ------
-        InputError : the file is damaged or was edited.
-        RunError : the file is missing.
+        InputError : the file is missing, damaged or was edited.
         """
-        data = read_json(path)
+        if not path.is_file():
+            raise InputError(
+                "there is no vault", where=str(path.parent), next_step="hansa vault init makes one"
+            )
+        try:
+            data = read_json(path)
+        except RunError:
+            raise _edited(path) from None
         try:
             signature = bytes.fromhex(data.pop("signature"))
             roles = {role: PublicRole.from_dict(role, keys) for role, keys in data["roles"].items()}
@@ -85,7 +91,7 @@ class VaultFacts:
                 raise InputError("the vault has another format", where=str(path))
             return cls(data["id"], roles, data["rights"], tuple(data["past_signers"]))
         except (ValueError, KeyError, TypeError, AttributeError, InvalidSignature):
-            raise InputError("the vault's list of roles was edited or is damaged", where=str(path)) from None
+            raise _edited(path) from None
 
     def _body(self) -> dict[str, Any]:
         return {
@@ -95,6 +101,13 @@ class VaultFacts:
             "rights": {role: dict(kinds) for role, kinds in self.rights.items()},
             "past_signers": list(self.past_signers),
         }
+
+
+def _edited(path: Path) -> InputError:
+    return InputError(
+        "the vault's list of roles was edited or is damaged", where=str(path),
+        next_step="restore it from a backup; the objects can't be read without it",
+    )  # fmt: skip
 
 
 def _canonical(body: dict[str, Any]) -> bytes:

@@ -66,12 +66,18 @@ def writers(rights: Rights, kind: str) -> tuple[str, ...]:
 def known_kind(kind: str) -> str:
     """The kind itself; ConfigError where there is none of that name."""
     if kind not in KINDS:
-        raise ConfigError(f"unknown kind '{kind}'", where="vault", next_step=did_you_mean(kind, KINDS))
+        raise ConfigError(
+            f"unknown kind '{kind}'", where="vault", why="the kinds are " + ", ".join(KINDS),
+            next_step=did_you_mean(kind, KINDS),
+        )  # fmt: skip
     return kind
 
 
 def known_role(role: str) -> str:
     """The role itself; ConfigError where there is none of that name."""
     if role not in ROLES:
-        raise ConfigError(f"unknown role '{role}'", where="vault", next_step=did_you_mean(role, ROLES))
+        raise ConfigError(
+            f"unknown role '{role}'", where="vault", why="the roles are " + ", ".join(ROLES),
+            next_step=did_you_mean(role, ROLES),
+        )  # fmt: skip
     return role

@@ -76,7 +76,7 @@ class Vault:
 
         Raises
         ------
-        RunError, InputError : there is no vault, its facts were edited, or the key isn't that of the role.
+        InputError : there is no vault, its facts were edited, or the key isn't that of the role.
         AuditError : the log can't be written.
         """
         facts = VaultFacts.read(folder / FACTS_FILE)

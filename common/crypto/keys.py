@@ -148,7 +148,7 @@ class PassphraseSource:
             with Path(self.value).open("rb") as stream:
                 return stream.read(_MAX_PASSPHRASE_BYTES + 2)
         except (OSError, OverflowError):
-            raise InputError("the passphrase can't be read", where=self.kind) from None
+            raise InputError("the passphrase can't be read", where=f"{self.kind}:{self.value}") from None
 
 
 def _drained(stream: BinaryIO) -> bytes:
@@ -170,7 +170,7 @@ def lock(path: Path, key: RoleKey, passphrase: bytes) -> None:
     if len(passphrase) < MIN_PASSPHRASE_BYTES:
         raise InputError(f"the passphrase must have at least {MIN_PASSPHRASE_BYTES} bytes")
     text = "".join(_pem(encrypt_pkcs8(_der(each), passphrase)) for each in (key.encryption, key.signing))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as fault:
@@ -193,7 +193,10 @@ def unlock(key_file: Path, passphrase_source: PassphraseSource, *, role: str = "
         _refuse_open_file(key_file)
         text = key_file.read_bytes()
     except OSError as fault:
-        raise InputError("the key file can't be read", where=str(key_file), why=str(fault.strerror)) from None
+        raise InputError(
+            "the key file can't be read", where=str(key_file), why=str(fault.strerror),
+            next_step="check the vault's folder, or name the key file with --key",
+        ) from None  # fmt: skip
     passphrase = passphrase_source.read(f"Passphrase of role {name}")
     encryption, signing = _decrypted(text, passphrase, key_file)
     return RoleKey(name, encryption, signing)

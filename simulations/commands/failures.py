@@ -29,7 +29,9 @@ def explain(fault: BaseException) -> dict[str, str | int]:
     if isinstance(fault, click.ClickException):
         context = getattr(fault, "ctx", None)
         help_for = f"{context.command_path} --help" if context else "hansa --help"
-        return _record("UsageError", fault.format_message(), "", "", f"see {help_for}", USAGE)
+        return _record(
+            "UsageError", fault.format_message() or "a command is missing", "", "", f"see {help_for}", USAGE
+        )
     if isinstance(fault, (KeyboardInterrupt, click.Abort)):
         return _record("Interrupted", "stopped by you", "", "", "go on with hansa resume RUN", INTERRUPTED)
     log = write_log(fault)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from common.progress import RoundProgress
-from simulations.commands.output import Format, FormatOption, output_of, table
+from simulations.commands.output import Format, FormatOption, note, output_of, table
 from simulations.commands.vault import PROMPT, KeyOption, PassphraseOption
 
 
@@ -58,4 +58,8 @@ def ingest(
             ("objects written", made.written), ("unchanged since last time", "yes" if made.unchanged else "no"),
             ("content digest", made.digest[:16]), ("seconds", seconds)]  # fmt: skip
     document = dataclasses.asdict(made) | {"ingest_s": seconds}
+    if made.complaints:
+        note(
+            f"{made.complaints} rows or values were refused: hansa quality {site_folder} --out DIR names them."
+        )
     output_of(context).result(form, document, lambda screen: screen.print(table(("ingest", ""), rows)))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from common.errors import InputError
 from common.progress import RoundProgress
 from simulations.commands.output import Format, FormatOption, note, output_of, table
 
@@ -37,6 +38,13 @@ def quality(
     from clients.quality.page import as_document
 
     settings = read_site_info(site_folder).quality
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise InputError(
+            "the reports' folder can't be made", where=str(out), why=str(fault.strerror),
+            next_step="name another folder with --out",
+        ) from None  # fmt: skip
     with open_house(site_folder) as house, RoundProgress("silent" if quiet else "auto") as progress:
         data = house.data
         progress.start("pictures", len(data.images.names()))

@@ -22,12 +22,13 @@ from clients.vault.admin import grant as grant_kind
 from clients.vault.admin import revoke as revoke_kind
 from clients.vault.admin import rotate as rotate_role
 from clients.vault.admin import verify_vault
-from clients.vault.erase import erase_user as erase_person
+from clients.vault.erase import read_receipt
 from clients.vault.roles import KINDS, known_role
+from clients.vault.store import FACTS_FILE
 from common.crypto.keys import lock
 from common.errors import ConfigError, InputError
 from common.schema import parse_site_info
-from simulations.commands.output import Format, FormatOption, output_of, table
+from simulations.commands.output import Format, FormatOption, note, output_of, table
 
 DAMAGED = 8
 PROMPT = "prompt"
@@ -44,7 +45,7 @@ RoleArgument = Annotated[str, typer.Argument(help="trainer, analyst or auditor."
 KindArgument = Annotated[str, typer.Argument(help=", ".join(KINDS))]
 
 
-@app.command()
+@app.command(short_help="Make a vault and a key file per role.")
 def init(
     context: typer.Context, folder: FolderArgument,
     site: Annotated[Path | None, typer.Option(help="site.toml, whose [vault.roles] says who may what.")] = None,
@@ -57,12 +58,15 @@ def init(
     """
     rights = rights_of(_roles_table(site))
     target, source = keys or folder / "keys", PassphraseSource.parse(passphrase)
+    if (folder / FACTS_FILE).exists():
+        raise InputError("there is a vault already", where=str(folder), next_step="choose another folder")
     if any((target / f"{role}.key").exists() for role in ROLES):
         raise InputError(
             "there are keys already", where=str(target), next_step="choose another folder with --keys"
         )
     secrets = {role: source.read(f"New passphrase of role {role}", confirm=True) for role in ROLES} \
         if source.kind == PROMPT else dict.fromkeys(ROLES, source.read(""))  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = {role: RoleKey.generate(role) for role in ROLES}
     for role, key in made.items():
         lock(target / f"{role}.key", key, secrets[role])
@@ -73,7 +77,7 @@ def init(
     _tell(context, form, document)
 
 
-@app.command()
+@app.command(short_help="List names and sizes.")
 def ls(
     context: typer.Context, folder: FolderArgument,
     kind: Annotated[str, typer.Argument(help="One kind; all that the role may read unless given.")] = "",
@@ -96,7 +100,7 @@ def ls(
     )  # fmt: skip
 
 
-@app.command()
+@app.command(short_help="Let a role read or write a kind.")
 def grant(
     context: typer.Context, folder: FolderArgument, role: RoleArgument, kind: KindArgument,
     write: Annotated[bool, typer.Option("--write", help="Let it write too.")] = False,
@@ -111,7 +115,7 @@ def grant(
     _tell(context, form, {"role": role, "kind": kind, "right": "rw" if write else "r", "headers": changed})
 
 
-@app.command()
+@app.command(short_help="Take a kind from a role; seals it anew.")
 def revoke(
     context: typer.Context, folder: FolderArgument, role: RoleArgument, kind: KindArgument,
     key: KeyOption = None, passphrase: PassphraseOption = PROMPT, form: FormatOption = Format.text,
@@ -122,10 +126,10 @@ def revoke(
     """
     with _open(folder, key, passphrase) as vault:
         changed = revoke_kind(vault, role, kind)
-    _tell(context, form, {"role": role, "kind": kind, "right": None, "sealed_anew": changed})
+    _tell(context, form, {"role": role, "kind": kind, "right": "none", "sealed_anew": changed})
 
 
-@app.command()
+@app.command(short_help="Give a role new keys.")
 def rotate(
     context: typer.Context, folder: FolderArgument, role: RoleArgument,
     new_key: Annotated[Path, typer.Option(help="Where the new key file goes; if it exists, it is used.")],
@@ -148,7 +152,7 @@ def rotate(
     _tell(context, form, {"role": role, "key": new_key, "headers": changed})
 
 
-@app.command()
+@app.command(short_help="Open every object and check the log.")
 def verify(
     context: typer.Context, folder: FolderArgument,
     key: KeyOption = None, passphrase: PassphraseOption = PROMPT, form: FormatOption = Format.text,
@@ -164,7 +168,7 @@ def verify(
         raise typer.Exit(DAMAGED)
 
 
-@app.command()
+@app.command(short_help="Write one object in clear.")
 def export(
     context: typer.Context, folder: FolderArgument, kind: KindArgument,
     name: Annotated[str, typer.Argument(help="The object's name, as ls shows it.")],
@@ -180,20 +184,31 @@ def export(
     _tell(context, form, {"file": to, "bytes": count})
 
 
-@app.command("erase-user")
+@app.command("erase-user", short_help="Remove one person, with a signed receipt.")
 def erase_user(
     context: typer.Context, folder: FolderArgument,
-    who: Annotated[Path, typer.Option(help="A file with the person's pseudonym; - reads standard input.")] = Path("-"),
+    who: Annotated[
+        Path, typer.Option(help="A file with the person's user id as the shop knows it; - reads standard input.")
+    ] = Path("-"),
+    pseudonym: Annotated[
+        bool, typer.Option("--pseudonym", help="The file names the person as the vault does, by pseudonym.")
+    ] = False,
     key: KeyOption = None, passphrase: PassphraseOption = PROMPT, form: FormatOption = Format.text,
 ) -> None:  # fmt: skip
-    """Example: `hansa vault erase-user shop/vault --who pseudonym.txt`
+    """Example: `hansa vault erase-user shop/vault --who id.txt`
 
-    Removes one person and writes a signed receipt, which also says what can't be undone.
+    Removes one person's rows, features and own pictures, and writes a signed receipt, which also says what can't be
+    undone. The raw folder is yours: remove the person there too.
     """
-    pseudonym = _first_line(who)
+    from clients.ingest.forget import forget, pseudonym_of
+
+    given = _first_line(who)
     with _open(folder, key, passphrase) as vault:
-        receipt = erase_person(vault, pseudonym)
-    _tell(context, form, {"receipt": receipt})
+        receipt = forget(vault, given if pseudonym else pseudonym_of(vault, given))
+        removed = read_receipt(receipt, vault.key.signing.public_key()).rows
+    _tell(context, form, {"receipt": receipt} | {f"removed_{kind}": count for kind, count in removed.items()})
+    if not any(count for kind, count in removed.items() if kind != "features"):
+        note("Nothing of that person was in the vault.")
 
 
 def _open(folder: Path, key: Path | None, passphrase: str) -> Vault:
@@ -227,7 +242,10 @@ def _first_line(source: Path) -> str:
     try:
         text = sys.stdin.readline() if os.fspath(source) == "-" else source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise InputError("the pseudonym can't be read", where=str(source)) from None
+        raise InputError("the person's id can't be read", where=str(source)) from None
     if not (found := text.split("\n", 1)[0].strip()):
-        raise InputError("the pseudonym is empty", where=str(source))
+        raise InputError(
+            "no id was given", where="the standard input" if os.fspath(source) == "-" else str(source),
+            next_step="write the person's user id into a file and name it with --who",
+        )  # fmt: skip
     return found

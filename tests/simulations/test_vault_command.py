@@ -39,10 +39,15 @@ def test_the_life_of_a_vault(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     new = ("--new-key", str(tmp_path / "analyst-2.key"), "--new-passphrase", f"file:{phrase}")
     assert call(capfd, 0, "rotate", folder, "analyst", *new, *unlocked)["headers"] == 1
     (tmp_path / "who").write_text("pseudonym\n")
+    who = ("--who", str(tmp_path / "who"), *unlocked)
+    assert "no key for pseudonyms" in call(capfd, 3, "erase-user", folder, *who)["what"]
+    assert "receipts" in call(capfd, 0, "erase-user", folder, "--pseudonym", *who)["receipt"]
+    assert "vault already" in call(capfd, 3, "init", folder, *unlocked)["what"]
     assert (
-        "receipts"
-        in call(capfd, 0, "erase-user", folder, "--who", str(tmp_path / "who"), *unlocked)["receipt"]
+        "no vault"
+        in call(capfd, 3, "ls", str(tmp_path), "--key", f"{folder}/keys/owner.key", *unlocked)["what"]
     )
+    assert (tmp_path / "vault").stat().st_mode & 0o77 == 0
     assert call(capfd, 0, "verify", folder, *unlocked)["ok"]
     next((tmp_path / "vault" / "reviews").glob("[0-9a-f]*.hve")).write_bytes(b"gone")
     assert not call(capfd, 8, "verify", folder, *unlocked)["ok"]

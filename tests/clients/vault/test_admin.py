@@ -103,6 +103,20 @@ def test_export_writes_whole_files_that_only_the_user_can_read(vault: Vault, tmp
         export(vault, "reviews", "a", tmp_path / "a.txt")
 
 
+def test_keys_that_are_or_were_in_use_are_refused(vault: Vault, role_keys: Keys) -> None:
+    """A role that got another's keys would open what only that one may."""
+    analyst, trainer = role_keys["analyst"], role_keys["trainer"]
+    mixed = RoleKey("trainer", RoleKey.generate("trainer").encryption, analyst.signing)
+    for taken in (RoleKey("trainer", analyst.encryption, analyst.signing), mixed):
+        with pytest.raises(InputError, match="in use already"):
+            rotate(vault, taken)
+    assert rotate(vault, trainer) == 0, "run again, it finishes what was killed"
+    assert vault.facts.past_signers == ()
+    rotate(vault, RoleKey.generate("trainer"))
+    with pytest.raises(InputError, match="in use before"):
+        rotate(vault, trainer)
+
+
 def table(users: list[str]) -> bytes:
     out = io.BytesIO()
     pl.DataFrame({"user_id": users, "n": range(len(users))}).write_parquet(out)
