@@ -68,3 +68,25 @@ def test_a_site_with_a_vault_trains_across_machines(tmp_path: Path, monkeypatch:
         assert store.names("features")
     for path, data in files_below(league.kits, vault, cache):
         assert not [word for word in (CANARY_TEXT, CANARY_USER) if word.encode() in data], path
+
+
+def test_a_vault_that_cant_be_opened_leaves_the_site_out(tmp_path: Path) -> None:
+    """The league goes on; the site's own log says why, and the coordinator hears no path and no passphrase."""
+    league = new_league(tmp_path / "league", rounds=2, settings={"rounds.deadline_s": 60.0})
+    site, vault = league.sites[0], tmp_path / "house" / "vault"
+    vault.parent.mkdir()
+    _seal(site, vault)
+    (vault.parent / "trainer.pass").write_text("another passphrase\n")
+    try:
+        league.start()
+        await_model(league.kit, order_run(league.kit), lambda: None)
+    finally:
+        league.stop()
+    assert [sorted(line["sites"]) for line in read_lines(league.run.rounds_file)] == [
+        sorted(each.name for each in league.sites[1:])
+    ] * 2
+    log = (league.kits / "sites" / site.name / "logs" / "worker.log").read_text(encoding="utf-8")
+    assert "passphrase" in log
+    for path, data in files_below(league.kit):
+        assert str(vault).encode() not in data, path
+        assert b"another passphrase" not in data, path
