@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from clients.ingest.pages import check_pages
+from clients.ingest.pages import Chunk, check_pages, read_chunks
 from common.errors import InputError
 
 # A row of a real export takes bytes; a bomb's takes none.
@@ -45,12 +45,16 @@ def plain_batches(
         can have.
     """
     try:
+        with path.open("rb") as raw:
+            chunks = read_chunks(raw)
+        _check_sizes(chunks, path)
         with pq.ParquetFile(path) as file:
             names, total = file.schema_arrow.names, file.metadata.num_rows
             keep = list(choose(names))
-            _check_claims(file.metadata, path)
-            with path.open("rb") as plain:
-                check_pages(plain, file.metadata, keep)
+            if total > ROWS_PER_BYTE * path.stat().st_size + FREE_ROWS:
+                raise _bomb(path, f"{total} rows in {path.stat().st_size} bytes")
+            with path.open("rb") as raw:
+                check_pages(raw, chunks, file.metadata.created_by)
             packed = [name for name in keep if _is_text(file.schema_arrow.field(name).type)]
         done = 0
         with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False, read_dictionary=packed) as file:
@@ -73,18 +77,12 @@ def plain_batches(
         ) from None
 
 
-def _check_claims(metadata: pq.FileMetaData, path: Path) -> None:
-    if metadata.num_rows > ROWS_PER_BYTE * path.stat().st_size + FREE_ROWS:
-        raise _bomb(path, f"{metadata.num_rows} rows in {path.stat().st_size} bytes")
-    for group in range(metadata.num_row_groups):
-        for place in range(metadata.num_columns):
-            column = metadata.row_group(group).column(place)
-            unpacked = column.total_uncompressed_size
-            if unpacked > FREE_BYTES and (
-                unpacked > UNPACKED_RATIO * column.total_compressed_size
-                or unpacked > MAX_CELL * column.num_values
-            ):
-                raise _bomb(path, f"{column.total_compressed_size} bytes unpack to {unpacked}")
+def _check_sizes(chunks: list[Chunk], path: Path) -> None:
+    for chunk in chunks:
+        if chunk.unpacked > FREE_BYTES and (
+            chunk.unpacked > UNPACKED_RATIO * chunk.packed or chunk.unpacked > MAX_CELL * chunk.values
+        ):
+            raise _bomb(path, f"{chunk.packed} bytes unpack to {chunk.unpacked}")
 
 
 def _bomb(path: Path, why: str) -> InputError:

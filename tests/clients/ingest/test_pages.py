@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.ingest import read_site
-from clients.ingest.pages import _header, _reads_past_chunks, check_pages
+from clients.ingest.pages import _reads_past_chunks, check_pages, read_chunks, read_header
+from clients.ingest.thrift import I32, read_struct
 from common.errors import InputError
 
 TABLE = pa.table(
@@ -55,7 +56,14 @@ def _files() -> Iterator[io.BytesIO]:
 
 def test_files_of_real_writers_pass() -> None:
     for file in _files():
-        check_pages(file, pq.read_metadata(file), TABLE.column_names)
+        chunks, told = read_chunks(file), pq.read_metadata(file)
+        assert len(chunks) == told.num_row_groups * told.num_columns
+        for number, chunk in enumerate(chunks):
+            column = told.row_group(number // told.num_columns).column(number % told.num_columns)
+            assert (chunk.packed, chunk.unpacked, chunk.values) == (
+                column.total_compressed_size, column.total_uncompressed_size, column.num_values
+            )  # fmt: skip
+        check_pages(file, chunks, told.created_by)
 
 
 def _number(value: int) -> bytes:
@@ -95,7 +103,7 @@ def test_a_page_that_claims_more_than_there_is_costs_no_memory(tmp_path: Path, f
     data, column = path.read_bytes(), pq.read_metadata(path).row_group(0).column(0)
     at = column.dictionary_page_offset
     with path.open("rb") as file:
-        _, header = _header(file, at, column.data_page_offset)
+        _, header = read_header(file, at, column.data_page_offset)
     path.write_bytes(data[:at] + forged + data[at + header :])
     before = pa.default_memory_pool().max_memory()
     with pytest.raises(InputError, match="not a whole Parquet file"):
@@ -103,11 +111,44 @@ def test_a_page_that_claims_more_than_there_is_costs_no_memory(tmp_path: Path, f
     assert pa.default_memory_pool().max_memory() - before < 64 << 20
 
 
+@pytest.mark.parametrize("column", ["item_id", "title"])
+def test_a_footer_that_contradicts_itself_is_refused(tmp_path: Path, column: str) -> None:
+    """One bit, "may be null" turned into "never null", made pyarrow's metadata end the whole process."""
+    (tmp_path / "site.toml").write_text('name = "shop"\n')
+    path = tmp_path / "products.parquet"
+    pq.write_table(pa.table({"item_id": ["abc"], "title": ["Bag"]}), path, write_statistics=False)
+    name = bytes([len(column)]) + column.encode()
+    optional, required = b"\x25\x02\x18" + name, b"\x25\x00\x18" + name
+    assert path.read_bytes().count(optional) == 1
+    path.write_bytes(path.read_bytes().replace(optional, required))
+    with pytest.raises(InputError, match="not a whole Parquet file"):
+        read_site(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"PAR1", b"PAR1PAR1", b"PAR1\0\0\0\0PAR1", b"PAR1" + b"\0" * 9 + b"\xff\xff\xff\x7fPAR1", b"x" * 40,
+     b"PAR1\x15\x02\x05\x02\x02\x00\x06\0\0\0PAR1"],
+)  # fmt: skip
+def test_what_has_no_footer_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "site.toml").write_text('name = "shop"\n')
+    (tmp_path / "products.parquet").write_bytes(data)
+    with pytest.raises(InputError):
+        read_site(tmp_path)
+
+
+def test_a_field_that_stands_twice_is_refused() -> None:
+    assert read_struct(b"\x15\x02\x15\x04\x00")[0].number(2, I32) == 2
+    with pytest.raises(ValueError, match="twice"):
+        read_struct(b"\x15\x02\x05\x02\x04\x00")
+    assert read_struct(b"\x16\x02\x00")[0].number(1, I32) is None, "another kind than was asked for"
+
+
 @given(st.binary(max_size=200))
 @settings(max_examples=300, deadline=None)
 def test_any_bytes_are_a_header_or_refused(data: bytes) -> None:
     try:
-        _, header = _header(io.BytesIO(data), 0, len(data))
+        _, header = read_header(io.BytesIO(data), 0, len(data))
     except ValueError:
         return
     assert 0 < header <= len(data)
