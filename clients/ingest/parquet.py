@@ -69,12 +69,29 @@ def plain_batches(
                 none = file.schema_arrow.empty_table()
                 yield pl.DataFrame([_plain(none.column(name), name, path) for name in keep]), 1.0
     except _DAMAGE as fault:
-        raise InputError(
-            f"'{path.name}' is not a whole Parquet file",
-            where=str(path),
-            why=str(fault).splitlines()[0][:200] if str(fault) else type(fault).__name__,
-            next_step="copy or export it again",
-        ) from None
+        raise _damaged(path, fault) from None
+
+
+def claimed_rows(path: Path) -> int:
+    """How many rows a file says it has.
+
+    Raises
+    ------
+    InputError : the file is damaged.
+    """
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except _DAMAGE as fault:
+        raise _damaged(path, fault) from None
+
+
+def _damaged(path: Path, fault: Exception) -> InputError:
+    return InputError(
+        f"'{path.name}' is not a whole Parquet file",
+        where=str(path),
+        why=str(fault).splitlines()[0][:200] if str(fault) else type(fault).__name__,
+        next_step="copy or export it again",
+    )
 
 
 def _check_sizes(chunks: list[Chunk], path: Path) -> None:

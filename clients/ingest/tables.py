@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from clients.anonymise import Pseudonyms, mask
 from clients.anonymise.identifiers import MAYBE
 from clients.ingest.logs import clean_events
 from clients.ingest.manifest import TableFacts
+from clients.ingest.parquet import claimed_rows
 from clients.ingest.scratch import Scratch
 from clients.ingest.store import Store, keyed_name
 from clients.ingest.text import clean_text
@@ -120,7 +120,7 @@ def _by_user(
 def _buckets(path: Path) -> int:
     """A power of two, so that a log which grows a little keeps its buckets."""
     size = path.stat().st_size
-    rows = pq.read_metadata(path).num_rows if path.suffix == ".parquet" else size // _LINE_BYTES
+    rows = claimed_rows(path) if path.suffix == ".parquet" else size // _LINE_BYTES
     return min(65_536, 1 << max(0, int(rows // BUCKET_ROWS).bit_length()))
 
 

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.ingest import read_site
+from clients.ingest import ingest_site, read_site
 from clients.ingest.pages import _reads_past_chunks, check_pages, read_chunks, read_header
 from clients.ingest.thrift import I32, read_struct
 from common.errors import InputError
+from tests.clients.ingest.stores import FolderStore
 
 TABLE = pa.table(
     {
@@ -135,6 +136,17 @@ def test_what_has_no_footer_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "products.parquet").write_bytes(data)
     with pytest.raises(InputError):
         read_site(tmp_path)
+
+
+@pytest.mark.parametrize("table", ["reviews", "events"])
+def test_a_damaged_file_is_refused_on_its_way_into_the_vault_too(tmp_path: Path, table: str) -> None:
+    (tmp_path / "site.toml").write_text('name = "shop"\n')
+    (tmp_path / "products.csv").write_text("item_id,title\ni,Bag\n")
+    (tmp_path / f"{table}.parquet").write_bytes(
+        b"PAR1 is how it begins, and then comes nothing of the kind PAR1"
+    )
+    with pytest.raises(InputError, match="not a whole Parquet file"):
+        ingest_site(tmp_path, FolderStore(tmp_path / "store"))
 
 
 def test_a_field_that_stands_twice_is_refused() -> None:
