@@ -105,6 +105,11 @@ class SiteDataset:
         """The events that name an item: all but searches."""
         return self.log.where(self.log.kind != SEARCH)
 
+    @functools.cached_property
+    def products(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """x·x′ (items, items) of all items' frozen features, of texts and of pictures: the same in every round."""
+        return self.items.text @ self.items.text.T, self.items.image @ self.items.image.T
+
 
 def gather_histories(
     log: Log, users: Ints, ends: Ints, length: int

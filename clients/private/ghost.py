@@ -35,12 +35,12 @@ _MOST_PRODUCTS = 4096  # items, above which products are taken anew for each use
 
 
 class Catalogue:
-    """A site's frozen item features with all their products, made once and used in every step."""
+    """A site's frozen item features with all their products, used in every step."""
 
     def __init__(self, site: SiteDataset) -> None:
         self.site = site
-        few = site.n_items <= _MOST_PRODUCTS
-        self.text, self.image = (_Features.of(part, few) for part in (site.items.text, site.items.image))
+        known = site.products if site.n_items <= _MOST_PRODUCTS else (None, None)
+        self.text, self.image = _Features(site.items.text, known[0]), _Features(site.items.image, known[1])
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,23 @@ import random
 import resource
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clients.ledger import Budget, Ledger
+from clients.ledger import Asked, Budget, Ledger
 from clients.ledger.rounds import paid_round
 from clients.private import Kept
+from clients.sealed.shared_noise import digest_of
 from clients.vault import RoleKey, Vault
+from common.crypto.fields import Integers
 from common.errors import PrivacyError
 from common.privacy.accounting import Mechanism, epsilon_rdp
 from common.run_folder import append_line, read_lines
-from common.wire import vector_digest
+from common.wire import FloatVector, vector_digest
 from tests.clients.ledger.helpers import (
     WHOLE,
     ask_until_refused,
@@ -44,7 +46,7 @@ def keys() -> dict[str, RoleKey]:
 @contextmanager
 def opened(place: str, root: Path, keys: dict[str, RoleKey], budget: Budget = WHOLE) -> Iterator[Ledger]:
     """The ledger of a test, opened anew as each process does."""
-    if place == "folder":
+    if place != "vault":
         yield in_folder(root, budget)
         return
     if not (root / "vault").exists():
@@ -71,10 +73,25 @@ def _site(place: str, root: Path, keys: dict[str, RoleKey], rounds: int) -> None
         with opened(place, root, keys) as ledger:
             received = np.full(4, round_, np.float32)
             asked = wish(round_, epsilon=0.1)
-            update = paid_round(
-                ledger, kept, asked, received, lambda: np.random.default_rng().normal(size=4).astype("f4")
-            )
-        append_line(root / "left.jsonl", {"round": round_, "digest": vector_digest(update)})
+            digest = _answered(ledger, kept, asked, received, shared=place == "shared")
+        append_line(root / "left.jsonl", {"round": round_, "digest": digest})
+
+
+def _answered(ledger: Ledger, kept: Kept, asked: Asked, received: FloatVector, *, shared: bool) -> str:
+    """The digest of what leaves: a noisy update, or whole numbers with the site's part of shared noise."""
+    chance, left = np.random.default_rng(), [""]
+
+    def noisy(update: FloatVector, pay: Callable[[], object]) -> str:
+        def draw() -> Integers:
+            pay()
+            return chance.integers(0, 1 << 40, 4)
+
+        left[0] = digest_of(kept.whole_once(asked.round, b"c" * 32, 4, draw))
+        return left[0]
+
+    train = lambda: chance.normal(size=4).astype("f4")  # noqa: E731
+    update = paid_round(ledger, kept, asked, received, train, noisy if shared else None)
+    return left[0] or vector_digest(update)
 
 
 def _killed(place: str, root: Path, keys: dict[str, RoleKey], kills: int) -> None:
@@ -85,7 +102,7 @@ def _killed(place: str, root: Path, keys: dict[str, RoleKey], kills: int) -> Non
         ledger.book()
     for _ in range(40 * kills):
         child = forked(lambda: _site(place, root, keys, enough + 5))
-        time.sleep(chance.uniform(0.0, 0.03 if place == "folder" else 0.12))
+        time.sleep(chance.uniform(0.0, 0.12 if place == "vault" else 0.03))
         os.kill(child, signal.SIGKILL)
         code = exit_code(child)
         hits += code == -signal.SIGKILL
@@ -107,12 +124,15 @@ def _killed(place: str, root: Path, keys: dict[str, RoleKey], kills: int) -> Non
             ledger.debit(wish(99))
 
 
-def test_a_site_that_is_killed_spends_each_round_once(tmp_path: Path, keys: dict[str, RoleKey]) -> None:
-    _killed("folder", tmp_path, keys, kills=6)
+@pytest.mark.parametrize("place", ["folder", "shared"])
+def test_a_site_that_is_killed_spends_each_round_once(
+    place: str, tmp_path: Path, keys: dict[str, RoleKey]
+) -> None:
+    _killed(place, tmp_path, keys, kills=6)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", [*PLACES, "shared"])
 def test_a_site_that_is_killed_at_fifty_random_moments_spends_each_round_once(
     place: str, tmp_path: Path, keys: dict[str, RoleKey]
 ) -> None:
