@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from clients.dataset import SiteDataset
 from clients.encoders import TEXT_DIM
@@ -97,7 +98,9 @@ class Site:
             chance = self._chance(round_)
             noise = chance[0] if chance else SystemNoise()
             return site_update(update, clip, sigma, noise, f"site '{self.name}'")
-        self._private_epoch(model, 0.0 if mode == "distributed" else sigma, round_)
+        if mode == "distributed":
+            return self._private_epoch(model, 0.0, round_).astype(np.float32)
+        self._private_epoch(model, sigma, round_)
         return self._update(model, vector)
 
     def _update(self, model: HansaModel, vector: FloatVector) -> FloatVector:
@@ -191,8 +194,8 @@ class Site:
             return math.nan
         return self._ordinary_epoch(model, round_, seed)
 
-    def _private_epoch(self, model: HansaModel, sigma: float, round_: int) -> None:
-        train_private(model, self.private_data, self.config, sigma, *(self._chance(round_) or ()))
+    def _private_epoch(self, model: HansaModel, sigma: float, round_: int) -> NDArray[np.float64]:
+        return train_private(model, self.private_data, self.config, sigma, *(self._chance(round_) or ()))
 
     def _ordinary_epoch(self, model: HansaModel, round_: int, seed: int) -> float:
         epochs = self.config.training.epochs_per_round

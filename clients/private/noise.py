@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
 from clients.private.discrete import DiscreteGaussian, Integers
+from common.privacy.shared_noise import TOLERANCE
 
 GRID = 1 << 24
-TOLERANCE = 1.0001
 
 
 class Noise(Protocol):

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from clients.dataset import Ints
 from clients.private.layers import layer_faults
-from clients.private.noise import TOLERANCE
 from clients.private.objective import UserLosses
 from clients.private.sample import UserBatch, UserRows, draw_users
 from clients.private.train import ClippedSum, clipped_sums
@@ -26,6 +25,7 @@ from clients.private.units import without
 from clients.samples import TrainingData
 from common.config import LeagueConfig, with_overrides
 from common.errors import PrivacyError
+from common.privacy.shared_noise import TOLERANCE
 
 _UNITS = {"frozen": 8, "scratch": 3}
 _SEED = 20  # trials are no secret: they decide nothing that is released

@@ -28,8 +28,11 @@ ClippedSum = Callable[[UserLosses, UserRows], Gradients]
 def train_private(
     model: HansaModel, data: TrainingData, config: LeagueConfig, noise_multiplier: float,
     noise: Noise | None = None, generator: np.random.Generator | None = None,
-) -> None:  # fmt: skip
+) -> NDArray[np.float64]:  # fmt: skip
     """Train in place for one round; chance comes from the operating system unless a test brings its own.
+
+    Returns how far the parameters moved, in their order: the steps themselves, not what float32 left of them in the
+    model, whose rounding could be more than the proof for whole numbers allows.
 
     Parameters
     ----------
@@ -40,6 +43,7 @@ def train_private(
     noise, generator = noise or SystemNoise(), generator or system_generator()
     losses = UserLosses(model, config).without_chance()
     summed = clipped_sums(config, data)
+    moved = np.zeros(sum(p.numel() for p in losses.parameters()))
     for _ in range(privacy.steps_per_round):
         users = data.users[noise.uniforms(data.n_users) <= privacy.sample_rate]
         total = {name: torch.zeros(p.shape, dtype=torch.float64) for name, p in losses.named_parameters()}
@@ -50,7 +54,10 @@ def train_private(
         flat = torch.cat([part.flatten() for part in total.values()]).numpy()
         if noise_multiplier:
             flat = told(flat, privacy.clip, noise_multiplier, noise)
-        _move(losses, -privacy.learning_rate / privacy.expected_users * flat)
+        step = -privacy.learning_rate / privacy.expected_users * flat
+        _move(losses, step)
+        moved += step
+    return moved
 
 
 def _move(losses: UserLosses, by: NDArray[np.float64]) -> None:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from clients.private.ghost import Catalogue, ghost, ghost_from_scratch
 from clients.private.gradients import clipped_sum, hooks, looped, norms
-from clients.private.noise import TOLERANCE
 from clients.private.preflight import sensitivity
 from clients.private.train import clipped_sums
 from common.config import with_overrides
+from common.privacy.shared_noise import TOLERANCE
 from tests.clients.private.units import MISSING, SCRATCH, prepared, settings
 
 SHAPES: list[dict[str, object]] = [

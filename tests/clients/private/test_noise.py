@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from clients.private.noise import GRID, TOLERANCE, SeededNoise, SystemNoise, system_generator, told
+from clients.private.noise import GRID, SeededNoise, SystemNoise, system_generator, told
+from common.privacy.shared_noise import TOLERANCE
 
 DRAWS = 1_000_000
 

@@ -126,6 +126,19 @@ def test_a_round_is_told_once_and_another_model_is_refused(tmp_path: Path) -> No
         kept.once(2, received, lambda: np.zeros(5, np.float32))
 
 
+def test_what_moved_is_told_before_float32_rounds_it() -> None:
+    model, before = fresh(), flat(fresh())
+    moved = train_private(model, data(), PRIVATE, 0.0, Counted(), np.random.default_rng(0))
+    assert moved.dtype == np.float64
+    lost = moved - (flat(model) - before).double().numpy()
+    assert 0 < np.abs(lost).max() < 1e-6  # three float32 steps
+    with torch.no_grad():
+        for parameter in (far := fresh()).behaviour.parameters():
+            parameter.add_(64.0)  # coarse in float32; what leaves isn't
+    alone = train_private(far, replace(data(), users=data().users[:1]), PRIVATE, 0.0, Counted())
+    assert np.abs(alone[alone != 0]).min() < 1e-7
+
+
 def test_who_is_in_a_step_is_drawn_anew_by_chance_alone() -> None:
     config = with_overrides(PRIVATE, {"privacy.sample_rate": 0.3, "privacy.steps_per_round": 1})
     sizes = []
