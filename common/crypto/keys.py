@@ -1,11 +1,11 @@
 """Role keys: an RSA pair that opens objects and an Ed25519 pair that signs, in one passphrase-protected file.
 
-Invariant: a private key lies on disk only as PKCS#8 `EncryptedPrivateKeyInfo` (RFC 5958) with PBES2, scrypt
-(RFC 7914: N = 2^14, r = 8, p = 5) and AES-256-CBC, mode 0600; a passphrase comes from a prompt, a file or a file
-descriptor, never from an argument. Both blocks are plain PEM: `openssl pkey -in owner.key` reads the first.
+Invariant: a private key lies on disk only as PKCS#8 under a passphrase (`pkcs8`), mode 0600; a passphrase comes from a
+prompt, a file or a file descriptor, never from an argument. Both blocks are plain PEM: `openssl pkey -in owner.key`
+reads the first.
 
-scrypt is slow on purpose (two tenths of a second a block), so a process runs it once for a file and its passphrase and
-keeps the keys in memory. File, mode and passphrase are read anew each time: what is taken away unlocks nothing more.
+scrypt is slow on purpose (two tenths of a second), so a process runs it once for a file and its passphrase and keeps
+the keys in memory. File, mode and passphrase are read anew each time: what is taken away unlocks nothing more.
 """
 
 from __future__ import annotations
@@ -20,21 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from cryptography.hazmat.primitives import padding, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from common.crypto import pkcs8
 from common.crypto.header import MIN_RSA_BITS
 from common.errors import ConfigError, InputError
 
-_N, _R, _P = 1 << 14, 8, 5
 _LABEL = "ENCRYPTED PRIVATE KEY"
-_OID_PBES2 = bytes.fromhex("06092a864886f70d01050d")
-_OID_SCRYPT = bytes.fromhex("06092b06010401da47040b")
-_OID_AES256_CBC = bytes.fromhex("060960864801650304012a")
 _MAX_PASSPHRASE_BYTES = 1024
 _MOST_UNLOCKED = 256
 _MEMO_KEY = secrets.token_bytes(32)
@@ -169,7 +164,8 @@ def lock(path: Path, key: RoleKey, passphrase: bytes) -> None:
     """
     if len(passphrase) < MIN_PASSPHRASE_BYTES:
         raise InputError(f"the passphrase must have at least {MIN_PASSPHRASE_BYTES} bytes")
-    text = "".join(_pem(encrypt_pkcs8(_der(each), passphrase)) for each in (key.encryption, key.signing))
+    blocks = pkcs8.encrypt([_der(key.encryption), _der(key.signing)], passphrase)
+    text = "".join(_pem(block) for block in blocks)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -209,10 +205,9 @@ def _decrypted(text: bytes, passphrase: bytes, key_file: Path) -> tuple[RSAPriva
     if found := _unlocked.get(known):
         return found
     try:
-        end = f"-----END {_LABEL}-----\n".encode()
-        first, second = (part + end for part in text.split(end)[:2])
-        encryption = serialization.load_pem_private_key(first, passphrase)
-        signing = serialization.load_pem_private_key(second, passphrase)
+        first, second = pkcs8.decrypt(_blocks(text), passphrase)
+        encryption = serialization.load_der_private_key(first, None)
+        signing = serialization.load_der_private_key(second, None)
     except (ValueError, TypeError):
         raise InputError(
             "the key file can't be unlocked",
@@ -225,20 +220,6 @@ def _decrypted(text: bytes, passphrase: bytes, key_file: Path) -> tuple[RSAPriva
         _unlocked.clear()
     _unlocked[known] = encryption, signing
     return encryption, signing
-
-
-def encrypt_pkcs8(der: bytes, passphrase: bytes) -> bytes:
-    """`PrivateKeyInfo` → `EncryptedPrivateKeyInfo`, by hand because the library writes PBKDF2 only."""
-    salt, iv = secrets.token_bytes(16), secrets.token_bytes(16)
-    key = Scrypt(salt=salt, length=32, n=_N, r=_R, p=_P).derive(passphrase)
-    padder = padding.PKCS7(128).padder()
-    cipher = Cipher(algorithms.AES256(key), modes.CBC(iv)).encryptor()
-    sealed = cipher.update(padder.update(der) + padder.finalize()) + cipher.finalize()
-    numbers = b"".join(_integer(each) for each in (_N, _R, _P))
-    kdf = _tlv(0x30, _OID_SCRYPT + _tlv(0x30, _tlv(0x04, salt) + numbers))
-    scheme = _tlv(0x30, _OID_AES256_CBC + _tlv(0x04, iv))
-    algorithm = _tlv(0x30, _OID_PBES2 + _tlv(0x30, kdf + scheme))
-    return _tlv(0x30, algorithm + _tlv(0x04, sealed))
 
 
 def signer_id(key: Ed25519PublicKey) -> str:
@@ -261,19 +242,15 @@ def _public_pem(key: RSAPublicKey) -> str:
     return key.public_bytes(serialization.Encoding.PEM, form).decode()
 
 
+def _blocks(text: bytes) -> list[bytes]:
+    """The two PEM blocks of a key file in DER."""
+    end = f"-----END {_LABEL}-----".encode()
+    begin = f"-----BEGIN {_LABEL}-----".encode()
+    parts = [part.partition(begin)[2] for part in text.split(end)[:2]]
+    return [base64.b64decode(b"".join(part.split()), validate=True) for part in parts]
+
+
 def _pem(der: bytes) -> str:
     text = base64.b64encode(der).decode()
     lines = [text[at : at + 64] for at in range(0, len(text), 64)]
     return "\n".join([f"-----BEGIN {_LABEL}-----", *lines, f"-----END {_LABEL}-----", ""])
-
-
-def _tlv(tag: int, content: bytes) -> bytes:
-    size = len(content)
-    if size < 128:
-        return bytes([tag, size]) + content
-    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(length)]) + length + content
-
-
-def _integer(value: int) -> bytes:
-    return _tlv(0x02, value.to_bytes(value.bit_length() // 8 + 1, "big"))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from common.crypto import pkcs8
 from common.crypto.keys import PassphraseSource, PublicRole, RoleKey, lock, unlock
 from common.errors import ConfigError, HansaError, InputError
 
@@ -58,18 +59,18 @@ def test_a_wrong_passphrase_and_a_damaged_file_are_refused(
 def test_a_process_derives_a_key_once_and_still_asks_for_all_it_needs(
     tmp_path: Path, owner: RoleKey, source: PassphraseSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, derive, derived = tmp_path / "owner.key", serialization.load_pem_private_key, []
+    path, derive, derived = tmp_path / "owner.key", pkcs8._derived, list[bytes]()
 
-    def counted(data: bytes, password: bytes) -> PrivateKeyTypes:
-        derived.append(data)
-        return derive(data, password)
+    def counted(passphrase: bytes, salt: bytes) -> bytes:
+        derived.append(salt)
+        return derive(passphrase, salt)
 
-    monkeypatch.setattr(serialization, "load_pem_private_key", counted)
     lock(path, owner, PHRASE)
+    monkeypatch.setattr(pkcs8, "_derived", counted)
     first = unlock(path, source)
-    assert len(derived) == 2
+    assert len(derived) == 1, "both keys of the file are under one derived key"
     assert unlock(path, source).public().as_dict() == first.public().as_dict()
-    assert len(derived) == 2, "the second time is from memory"
+    assert len(derived) == 1, "the second time is from memory"
 
     wrong = tmp_path / "wrong"
     wrong.write_bytes(PHRASE + b"!")
@@ -125,3 +126,32 @@ def test_a_passphrase_as_an_argument_is_refused_and_not_repeated() -> None:
 def test_damaged_public_keys_are_refused(data: dict[str, str]) -> None:
     with pytest.raises(HansaError):
         PublicRole.from_dict("owner", data)
+
+
+def test_the_library_reads_what_is_written_and_no_two_blocks_are_alike() -> None:
+    secrets = [b"first" * 30, b"second"]
+    made = pkcs8.encrypt(secrets, PHRASE)
+    assert pkcs8.decrypt(made, PHRASE) == secrets
+    key = RoleKey.generate("owner").signing
+    plain = key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    one, two = pkcs8.encrypt([plain, plain], PHRASE)
+    assert one[-len(plain) :] != two[-len(plain) :], "each block has an IV of its own"
+    for block in (one, two):
+        read = serialization.load_der_private_key(block, PHRASE)
+        assert isinstance(read, Ed25519PrivateKey)
+        assert read.private_bytes_raw() == key.private_bytes_raw()
+
+
+def test_blocks_of_another_form_are_refused_before_a_passphrase_is_stretched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (block,) = pkcs8.encrypt([bytes(48)], PHRASE)
+    monkeypatch.setattr(pkcs8, "_derived", lambda passphrase, salt: pytest.fail("it was stretched"))
+    weaker = block.replace(b"\x02\x02\x40\x00", b"\x02\x02\x00\x02")
+    assert weaker != block
+    wrong = [block[:cut] for cut in range(len(block))] + [block + b"\0", weaker, b"\x31" + block[1:]]
+    for each in wrong:
+        with pytest.raises(ValueError, match=r"element|deriving"):
+            pkcs8.decrypt([each], PHRASE)
