@@ -42,13 +42,18 @@ ROUNDS = 8
 ATTACKS: tuple[Attack, ...] = ("none", "scaled", "flipped", "nan", "promotion", "gentle")
 HONEST = "plain mean"
 _GUARD: dict[str, Setting] = {"rounds.worst_fall": 0.05}
+# Honest updates of this world have norms of 7.4 to 7.5 in the first round, and shrink (seen on seed 100).
+_BOUND: dict[str, Setting] = {"rounds.max_update_norm": 8.0}
 LEAGUES: dict[str, dict[str, Setting]] = {
     HONEST: {"rounds.protection": "plain"},
     "plain trimmed mean": {"rounds.protection": "plain", "rounds.aggregator": "trimmed_mean", **_GUARD},
+    "plain trimmed mean and bound": {
+        "rounds.protection": "plain", "rounds.aggregator": "trimmed_mean", **_BOUND, **_GUARD,
+    },
     "plain median": {"rounds.protection": "plain", "rounds.aggregator": "median", **_GUARD},
     "plain krum": {"rounds.protection": "plain", "rounds.aggregator": "krum", **_GUARD},
     "he+masked groups": {
-        "rounds.protection": "he+masked", "rounds.groups": 2, "rounds.max_update_norm": 8.0, **_GUARD,
+        "rounds.protection": "he+masked", "rounds.groups": 2, **_BOUND, **_GUARD,
     },
 }  # fmt: skip
 WORLD: dict[str, Setting] = {
@@ -87,7 +92,7 @@ class Job:
 
 def run(quick: bool) -> BenchResult:
     """Every attack under every league; in the short form one seed, three leagues, two attacks and fewer rounds."""
-    return parts("trimmed,he+masked" if quick else "", SEEDS[:1] if quick else SEEDS, quick=quick)
+    return parts("and bound,he+masked" if quick else "", SEEDS[:1] if quick else SEEDS, quick=quick)
 
 
 def parts(
