@@ -141,6 +141,16 @@ EVENTS = Table(
     sort_by=("user_id", "at", "item_id"),
 )
 TABLES = (PRODUCTS, REVIEWS, EVENTS)
+# Read for its k-anonymity alone (`clients/quality/crowds`): it isn't ingested.
+CUSTOMERS = Table(
+    "customers",
+    (
+        Column("user_id", required=True, on_bad="skip"),
+        Column("age", "number", minimum=0, maximum=130),
+        Column("postcode"),
+    ),
+    sort_by=("user_id",),
+)
 
 
 @dataclass(frozen=True)
@@ -252,6 +262,7 @@ class QualitySection(_Section):
     burst_reviews: int = Field(5, ge=2)
     burst_hours: int = Field(24, ge=1)
     template_users: int = Field(3, ge=2)
+    crowd: int = Field(5, ge=2, description="how many customers shall share an age band and postcode")
     max_blur: float = Field(0.33, ge=0, le=1)
     max_noise: float = Field(8.0, ge=0, description="grey levels of noise (of 255) that a picture may have")
 

@@ -35,9 +35,10 @@ def quality(
     from clients.house import open_house
     from clients.ingest import read_site_info
     from clients.quality import assess, embedding_spread, write_quality
+    from clients.quality.crowds import crowd_figures
     from clients.quality.page import as_document
 
-    settings = read_site_info(site_folder).quality
+    info = read_site_info(site_folder)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
@@ -48,9 +49,9 @@ def quality(
     with open_house(site_folder) as house, RoundProgress("silent" if quiet else "auto") as progress:
         data = house.data
         progress.start("pictures", len(data.images.names()))
-        spread = embedding_spread(data, house.features)
+        figures = embedding_spread(data, house.features) | crowd_figures(site_folder, info)
         found = assess(
-            data, settings, lambda done, total: progress.step(done) if done % 500 == 0 else None, spread
+            data, info.quality, lambda done, total: progress.step(done) if done % 500 == 0 else None, figures
         )
         pages = [write_quality(found, data.images, out)[0]]
         if alignment:
