@@ -29,6 +29,7 @@ from common.crypto.keys import lock
 from common.errors import ConfigError, InputError
 from common.schema import parse_site_info
 from simulations.commands.output import Format, FormatOption, note, output_of, table
+from simulations.commands.vault_log import ReceiptOption, log, parse_receipt
 
 DAMAGED = 8
 PROMPT = "prompt"
@@ -75,6 +76,8 @@ def init(
     ) as vault:
         document = {"vault": folder, "id": vault.facts.id, "keys": [target / f"{role}.key" for role in ROLES]}
     _tell(context, form, document)
+    if source.kind != PROMPT:
+        note("All four keys have this passphrase: give each role one of its own with hansa vault rotate.")
 
 
 @app.command(short_help="List names and sizes.")
@@ -155,17 +158,22 @@ def rotate(
 @app.command(short_help="Open every object and check the log.")
 def verify(
     context: typer.Context, folder: FolderArgument,
-    key: KeyOption = None, passphrase: PassphraseOption = PROMPT, form: FormatOption = Format.text,
+    key: KeyOption = None, passphrase: PassphraseOption = PROMPT, receipt: ReceiptOption = "",
+    form: FormatOption = Format.text,
 ) -> None:  # fmt: skip
     """Example: `hansa vault verify shop/vault`
 
     Opens every object and checks the log. Exit code 8 where something is damaged.
     """
+    held = parse_receipt(receipt)
     with _open(folder, key, passphrase) as vault:
-        verdict = verify_vault(vault)
+        verdict = verify_vault(vault, held)
     _tell(context, form, dataclasses.asdict(verdict) | {"ok": verdict.ok})
     if not verdict.ok:
         raise typer.Exit(DAMAGED)
+
+
+app.command(short_help="Who opened, wrote or was refused what.")(log)
 
 
 @app.command(short_help="Write one object in clear.")

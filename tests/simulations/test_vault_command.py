@@ -53,6 +53,35 @@ def test_the_life_of_a_vault(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     assert not call(capfd, 8, "verify", folder, *unlocked)["ok"]
 
 
+def test_the_log_tells_who_did_what_and_notices_a_cut(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    phrase = tmp_path / "phrase"
+    phrase.write_bytes(b"correct horse battery\n")
+    phrase.chmod(0o600)
+    folder, unlocked = str(tmp_path / "vault"), ("--passphrase", f"file:{phrase}")
+    call(capfd, 0, "init", folder, *unlocked)
+    call(capfd, 0, "grant", folder, "analyst", "reviews", *unlocked)
+    assert cli.main(["vault", "log", folder, "--format", "json"]) == 0
+    said = capfd.readouterr()
+    assert [(each["by"], each["kind"]) for each in json.loads(said.out)] == [
+        ("owner", "vault created"), ("owner", "grant"),
+    ]  # fmt: skip
+    head = said.err.partition("Head: ")[2].split()[0]
+    assert [each["kind"] for each in call(capfd, 0, "log", folder, "--kind", "grant")] == ["grant"]
+    assert call(capfd, 0, "verify", folder, "--receipt", head, *unlocked)["ok"]
+    path = tmp_path / "vault" / "audit.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole.split(b"\n")[0] + b"\n")
+    assert len(call(capfd, 0, "log", folder)) == 1, "a chain that was cut is still a chain"
+    assert "lacks entries" in call(capfd, 9, "log", folder, "--receipt", head)["what"]
+    assert "lacks entries" in call(capfd, 9, "verify", folder, "--receipt", head, *unlocked)["what"]
+    path.write_bytes(whole.replace(b"analyst", b"auditor"))
+    call(capfd, 9, "log", folder)
+    call(capfd, 2, "log", folder, "--receipt", "12")
+    call(capfd, 3, "log", str(tmp_path))
+
+
 def test_a_passphrase_as_an_argument_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     failure = call(capfd, 2, "init", str(tmp_path / "vault"), "--passphrase", "hunter2-hunter2")
     assert "hunter2" not in json.dumps(failure)
