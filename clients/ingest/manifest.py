@@ -83,12 +83,12 @@ def read_manifest(store: Store) -> dict[str, Any] | None:
     return found
 
 
-def quick_looks(folder: Path, images: Path, settings: object) -> str:
-    """A digest of names, sizes and times of all sources: equal, and nothing needs to be read."""
+def quick_looks(folder: Path, images: Path, settings: object, gone: Iterable[str]) -> str:
+    """A digest of names, sizes and times of all sources, and of who was erased: equal, and nothing needs to be read."""
     tables = [path for table in TABLES if (path := find_table(folder, table))]
     files = sorted(path for path in images.rglob("*") if path.is_file()) if images.is_dir() else [images]
     stats = _stats([*tables, folder / "site.toml", *(path for path in files if path.exists())])
-    return digest_of([FORM, asdict(settings), str(images.resolve()), stats])  # type: ignore[call-overload]
+    return digest_of([FORM, asdict(settings), str(images.resolve()), stats, sorted(gone)])  # type: ignore[call-overload]
 
 
 def file_looks(*paths: Path | None) -> list[list[Any]]:

@@ -72,12 +72,15 @@ def ingest_site(
     say, pictures = report or (lambda phase, share: None), settings or PictureSettings()
     key, old = _key(store), read_manifest(store)
     old = old if old is not None and old["form"] == FORM else None
-    if old is not None and old["quick"] == quick_looks(folder, Path(old["root"]), pictures):
+    gone, gone_pictures = marked(store, ERASED), marked(store, ERASED_PICTURE)
+    if old is not None and old["quick"] == quick_looks(
+        folder, Path(old["root"]), pictures, gone | gone_pictures
+    ):
         return IngestReport(**old["report"] | {"unchanged": True, "written": 0, "reread": []})
     reader = SiteReader(folder)
-    bench = Bench(store, key, Pseudonyms(key), marked(store, ERASED), marked(store, ERASED_PICTURE), scratch)
+    bench = Bench(store, key, Pseudonyms(key), gone, gone_pictures, scratch)
     made = IngestReport()
-    quick = quick_looks(folder, reader.images.root, pictures)
+    quick = quick_looks(folder, reader.images.root, pictures, gone | gone_pictures)
     packs = seal_pictures(reader.images, bench, pictures, (old or {}).get("packs", {}), made, say)
     tables, complaints = _seal_tables(reader, bench, (old or {}).get("tables", {}), made, say)
     judge(reader.info, complaints, made.rows[PRODUCTS.name], folder)
@@ -120,7 +123,8 @@ def _seal_tables(
     for table in TABLES:
         path = find_table(reader.folder, table)
         items = "" if table is PRODUCTS else names_digest(reader.items)
-        looks = digest_of([file_looks(path, reader.folder / "site.toml"), items, pictures])
+        gone = [] if table is PRODUCTS else sorted(bench.gone)
+        looks = digest_of([file_looks(path, reader.folder / "site.toml"), items, pictures, gone])
         entry = old.get(table.name)
         held = set(bench.store.names(table.name))
         if entry is None or entry["looks"] != looks or not set(entry["parts"]) <= held:

@@ -80,6 +80,11 @@ def test_a_person_goes_with_their_own_pictures_and_stays_away(vault: Vault, shop
     assert receipt.rows == {"events": 1, "images": 1, "logs": 0, "reviews": 3}
     assert _pictures(vault) == {"product", "both", "theirs"}
     assert verify_vault(vault).ok
+    told = ingest_site(shop, vault)
+    assert (told.rows["reviews"], told.rows["events"], told.unchanged) == (2, 1, False), (
+        "it counts who is left"
+    )
+    assert ingest_site(shop, vault).unchanged
     (shop / "site.toml").write_text('name = "shop"\n# looked at again\n')
     Image.new("RGB", (30, 30), "teal").save(shop / "images" / "theirs.jpg")
     report = ingest_site(shop, vault)
