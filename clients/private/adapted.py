@@ -45,6 +45,8 @@ class Rows:
             if isinstance(adapter, LinearAdapter):
                 none = entered.new_zeros(0)
                 return cls(adapter, features, entered, none, none)
+            if type(adapter) is not Adapter:
+                raise TypeError(f"no derivative by hand of a {type(adapter).__name__}")
             norm = adapter.norm
             variance, mean = torch.var_mean(entered, 1, correction=0, keepdim=True)
             spread = (variance + norm.eps).rsqrt()
