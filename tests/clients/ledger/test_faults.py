@@ -197,6 +197,25 @@ def test_bytes_that_are_gone_cost_again(tmp_path: Path) -> None:
     assert len(in_folder(tmp_path).book().debits) == 2
 
 
+@pytest.mark.parametrize("gone", ["whole", "update", "whole and update"])
+def test_shared_noise_that_is_gone_costs_again_whatever_else_is_left(gone: str, tmp_path: Path) -> None:
+    kept, received = Kept(tmp_path / "updates"), np.zeros(4, np.float32)
+
+    def asked() -> str:
+        return _answered(in_folder(tmp_path), kept, wish(), received, shared=True)
+
+    first = asked()
+    assert asked() == first  # kept: the same numbers, the same debit
+    assert len(in_folder(tmp_path).book().debits) == 1
+    for ending in gone.split(" and "):
+        (tmp_path / "updates" / f"round-00001.{ending}").unlink()
+    second = asked()
+    book = in_folder(tmp_path).book()
+    assert len(book.debits) == 2  # an update that is trained anew is paid too, though its noise is kept
+    assert (second == first) == (gone == "update")
+    assert {digest for _, digest in book.told.values()} == {first, second}
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_a_full_disk_grants_nothing_and_breaks_nothing(
     place: str, tmp_path: Path, keys: dict[str, RoleKey]

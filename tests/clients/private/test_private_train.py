@@ -14,12 +14,15 @@ from clients.private import Kept, train_private
 from clients.private.discrete import Integers
 from clients.private.noise import SystemNoise
 from clients.private.sample import draw_users
+from clients.private.train import seeded_chance
 from clients.samples import TrainingData, training_data
+from clients.site import Site
 from common.config import with_overrides
 from common.errors import PrivacyError
 from common.models import HansaModel, build_model
 from common.privacy.accounting import Mechanism, epsilon_rdp
 from common.privacy.guarantee import noise_multiplier
+from common.wire import Layout
 from tests.clients.small_site import CONFIG, IMAGE, START, TEXT, drawn_site
 
 PRIVATE = with_overrides(CONFIG, {"privacy.mode": "user", "privacy.steps_per_round": 3})
@@ -139,6 +142,24 @@ def test_what_moved_is_told_before_float32_rounds_it() -> None:
     assert np.abs(alone[alone != 0]).min() < 1e-7
 
 
+def test_a_site_that_shares_noise_tells_its_step_in_the_layouts_order() -> None:
+    config = with_overrides(
+        CONFIG, {"privacy.mode": "distributed", "privacy.seeded": True, "rounds.protection": "masked"}
+    )
+    site = Site(drawn_site(0), config)
+    site.model_of = lambda vector: fresh().eval()  # type: ignore[method-assign]
+    site._tried = lambda: None  # type: ignore[method-assign]
+    site.layout = lambda: Layout.of({n: tuple(p.shape) for n, p in fresh().shared_parameters().items()})  # type: ignore[method-assign]
+    update = site.train(flat(fresh()).numpy(), 1).update
+    model = fresh()
+    train_private(model, site.private_data, config, 0.0, *seeded_chance(config.seed, site.name, 1))
+    named = site.layout().unflatten(update)
+    assert np.abs(update).max() > 1e-3
+    for name, parameter in model.shared_parameters().items():
+        change = parameter.detach() - fresh().shared_parameters()[name].detach()
+        assert np.allclose(named[name], change.numpy(), atol=1e-6), name
+
+
 def test_who_is_in_a_step_is_drawn_anew_by_chance_alone() -> None:
     config = with_overrides(PRIVATE, {"privacy.sample_rate": 0.3, "privacy.steps_per_round": 1})
     sizes = []
@@ -166,8 +187,6 @@ def test_the_step_is_divided_by_a_public_number_whatever_the_batch(users: int) -
 
 
 def test_a_seed_replays_a_round_only_where_the_settings_say_so() -> None:
-    from clients.private.train import seeded_chance
-
     models = [fresh(), fresh(), fresh()]
     for model, chance in zip(models, [seeded_chance(1, "a", 1), seeded_chance(1, "a", 1), ()], strict=True):
         train_private(model, data(), PRIVATE, 1.0, *chance)
