@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +118,15 @@ def _add_a_site(authority: Desk, coordinator: Desk, command: str) -> None:
         shutil.copy(path, coordinator.folder / "kit" / path.name)
 
 
+def _start_again(desk: Desk, process: subprocess.Popen[bytes], what: str, command: str) -> None:
+    """Stop it politely, and start it as the kit's unit for systemd does."""
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0
+    before = desk.log().count(what)
+    desk.leave_running(command)
+    wait_until(f"{command}: {what}", lambda: desk.log().count(what) > before, seconds=90)
+
+
 def test_three_people_follow_their_guides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The coordinator by the English one, 杭州 by the Chinese one with keys of its own, Lübeck with a vault."""
     monkeypatch.setenv("HANSA_CACHE", str(tmp_path / "cache"))
@@ -165,6 +175,10 @@ def test_three_people_follow_their_guides(tmp_path: Path, monkeypatch: pytest.Mo
         _well(hangzhou.type(leave, ["y"]))
         assert site.wait(timeout=60) == 0
         assert not list((hangzhou.folder / "kit" / "private").glob("*.key"))
+        for desk, process, what, given in (
+            (coordinator, up, "the coordinator is up", ""), (lubeck, sealed, "the site is up", " shop")
+        ):  # fmt: skip
+            _start_again(desk, process, what, f"kit/start.sh{given}")
 
 
 def test_the_chinese_guides_have_the_commands_of_the_english_ones(tmp_path: Path) -> None:
