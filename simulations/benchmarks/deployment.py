@@ -1,16 +1,17 @@
 """`hansa bench deployment`: a league of real processes, beside the same league with Flower's own SuperNodes.
 
-    python -m simulations.benchmarks.deployment --sites 8 --rounds 2        # a part of it
+    python -m simulations.benchmarks.deployment --sites 8 --rounds 2 --kinds stock        # a part of it
 
 Both have the same coordinator's app, data and settings, over TLS on this machine, one after the other in one run. Ours
 keeps one process a site that imports once; Flower's SuperNode as it comes starts a fresh one for every message. Rounds
 after the first count, since the first one opens each site's data in both. Invariant: both leagues release the same
-model, bit for bit, or there is no result.
+model, bit for bit, or there is no ratio; rows tell its digest, for those that were measured apart.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import statistics
@@ -59,18 +60,26 @@ def run(quick: bool) -> BenchResult:
     return measure(QUICK if quick else FULL)
 
 
-def measure(parts: Sequence[Part]) -> BenchResult:
-    """Some leagues, ours and the stock one each, with a line on the standard error for every step."""
+def measure(parts: Sequence[Part], kinds: Sequence[str] = ("hansa", "stock")) -> BenchResult:
+    """Some leagues, each with ours and with stock site processes, or with one of them; a line for every step.
+
+    Raises
+    ------
+    RunError : the two kinds released different models.
+    """
     rows: list[dict[str, Any]] = []
     ratios: dict[str, float] = {}
     for part in parts:
-        ours, models = _measure(StandingLeague, part)
-        stock, others = _measure(StockLeague, part)
-        if models != others:
+        found = {kind: _measure(_KINDS[kind], part) for kind in kinds}
+        rows += found.values()
+        if len({row["model"] for row in found.values()}) > 1:
             raise RunError("the two leagues released different models", where=f"{part.sites} sites")
-        rows += [ours, stock]
-        ratios[f"stock_over_ours_{part.sites}"] = round(stock["round_s"] / ours["round_s"], 2)
-    ratios["stock_over_ours"] = min(ratios.values())
+        if len(found) == 2:
+            ratios[f"stock_over_ours_{part.sites}"] = round(
+                found["stock"]["round_s"] / found["hansa"]["round_s"], 2
+            )
+    if ratios:
+        ratios["stock_over_ours"] = min(ratios.values())
     return {"name": "deployment", "rows": rows, "ratios": ratios}
 
 
@@ -106,8 +115,14 @@ class StockLeague(LocalLeague):
         self.children[site.name] = Child.start(site.name, arguments, kit / "logs" / "site.log", home)
 
 
-def _measure(kind: type[StandingLeague] | type[StockLeague], part: Part) -> tuple[dict[str, Any], bytes]:
-    """One league from keys to its model: its row, and the model."""
+_KINDS: Mapping[str, type[StandingLeague] | type[StockLeague]] = {
+    "hansa": StandingLeague,
+    "stock": StockLeague,
+}
+
+
+def _measure(kind: type[StandingLeague] | type[StockLeague], part: Part) -> dict[str, Any]:
+    """One league from keys to its model, as a row."""
     sites, protection, rounds = part
     with tempfile.TemporaryDirectory(prefix="hansa-deployment-", ignore_cleanup_errors=True) as folder:
         began = time.monotonic()
@@ -132,7 +147,7 @@ def _measure(kind: type[StandingLeague] | type[StockLeague], part: Part) -> tupl
         lines = read_lines(league.run.rounds_file)
         model = (league.run.release / "model.safetensors").read_bytes()
     later = lines[1:]
-    row = {
+    return {
         "league": kind.kind, "sites": sites, "protection": protection, "rounds": len(lines),
         "round_s": round(statistics.median(float(line["seconds"]) for line in later), 3),
         "first_round_s": round(float(lines[0]["seconds"]), 3),
@@ -140,8 +155,8 @@ def _measure(kind: type[StandingLeague] | type[StockLeague], part: Part) -> tupl
         "down_mb_a_round": round(statistics.mean(line["bytes"]["down"] for line in later) / 1e6, 3),
         **{f"{what} mb": figure for what, figure in memory.largest_mb().items()},
         "whole_s": round(time.monotonic() - began, 1), "load_average": round(os.getloadavg()[0], 1),
+        "model": hashlib.sha256(model).hexdigest()[:16],
     }  # fmt: skip
-    return row, model
 
 
 class Told:
@@ -194,12 +209,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="deployment", description="Real processes beside Flower's own.")
     parser.add_argument("--sites", type=int, nargs="+", default=[part.sites for part in FULL])
     parser.add_argument("--protection", default="he+masked", choices=("plain", "masked", "he", "he+masked"))
+    parser.add_argument("--kinds", nargs="+", default=list(_KINDS), choices=tuple(_KINDS))
     parser.add_argument("--rounds", type=int, default=2, help="two or more; the first doesn't count")
     chosen = parser.parse_args(argv)
     if chosen.rounds < 2:
         parser.error("--rounds takes two or more: the first one opens the sites' data, and doesn't count")
     try:
-        found = measure([Part(sites, chosen.protection, chosen.rounds) for sites in chosen.sites])
+        found = measure(
+            [Part(sites, chosen.protection, chosen.rounds) for sites in chosen.sites], chosen.kinds
+        )
     except HansaError as fault:
         sys.stderr.write(f"{fault}\n")
         return fault.exit_code
