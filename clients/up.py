@@ -81,10 +81,17 @@ class SiteProcesses:
             self._worker = self._start_worker()
 
     def _require_welcome(self) -> None:
-        """Stop where the coordinator has turned the site away, but for a place that may fall free in a moment."""
+        """Stop where the coordinator has turned the site away, but for what a fresh start mends.
+
+        A place may fall free in a moment; and a contract that was accepted while the site was up is taken now.
+        """
         if self._refusal.exists():
             told = read_json(self._refusal)
-            if told["code"] != "duplicate" or time.monotonic() - self._began > _LEASE_S:
+            if told["code"] == "old_contract" and self._kit.contract().edition > self._edition:
+                _log.info("the contract that was accepted meanwhile is taken")
+                stop([self._worker])
+                self._worker = self._start_worker()
+            elif told["code"] != "duplicate" or time.monotonic() - self._began > _LEASE_S:
                 raise Refusal(str(told["code"]), str(told["detail"]))
 
     def stop(self) -> list[str]:
@@ -95,6 +102,7 @@ class SiteProcesses:
         kit = self._kit.folder
         self._kit.out.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._refusal.unlink(missing_ok=True)
+        self._edition = self._kit.contract().edition
         settings = {
             "site-name": self._kit.name, "site-dir": str(self._site.resolve()), "out-dir": str(self._kit.out),
             "config-json": str(kit / FILE), "keys-file": str(self._kit.private / KEYS_FILE),

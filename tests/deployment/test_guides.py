@@ -108,20 +108,26 @@ def _look_at_dashboard(desk: Desk, command: str) -> None:
     assert "hansa_" in httpx.get(f"{found[1]}metrics", timeout=20, trust_env=False).text
 
 
-def _add_a_site(authority: Desk, coordinator: Desk, command: str) -> None:
-    """As the coordinator's guide says: `[[site]]`, the same command, three files to the coordinator."""
+def _hand_out_an_edition(authority: Desk, command: str, to: Desk) -> None:
+    """As the coordinator's guide says: one more `[[site]]`, the same command, two files to a member."""
     plan = authority.folder / "league.toml"
-    plan.write_text(plan.read_text().replace("[model]", '[[site]]\nname = "visby"\n[model]', 1))
+    if "visby" not in plan.read_text():
+        plan.write_text(plan.read_text().replace("[model]", '[[site]]\nname = "visby"\n[model]', 1))
     _well(authority.type(command))
+    for name in (FILE, SIGNATURE):
+        shutil.copy(authority.folder / "kits" / name, to.folder)
+
+
+def _take_up(authority: Desk, coordinator: Desk) -> None:
+    """Three files to the coordinator, which goes over to them."""
     kits = authority.folder / "kits"
     for path in (kits / FILE, kits / SIGNATURE, kits / "coordinator" / "revoked.crl"):
         shutil.copy(path, coordinator.folder / "kit" / path.name)
+    wait_until("the coordinator's new edition", lambda: "edition 2 now" in coordinator.log(), seconds=20)
 
 
-def _start_again(desk: Desk, process: subprocess.Popen[bytes], what: str, command: str) -> None:
-    """Stop it politely, and start it as the kit's unit for systemd does."""
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 0
+def _start_again(desk: Desk, command: str, what: str) -> None:
+    """As the kit's unit for systemd does."""
     before = desk.log().count(what)
     desk.leave_running(command)
     wait_until(f"{command}: {what}", lambda: desk.log().count(what) > before, seconds=90)
@@ -167,18 +173,24 @@ def test_three_people_follow_their_guides(tmp_path: Path, monkeypatch: pytest.Mo
         assert "answered" in _well(hangzhou.type(status)).told
         _well(hangzhou.type(pause))
         _well(hangzhou.type(go_on))
-        _add_a_site(authority, coordinator, steps[6])
-        for name in (FILE, SIGNATURE):
-            shutil.copy(authority.folder / "kits" / name, hangzhou.folder)
+        _hand_out_an_edition(authority, steps[6], hangzhou)
         assert "New site: visby" in _well(hangzhou.type(accept)).told
-        wait_until("the coordinator's new edition", lambda: "edition 2 now" in coordinator.log(), seconds=20)
+        _take_up(authority, coordinator)
+        assert sealed.wait(timeout=60) == 4, "a site that didn't accept goes on under the old edition"
+        assert "get the new contract.json" in lubeck.log()
+        _hand_out_an_edition(authority, steps[6], lubeck)
+        _well(lubeck.type(other[5]))
+        wait_until(
+            "the site's new edition", lambda: "accepted meanwhile is taken" in hangzhou.log(), seconds=60
+        )
+        assert site.poll() is None
         _well(hangzhou.type(leave, ["y"]))
         assert site.wait(timeout=60) == 0
         assert not list((hangzhou.folder / "kit" / "private").glob("*.key"))
-        for desk, process, what, given in (
-            (coordinator, up, "the coordinator is up", ""), (lubeck, sealed, "the site is up", " shop")
-        ):  # fmt: skip
-            _start_again(desk, process, what, f"kit/start.sh{given}")
+        up.send_signal(signal.SIGTERM)
+        assert up.wait(timeout=60) == 0
+        _start_again(coordinator, "kit/start.sh", "the coordinator is up")
+        _start_again(lubeck, "kit/start.sh shop", "the site is up")
 
 
 def test_the_chinese_guides_have_the_commands_of_the_english_ones(tmp_path: Path) -> None:
