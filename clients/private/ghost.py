@@ -72,7 +72,7 @@ class _Sums:
 
     def add(self, small: dict[nn.Parameter, Tensor], factor: Tensor) -> None:
         for parameter, part in small.items():
-            found = torch.tensordot(factor, part, dims=1)
+            found = (factor @ part.flatten(1)).view(parameter.shape)
             self.total[parameter] = self.total[parameter] + found if parameter in self.total else found
 
     def add_rows(self, layer: nn.Linear, m: int, places: Tensor, grown: Tensor, factor: Tensor) -> None:

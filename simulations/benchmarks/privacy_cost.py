@@ -27,7 +27,7 @@ from common.config import LeagueConfig, load_config, with_overrides
 from common.models import HansaModel
 from common.privacy.guarantee import noise_multiplier
 
-_REPEATS = 3
+_REPEATS = 5
 
 
 def main(arguments: list[str]) -> int:
