@@ -142,7 +142,7 @@ def _small_pixels(pixels: list[NDArray[np.uint8] | None], side: int) -> NDArray[
     out = np.zeros((len(pixels), 3, side, side), np.uint8)
     for row, picture in enumerate(pixels):
         if picture is not None:
-            tensor = torch.from_numpy(picture).permute(2, 0, 1)[None].to(torch.float32)
+            tensor = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].to(torch.float32)
             out[row] = (
                 torch.nn.functional.interpolate(tensor, size=(side, side), mode="area")[0]
                 .to(torch.uint8)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from clients.site import open_site
 from common.run_folder import RunFolder, read_lines
 from simulations.benchmarks.cells import Cell, kept_cells
 from simulations.engine import run_league
@@ -36,6 +38,7 @@ class Job:
     settings : ``key=value`` assignments as for ``--set``.
     variant : a word that tells tables apart, e.g. "all" users or "300" of them.
     centralised : also train the centralised yardstick, which costs about as much as the league.
+    timed : also count the CPU seconds of one round's training at all sites.
     """
 
     data: DataSource
@@ -45,6 +48,7 @@ class Job:
     variant: str = "all"
     path: Path | None = None
     centralised: bool = True
+    timed: bool = False
 
     def key(self) -> dict[str, Any]:
         """What the cell is found by again; the place of the data doesn't decide its result."""
@@ -75,7 +79,22 @@ def run_job(job: Job) -> Cell:
             run_league(folder.root, "local", 1, {"compare": True, "progress": "silent"})
             summarise(folder, {})
             seconds = 0.0
-        return {"key": job.key(), "seconds": round(seconds, 1), **_figures(folder)}
+        cpu = {"round_cpu_s": _round_cpu_s(folder)} if job.timed else {}
+        return {"key": job.key(), "seconds": round(seconds, 1), **_figures(folder), **cpu}
+
+
+def _round_cpu_s(folder: RunFolder) -> float:
+    """CPU seconds in which all members train once from the first model, their figures of it included; data are open."""
+    total = 0.0
+    for entry in folder.sites():
+        if not entry.held_out:
+            site = open_site(Path(entry.folder), folder.config())
+            first = site.initial()
+            site.measure(first)
+            began = time.process_time()
+            site.train(first, 1)
+            total += time.process_time() - began
+    return round(total, 2)
 
 
 def _figures(folder: RunFolder) -> Cell:

@@ -5,6 +5,7 @@ ranks a site's whole catalogue. Bazaar: a new league per seed, with one merchant
 Invariant: methods are compared over the same cells (day, seed, site), paired, and no setting is chosen on a test day.
 
 >>> # python -m simulations.benchmarks.recommender --seeds 0,1 --days 2020-09-21 --cells cells.jsonl
+>>> # python -m simulations.benchmarks.recommender --data bazaar --seeds 0 --encoders   # from scratch, and CPU a round
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from common.errors import HansaError, MachineError
 from simulations.benchmarks import BenchResult
 from simulations.benchmarks.cells import Cell
 from simulations.benchmarks.league import Job, interval, macro, mean, run_jobs, site_values
+from simulations.options import DataSource
 
 METHODS = (
     "popularity",
@@ -44,6 +46,13 @@ QUICK = {
     "bazaar": ("data.users_per_site=40", "rounds.count=2"),
 }
 FEW_USERS = "300"
+# Encoders trained from scratch beside the ready-made ones, on what two cores train in minutes.
+SUBSET = {
+    "hm": ("data.users_per_site=600", "data.min_users=4000"),
+    "bazaar": ("data.held_out=0",),
+}
+ENCODERS = ("frozen", "scratch")
+VARIANTS = ("all", FEW_USERS, *ENCODERS)
 RATIOS = {
     "fine_tuned_over_local": ("fine_tuned", "local"),
     "fine_tuned_over_centralised": ("fine_tuned", "centralised"),
@@ -84,12 +93,7 @@ def jobs_of(
     if data == "bazaar":
         chosen = (*(QUICK["bazaar"] if quick else ()), *settings)
         return [Job("bazaar", seed, settings=chosen) for seed in seeds]
-    folder = path or HM
-    if not folder.is_dir():
-        raise MachineError(
-            "the H&M files are not on this machine", where=str(folder),
-            next_step="name their folder with --path, or take --data bazaar",
-        )  # fmt: skip
+    folder = _hm_folder(path)
     chosen = (*(QUICK["hm"] if quick else HM_SETTINGS), *settings)
     all_users = [Job("hm", seed, day, chosen, path=folder) for seed in seeds for day in days]
     fewer = (*chosen, f"training.max_users={FEW_USERS}")
@@ -99,20 +103,60 @@ def jobs_of(
     return all_users + (few_users if few else [])
 
 
+def encoder_jobs(
+    data: DataSource, seeds: Sequence[int], day: str, settings: Sequence[str] = (), path: Path | None = None
+) -> list[Job]:
+    """The same small league with ready-made encoders and with ones from scratch; a round's CPU seconds are counted.
+
+    Raises
+    ------
+    MachineError : the H&M files aren't there.
+    """
+    folder = _hm_folder(path) if data == "hm" else None
+    return [
+        Job(
+            data, seed, "" if data == "bazaar" else day,
+            (*SUBSET[data], *settings, f"model.encoders={encoders}"), encoders, folder, timed=True,
+        )
+        for seed in seeds
+        for encoders in ENCODERS
+    ]  # fmt: skip
+
+
+def _hm_folder(path: Path | None) -> Path:
+    folder = path or HM
+    if not folder.is_dir():
+        raise MachineError(
+            "the H&M files are not on this machine", where=str(folder),
+            next_step="name their folder with --path, or take --data bazaar",
+        )  # fmt: skip
+    return folder
+
+
 def table(name: str, cells: Sequence[Cell]) -> BenchResult:
     """Rows: a line per method and cell, then a mean per method, then each ratio with its interval."""
     rows: list[dict[str, Any]] = [_cell_row(cell, method) for cell in cells for method in _methods(cell)]
     ratios: dict[str, float] = {}
-    groups = {v: [c for c in cells if c["key"]["variant"] == v] for v in ("all", FEW_USERS)}
+    groups = {v: [c for c in cells if c["key"]["variant"] == v] for v in VARIANTS}
     for variant, group in groups.items():
         rows += [_mean_row(group, variant, method) for method in (_methods(group[0]) if group else ())]
-    for variant, group in groups.items():
+    for variant in ("all", FEW_USERS):
+        group = groups[variant]
         pairs = RATIOS if variant == "all" else {"federated300_over_local300": RATIOS["federated_over_local"]}
         for ratio, (above, below) in pairs.items():
             for metric in ("ndcg@20", "basket_ndcg@20"):
                 label = ratio if metric == "ndcg@20" else f"{ratio}_basket"
                 _add_ratio(rows, ratios, label, group, (above, below, metric))
     _held_out(rows, ratios, groups["all"])
+    rows += [
+        {
+            "kind": "cost",
+            "name": variant,
+            "round_cpu_s": _round(np.mean([c["round_cpu_s"] for c in groups[variant]])),
+        }
+        for variant in ENCODERS
+        if groups[variant]
+    ]
     return {"name": name, "rows": rows, "ratios": ratios}
 
 
@@ -186,6 +230,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--days", default=",".join(DAYS), help="test days, comma-separated; H&M only")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     parser.add_argument("--no-few", action="store_true", help="leave out the runs with 300 users a site")
+    parser.add_argument(
+        "--encoders", action="store_true", help="ready-made encoders beside ones from scratch, instead"
+    )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--cells", type=Path, default=None, help="finished cells, added to as they finish")
     parser.add_argument("--with", type=Path, nargs="*", default=[], dest="others", help="more finished cells")
@@ -196,10 +243,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError:
         parser.error(f"--seeds takes whole numbers with commas between, not '{chosen.seeds}'")
     try:
-        jobs = jobs_of(
-            chosen.data, seeds, chosen.days.split(","), chosen.settings, chosen.path,
-            quick=chosen.quick, few=not chosen.no_few,
-        )  # fmt: skip
+        days = chosen.days.split(",")
+        if chosen.encoders:
+            jobs = encoder_jobs(chosen.data, seeds, days[-1], chosen.settings, chosen.path)
+        else:
+            jobs = jobs_of(
+                chosen.data,
+                seeds,
+                days,
+                chosen.settings,
+                chosen.path,
+                quick=chosen.quick,
+                few=not chosen.no_few,
+            )
         cells = run_jobs(jobs, chosen.cells, chosen.others, lambda line: _say(sys.stderr, line))
     except HansaError as fault:
         _say(sys.stderr, str(fault))

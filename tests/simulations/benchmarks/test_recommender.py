@@ -12,7 +12,7 @@ import pytest
 from common.errors import ConfigError, MachineError
 from simulations.benchmarks.cells import Cell, read_cells
 from simulations.benchmarks.league import Job, interval, run_jobs, site_values
-from simulations.benchmarks.recommender import HM, jobs_of, main, table
+from simulations.benchmarks.recommender import DAYS, HM, encoder_jobs, jobs_of, main, table
 
 SMALL = (
     "data.n_sites=2",
@@ -58,6 +58,22 @@ def test_few_users_have_a_ratio_of_their_own() -> None:
     assert ratios["federated300_over_local300"] == pytest.approx(3.0)
 
 
+def test_encoders_stand_beside_each_other_with_their_cost() -> None:
+    jobs = encoder_jobs("bazaar", [0], DAYS[-1])
+    assert [job.variant for job in jobs] == ["frozen", "scratch"]
+    assert [job.settings[-1] for job in jobs] == ["model.encoders=frozen", "model.encoders=scratch"]
+    cells = [
+        {**_cell(0, {"a": {"federated": figure}}, variant=job.variant), "round_cpu_s": cost}
+        for job, figure, cost in zip(jobs, (0.2, 0.1), (1.0, 20.0), strict=True)
+    ]
+    result = table("bazaar", cells)
+    rows = {(row["kind"], row.get("users", row["name"])): row for row in result["rows"]}
+    assert rows["mean", "scratch"]["ndcg@20"] == pytest.approx(0.1)
+    assert rows["cost", "frozen"]["round_cpu_s"] == 1.0
+    assert rows["cost", "scratch"]["round_cpu_s"] == 20.0
+    assert "federated_over_local" not in result["ratios"], "the small league counts for no gate"
+
+
 def test_a_handful_of_rows_is_not_counted() -> None:
     cell = _cell(0, {"a": {"local": 0.1}, "b": {"local": 0.9}})
     cell["sites"]["b"]["rows"] = {"returning": 3, "basket": 50}
@@ -74,8 +90,9 @@ def test_intervals_are_paired() -> None:
 
 def test_a_finished_cell_is_not_run_again(tmp_path: Path) -> None:
     file = tmp_path / "cells.jsonl"
-    jobs = [Job("bazaar", 3, settings=SMALL)]
+    jobs = [Job("bazaar", 3, settings=SMALL, timed=True)]
     first = run_jobs(jobs, file)
+    assert first[0]["round_cpu_s"] > 0
     methods = first[0]["sites"][next(iter(first[0]["sites"]))]["methods"]
     assert {"popularity", "item_knn", "no_training", "local", "federated", "centralised", "final"} <= set(
         methods
@@ -103,6 +120,8 @@ def test_a_cell_of_other_settings_is_another_cell(tmp_path: Path) -> None:
 def test_missing_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(MachineError, match="H&M files"):
         jobs_of("hm", [0], path=tmp_path / "absent")
+    with pytest.raises(MachineError, match="H&M files"):
+        encoder_jobs("hm", [0], DAYS[-1], path=tmp_path / "absent")
     assert main(["--path", str(tmp_path / "absent")]) == MachineError.exit_code
     assert "--data bazaar" in capsys.readouterr().err
 
