@@ -48,9 +48,12 @@ QUICK = {
 FEW_USERS = "300"
 # Encoders trained from scratch beside the ready-made ones, on what two cores train in minutes.
 SUBSET = {
-    "hm": ("data.users_per_site=600", "data.min_users=4000"),
+    "hm": (
+        "data.users_per_site=300", "data.min_users=4000", "rounds.count=4", "training.negatives=128",
+        "training.min_steps_per_round=5",
+    ),
     "bazaar": ("data.held_out=0",),
-}
+}  # fmt: skip
 ENCODERS = ("frozen", "scratch")
 VARIANTS = ("all", FEW_USERS, *ENCODERS)
 RATIOS = {
