@@ -153,13 +153,12 @@ def table(name: str, cells: Sequence[Cell]) -> BenchResult:
     _held_out(rows, ratios, groups["all"])
     rows += [
         {
-            "kind": "cost",
-            "name": variant,
+            "kind": "cost", "name": variant,
             "round_cpu_s": _round(np.mean([c["round_cpu_s"] for c in groups[variant]])),
         }
         for variant in ENCODERS
         if groups[variant]
-    ]
+    ]  # fmt: skip
     return {"name": name, "rows": rows, "ratios": ratios}
 
 
@@ -251,14 +250,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             jobs = encoder_jobs(chosen.data, seeds, days[-1], chosen.settings, chosen.path)
         else:
             jobs = jobs_of(
-                chosen.data,
-                seeds,
-                days,
-                chosen.settings,
-                chosen.path,
-                quick=chosen.quick,
-                few=not chosen.no_few,
-            )
+                chosen.data, seeds, days, chosen.settings, chosen.path,
+                quick=chosen.quick, few=not chosen.no_few,
+            )  # fmt: skip
         cells = run_jobs(jobs, chosen.cells, chosen.others, lambda line: _say(sys.stderr, line))
     except HansaError as fault:
         _say(sys.stderr, str(fault))

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from clients.site import Site, open_site
-from common.config import LeagueConfig
+from common.config import LeagueConfig, with_overrides
 from common.errors import ConfigError, InputError
 from common.run_folder import RunFolder
 from simulations.results import RunSummary
@@ -114,3 +115,24 @@ def test_a_split_that_makes_no_sense_is_refused(
     changed = config.model_copy(update={"split": config.split.model_copy(update=split)})
     with pytest.raises(ConfigError, match=says):
         open_site(next(iter(folders.values())), changed)
+
+
+def test_encoders_from_scratch_learn_from_pictures_and_words_in_a_round(
+    config: LeagueConfig, folders: dict[str, Path]
+) -> None:
+    """Pictures come read-only from the decoder, of which torch warns once a process unless it is told to always."""
+    torch.set_warn_always(True)
+    try:
+        site = open_site(
+            next(iter(folders.values())),
+            with_overrides(config, {"model.encoders": "scratch", "model.image": True}),
+        )
+    finally:
+        torch.set_warn_always(False)
+    assert bool(site.dataset.items.has_image.any())
+    first = site.initial()
+    result = site.train(first, 1)
+    assert np.isfinite(result.metrics["train/loss"])
+    moved = site.layout().unflatten(result.update)
+    for name in ("text_encoder.embed.weight", "image_encoder.layers.0.weight"):
+        assert np.abs(moved[name]).max() > 0, name
