@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from clients.dataset import DAY_S, KINDS, Ints, Log, Reviews, SiteDataset, Split
 from clients.encoders import FeatureCache, encode_images, encode_texts, hash_tokens, public_image_basis
 from clients.encoders.cache import FolderShards, Half, content_key, default_cache_folder
-from clients.encoders.frozen import IMAGE_ENCODER, TEXT_ENCODER
+from clients.encoders.frozen import IMAGE_ENCODER, TEXT_DIM, TEXT_ENCODER
 from clients.ingest import SiteData
 from clients.ingest.images import decode_array
+from clients.standard import Standard
 from common.config import LeagueConfig, ModelConfig, SplitConfig
 from common.errors import ConfigError, InputError
 from common.models import ItemInputs
@@ -28,6 +29,7 @@ RAW_DIM = 64
 MAX_REVIEWS = 20_000
 Features = Callable[[str], FeatureCache]
 """An encoder's name → the cache of its vectors."""
+Scaling = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def prepare_site(data: SiteData, config: LeagueConfig, features: Features | None = None) -> SiteDataset:
@@ -55,7 +57,7 @@ def prepare_site(data: SiteData, config: LeagueConfig, features: Features | None
         item_ids=tuple(item_ids),
         items=items,
         log=log,
-        reviews=_reviews(data.reviews, users, config.model, features),
+        reviews=_reviews(data, users, config.model, features),
         split=_split(config.split, data, log),
     )
 
@@ -91,8 +93,9 @@ def _items(data: SiteData, model: ModelConfig, features: Features) -> ItemInputs
         )
         image_in = torch.from_numpy(_small_pixels(pixels, model.image_size))
     else:
-        text_in = torch.from_numpy(_unit_scale(text))
-        image_in = torch.from_numpy(_unit_scale(image @ public_image_basis(model.projection_dim)))
+        image = image @ public_image_basis(model.projection_dim)
+        text_in = torch.from_numpy(_scale(model, text[has_text])(text))
+        image_in = torch.from_numpy(_scale(model, image[has_image])(image))
     return ItemInputs(
         text=text_in,
         image=image_in,
@@ -106,6 +109,8 @@ def _items(data: SiteData, model: ModelConfig, features: Features) -> ItemInputs
 
 def text_features(texts: list[str], features: Features) -> NDArray[np.float32]:
     """Unit vectors (n, TEXT_DIM) of texts, through the cache."""
+    if not texts:
+        return np.zeros((0, TEXT_DIM), np.float32)
     keys = [content_key(t.encode()) for t in texts]
     found = features(TEXT_ENCODER).get(keys, lambda at: encode_texts([texts[i] for i in at]))
     return found.astype(np.float32).reshape(len(texts), -1)
@@ -179,6 +184,11 @@ def _principal(x: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np
     return out
 
 
+def _scale(model: ModelConfig, catalogue: NDArray[np.float32]) -> Scaling:
+    """How the frozen features of a modality are scaled for the model, from those of the catalogue's own things."""
+    return Standard.of(catalogue).scaled if model.adapter == "linear" else _unit_scale
+
+
 def _unit_scale(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows scaled to mean square 1, so that no site statistics are needed; zero rows stay zero."""
     norms = np.linalg.norm(x, axis=1, keepdims=True)
@@ -204,8 +214,9 @@ def _seconds(column: pl.Series) -> Ints:
     return (column.dt.epoch("s").fill_null(0)).to_numpy().astype(np.int64)
 
 
-def _reviews(reviews: pl.DataFrame, users: list[str], model: ModelConfig, features: Features) -> Reviews:
+def _reviews(data: SiteData, users: list[str], model: ModelConfig, features: Features) -> Reviews:
     """Reviews with text, the latest MAX_REVIEWS; rating ≥ 4 is satisfied, ≤ 2 is not."""
+    reviews = data.reviews
     kept = reviews.filter(pl.col("text").fill_null("").str.len_chars() > 0).tail(MAX_REVIEWS)
     texts = kept["text"].to_list()
     rating = kept["rating"].fill_null(3.0).to_numpy()
@@ -213,9 +224,9 @@ def _reviews(reviews: pl.DataFrame, users: list[str], model: ModelConfig, featur
     if model.encoders == "scratch":
         encoded = torch.from_numpy(hash_tokens(texts, model.token_buckets, model.token_length))
     else:
-        encoded = (
-            torch.from_numpy(_unit_scale(text_features(texts, features))) if texts else torch.zeros((0, 512))
-        )
+        described = [text for text in item_texts(data.products) if text and model.text]
+        scale = _scale(model, text_features(described, features))
+        encoded = torch.from_numpy(scale(text_features(texts, features)))
     return Reviews(_numbers(kept["user_id"], users), encoded, label, _seconds(kept["created_at"]))
 
 

@@ -7,6 +7,7 @@ users; only how their losses pull at it differs. So it's computed once an item, 
     ∂T = w₀P + λ(W₀ − W₁)_T       ∂I = w₁P + λ(W₀ − W₁)_I       ∂W₀ = −∂W₁ = Σ λ(T, I)       ∂b₀ = −∂b₁ = Σ λ
 
 where the sums run over a user's items, and of an absent modality ∂T belongs to the learned vector in its place.
+Of a `MeanFusion`, whose weights are fixed, ∂T = w₀P and ∂I = w₁P remain.
 Invariant: equals autograd through `GatedFusion`; a test holds it against the slow loop on every configuration.
 """
 
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from common.models import HansaModel, ItemInputs
+from common.models.fusion import MeanFusion, shares
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,14 @@ class Fused:
     def of(cls, model: HansaModel, items: ItemInputs, text: Tensor, image: Tensor) -> Fused:
         """From the adapted texts and pictures of all items."""
         fusion = model.fusion
+        if isinstance(fusion, MeanFusion):
+            return cls._mixed(text, image, shares(items.has_text, items.has_image))
         text, image = fusion.absent_text(text, items.has_text), fusion.absent_image(image, items.has_image)
         weights = torch.softmax(fusion.gate(torch.cat([text, image], dim=-1)), dim=-1)
+        return cls._mixed(text, image, weights)
+
+    @classmethod
+    def _mixed(cls, text: Tensor, image: Tensor, weights: Tensor) -> Fused:
         mixed = weights[:, :1] * text + weights[:, 1:] * image
         length = mixed.norm(dim=1).clamp(min=1e-12)
         return cls(text, image, weights, length, mixed / length[:, None])
@@ -56,6 +64,8 @@ def pull(model: HansaModel, items: ItemInputs, fused: Fused, rows: Tensor, grown
     vectors = fused.vectors[rows]
     across = grown - vectors * (vectors * grown).sum(-1, keepdim=True)
     across /= fused.length[rows][..., None]
+    if isinstance(model.fusion, MeanFusion):
+        return Pulled(weights[..., :1] * across, weights[..., 1:] * across, {})
     turned = weights.prod(-1) * ((text - image) * across).sum(-1)
     gate: nn.Parameter = model.fusion.gate.weight  # type: ignore[assignment]
     tilt = (gate[0] - gate[1]).detach()

@@ -44,7 +44,8 @@ class Adapter(nn.Module):
 class LinearAdapter(nn.Module):
     """One matrix (in_dim, out_dim): the few parameters that a model under differential privacy can afford.
 
-    The norm of the noise grows with the root of the number of parameters, the signal doesn't.
+    The norm of the noise grows with the root of the number of parameters, the signal doesn't. So what is built around
+    it learns nothing either: `MeanFusion`, and in the towers `EvenTower` and `FixedScale`.
     """
 
     def __init__(self, in_dim: int, out_dim: int) -> None:
@@ -109,3 +110,20 @@ class GatedFusion(nn.Module):
         hide_text = both & (draw < self.modality_dropout / 2)
         hide_image = both & (draw > 1 - self.modality_dropout / 2)
         return has_text & ~hide_text, has_image & ~hide_image
+
+
+class MeanFusion(nn.Module):
+    """The mean of the modalities that are there; nothing to learn."""
+
+    def forward(self, text: Tensor, image: Tensor, has_text: Tensor, has_image: Tensor) -> Tensor:
+        weights = shares(has_text, has_image)
+        # Selected, not multiplied by zero: what stands in place of a missing modality may be anything.
+        text = torch.where(has_text[..., None], text, 0.0)
+        image = torch.where(has_image[..., None], image, 0.0)
+        return weights[..., :1] * text + weights[..., 1:] * image
+
+
+def shares(has_text: Tensor, has_image: Tensor) -> Tensor:
+    """(..., 2) equal shares of the modalities that are there; zeros where none is."""
+    present = torch.stack([has_text, has_image], dim=-1).to(torch.float32)
+    return present / present.sum(-1, keepdim=True).clamp(min=1)

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from common.config import ModelConfig
 from common.models.encoders import ImageEncoder, TextEncoder, make_encoders
-from common.models.fusion import GatedFusion, make_adapter
+from common.models.fusion import GatedFusion, MeanFusion, make_adapter
 from common.models.heads import BehaviourHead
-from common.models.towers import UserTower
+from common.models.towers import EvenTower, UserTower
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,16 @@ class HansaModel(nn.Module):
         self.image_encoder: ImageEncoder = encoders.image
         self.text_adapter = make_adapter(config, encoders.text_out)
         self.image_adapter = make_adapter(config, encoders.image_out)
-        self.fusion = GatedFusion(config.item_dim, config.modality_dropout)
-        self.user_tower = UserTower(config.item_dim, config.dropout)
-        self.scale = Scale(use_raw=config.encoders == "frozen")
+        use_raw = config.encoders == "frozen"
+        self.fusion: GatedFusion | MeanFusion
+        self.user_tower: UserTower | EvenTower
+        self.scale: Scale | FixedScale
+        if config.adapter == "linear":
+            self.fusion, self.user_tower, self.scale = MeanFusion(), EvenTower(), FixedScale(use_raw)
+        else:
+            self.fusion = GatedFusion(config.item_dim, config.modality_dropout)
+            self.user_tower = UserTower(config.item_dim, config.dropout)
+            self.scale = Scale(use_raw)
         self.behaviour = BehaviourHead(config.item_dim, config.hidden_dim)
         self.sentiment = nn.Linear(config.item_dim, 1)
         self.category = nn.Linear(config.item_dim, max(1, len(config.categories)))
@@ -128,6 +135,9 @@ class HansaModel(nn.Module):
         return {name: p for name, p in self.named_parameters() if not name.startswith("private.")}
 
 
+RAW_SCALE, LEARNED_SCALE = 0.6, 0.4
+
+
 class Scale(nn.Module):
     """Learned temperatures of the untrained and the trained score; scratch encoders have no untrained one.
 
@@ -137,12 +147,28 @@ class Scale(nn.Module):
     def __init__(self, use_raw: bool) -> None:
         super().__init__()
         self.use_raw = use_raw
-        self.raw = nn.Parameter(torch.tensor([0.6 if use_raw else 0.0]))
-        self.learned = nn.Parameter(torch.tensor([0.4]))
+        self.raw = nn.Parameter(torch.tensor([RAW_SCALE if use_raw else 0.0]))
+        self.learned = nn.Parameter(torch.tensor([LEARNED_SCALE]))
 
     def forward(self, untrained: Tensor, trained: Tensor) -> Tensor:
         score = 10.0 * self.learned * trained
         return score + 10.0 * self.raw * untrained if self.use_raw else score + self.raw * 0.0
+
+
+class FixedScale(nn.Module):
+    """The temperatures at which training starts, kept.
+
+    Under differential privacy a site's popularity is no part of the loss, and learned temperatures then make up for
+    it: ranking with popularity got worse with each round.
+    """
+
+    def __init__(self, use_raw: bool) -> None:
+        super().__init__()
+        self.use_raw = use_raw
+
+    def forward(self, untrained: Tensor, trained: Tensor) -> Tensor:
+        score = 10.0 * LEARNED_SCALE * trained
+        return score + 10.0 * RAW_SCALE * untrained if self.use_raw else score
 
 
 def build_model(config: ModelConfig, text_dim: int, image_dim: int, seed: int) -> HansaModel:

@@ -50,3 +50,16 @@ class UserTower(nn.Module):
     def forward(self, history: Tensor, weights: Tensor) -> Tensor:
         pooled = weights @ history
         return pooled + self.drop(self.refine(pooled))
+
+
+class EvenTower(nn.Module):
+    """The plain mean of the history's item vectors; nothing to learn."""
+
+    def weights(self, kinds: Tensor, gaps: Tensor, visible: Tensor) -> Tensor:
+        """(users, targets, events): equal weights of the visible events."""
+        seen = visible.to(torch.float32)
+        return seen / seen.sum(-1, keepdim=True).clamp(min=1)
+
+    def forward(self, history: Tensor, weights: Tensor) -> Tensor:
+        pooled: Tensor = weights @ history
+        return pooled

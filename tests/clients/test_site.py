@@ -56,6 +56,24 @@ def test_a_round_sent_again_gives_the_same_bytes(
     assert sites[1].train(vector, 2).update.tobytes() != first.update.tobytes()
 
 
+def test_what_a_linear_model_reads_of_a_customer_depends_on_no_other(
+    config: LeagueConfig, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """Features are scaled by the catalogue: with one customer's reviews gone, all others' stay the same numbers."""
+    config = with_overrides(config, {"model.adapter": "linear"})
+    folder = next(path for path in folders.values() if (path / "reviews.csv").exists())
+    shutil.copytree(folder, tmp_path / "site")
+    reviews = pl.read_csv(folder / "reviews.csv", infer_schema=False)
+    gone = reviews["user_id"].drop_nulls()[0]
+    reviews.filter(pl.col("user_id") != gone).write_csv(tmp_path / "site" / "reviews.csv")
+    whole, less = (open_site(path, config).dataset for path in (folder, tmp_path / "site"))
+    assert torch.equal(whole.items.text, less.items.text)
+    assert torch.equal(whole.items.image, less.items.image)
+    staying = whole.reviews.user != whole.user_ids.index(gone)
+    assert 0 < staying.sum() < len(staying)
+    assert torch.equal(whole.reviews.text[torch.from_numpy(staying)], less.reviews.text)
+
+
 def test_figures_of_a_round_are_of_the_received_model(sites: list[Site]) -> None:
     vector = sites[0].initial()
     trained = vector + sites[0].train(vector, 1).update

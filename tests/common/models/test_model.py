@@ -40,9 +40,9 @@ def drawn_users(n: int = 5, length: int = 6, targets: int = 2) -> UserInputs:
     )
 
 
-@pytest.fixture
-def model() -> HansaModel:
-    built = build_model(CONFIG, 20, 24, seed=3)
+@pytest.fixture(params=["mlp", "linear"])
+def model(request: pytest.FixtureRequest) -> HansaModel:
+    built = build_model(CONFIG.model_copy(update={"adapter": request.param}), 20, 24, seed=3)
     shake(built)
     return built.eval()
 
@@ -122,6 +122,26 @@ def test_visible_weights_sum_to_one(model: HansaModel) -> None:
     assert (weights[~users.visible] == 0).all()
 
 
+def test_a_linear_model_learns_nothing_but_adapters_and_heads() -> None:
+    model = build_model(CONFIG.model_copy(update={"adapter": "linear"}), 20, 24, seed=3)
+    learned = {name.split(".")[0] for name in model.shared_parameters()}
+    assert learned == {"text_adapter", "image_adapter", "behaviour", "sentiment", "category"}
+    adapters = [p.numel() for name, p in model.shared_parameters().items() if "adapter" in name]
+    assert sum(adapters) == (20 + 24) * CONFIG.item_dim
+
+
+@pytest.mark.parametrize(("text", "image"), [(True, True), (True, False), (False, True), (False, False)])
+def test_a_linear_model_fuses_by_the_mean_of_what_is_there(text: bool, image: bool) -> None:
+    model = build_model(CONFIG.model_copy(update={"adapter": "linear"}), 20, 24, seed=3).eval()
+    items = drawn_items()
+    there = torch.ones(12, dtype=torch.bool)
+    items = replace(items, has_text=there & text, has_image=there & image)
+    parts = [model.text_adapter(items.text)] * text + [model.image_adapter(items.image)] * image
+    mean = sum(parts, torch.zeros(12, 16)) / max(1, len(parts))
+    found = model.item_vectors(items)[0]
+    torch.testing.assert_close(found, torch.nn.functional.normalize(mean, dim=1))
+
+
 def test_gap_buckets_grow_with_the_gap() -> None:
     buckets = gap_bucket(torch.tensor([-5.0, 0.0, 59.0, 60.0 * 3, 60.0 * 15, 3e9]))
     assert buckets.tolist() == [0, 0, 0, 1, 2, N_GAP_BUCKETS - 1]
@@ -156,10 +176,11 @@ def test_equal_seeds_give_equal_models_and_leave_the_global_generator_alone() ->
 
 def test_shared_arrays_are_copies_that_load_back(model: HansaModel) -> None:
     arrays = shared_arrays(model)
-    fresh = build_model(CONFIG, 20, 24, seed=8)
+    fresh = build_model(model.config, 20, 24, seed=8)
     load_shared(fresh, arrays)
-    arrays["scale.raw"] += 1
-    assert float(model.scale.raw.detach()) == float(fresh.scale.raw.detach()) != float(arrays["scale.raw"][0])
+    arrays["category.bias"] += 1
+    assert torch.equal(model.category.bias, fresh.category.bias)
+    assert not (arrays["category.bias"] == fresh.category.bias.detach().numpy()).any()
     items = drawn_items()
     assert torch.equal(fresh.eval().item_vectors(items)[0], model.item_vectors(items)[0])
 
