@@ -176,8 +176,12 @@ def _principal(x: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np
     if present.sum() < 2:
         return out
     centred = (x[present] - x[present].mean(0)).astype(np.float64)
-    _, vectors = np.linalg.eigh(centred.T @ centred)
-    projected = centred @ vectors[:, ::-1][:, :RAW_DIM]
+    if len(centred) < centred.shape[1]:  # the same projection from the smaller of the two products
+        values, vectors = np.linalg.eigh(centred @ centred.T)
+        projected = (vectors * np.sqrt(np.maximum(values, 0)))[:, ::-1][:, :RAW_DIM]
+    else:
+        _, vectors = np.linalg.eigh(centred.T @ centred)
+        projected = centred @ vectors[:, ::-1][:, :RAW_DIM]
     out[present, : projected.shape[1]] = projected / np.maximum(
         np.linalg.norm(projected, axis=1, keepdims=True), 1e-9
     )

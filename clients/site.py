@@ -34,7 +34,7 @@ from clients.worth import Deployment, Results, baselines, deploy, judge_model
 from common.config import LeagueConfig
 from common.models import HansaModel, build_model
 from common.models.model import PrivateParts, load_shared, shared_arrays
-from common.privacy.guarantee import noise_multiplier
+from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier
 from common.wire import FloatVector, Layout, TrainResult
 
 FINE_TUNE_RATE = 0.3
@@ -189,7 +189,7 @@ class Site:
 
     def _epoch(self, model: HansaModel, round_: int, seed: int) -> float:
         """One round's training of a model that stays here: under the same promise, with the site's noise alone."""
-        if self.config.privacy.mode in ("user", "record", "distributed"):
+        if self.config.privacy.mode in PROTECTS_UNITS:
             self._private_epoch(model, noise_multiplier(self.config), round_)
             return math.nan
         return self._ordinary_epoch(model, round_, seed)

@@ -37,7 +37,7 @@ def train_epochs(
     rounds = epochs * passes(data, config)
     model.train()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed("torch", seed))
+        torch.default_generator.manual_seed(derived_seed("torch", seed))
         for _ in range(rounds):
             losses = [
                 step(model, optimiser, data, config, users, generator)

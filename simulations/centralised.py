@@ -3,23 +3,30 @@
 It exists in simulations only. Each step reads one site's batch with that site's own negatives; batches of all sites are
 shuffled together. As the federation, it trains for as many epochs as there are rounds, keeps the epoch with the best
 macro validation figure, and then takes the fine-tuning epochs on everything before the test window.
+
+In a league under differential privacy it trains under the same budget: the same steps, with the noise that a curator
+whom all trust would add once to each sum, and no epoch is chosen and nothing fine-tuned, as in the federation.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from clients.private.train import train_private
 from clients.samples import TrainingData, derived_seed
 from clients.site import FINE_TUNE_RATE, Site
 from clients.train import batches, passes, step
 from clients.worth import Results, judge_model
-from common.config import LeagueConfig
+from common.config import LeagueConfig, with_overrides
 from common.models import HansaModel
+from common.optimisers import optimiser_for
+from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier
 
 
 def centralised(
@@ -37,6 +44,33 @@ def centralised(
     """
     if all((out(site.name) / "centralised.json").exists() for site in sites):
         return
+    train = under_budget if config.privacy.mode in PROTECTS_UNITS else ordinary
+    model = train(sites, config, tick)
+    for site in sites:
+        results = Results(site.windows)
+        judge_model(results, "centralised", model, site.dataset, config, site.tuned)
+        results.write(out(site.name) / "centralised.json")
+
+
+def under_budget(
+    sites: Sequence[Site], config: LeagueConfig, tick: Callable[[int, float], None]
+) -> HansaModel:
+    one_step = with_overrides(config, {"privacy.steps_per_round": 1})
+    # Each site draws its part of the noise, so that the sum holds it once.
+    part = noise_multiplier(config) / math.sqrt(len(sites))
+    vector = sites[0].initial()
+    optimiser = optimiser_for(config.rounds, vector.size)
+    for round_ in range(1, config.rounds.count + 1):
+        for _ in range(config.privacy.steps_per_round):
+            moves = [
+                train_private(site.model_of(vector), site.private_data, one_step, part) for site in sites
+            ]
+            vector = optimiser.step(vector, np.mean(moves, axis=0).astype(np.float32))
+        tick(round_, float("nan"))
+    return sites[0].model_of(vector)
+
+
+def ordinary(sites: Sequence[Site], config: LeagueConfig, tick: Callable[[int, float], None]) -> HansaModel:
     model = sites[0].model_of(sites[0].initial())
     best, best_figure = copy.deepcopy(model), -1.0
     for epoch in range(1, config.rounds.count + 1):
@@ -49,10 +83,7 @@ def centralised(
     for epoch in range(1, config.training.fine_tune_epochs + 1):
         rate = config.training.learning_rate * FINE_TUNE_RATE
         _epoch(best, [site.before_test for site in sites], config, "centralised-fine", epoch, rate)
-    for site in sites:
-        results = Results(site.windows)
-        judge_model(results, "centralised", best, site.dataset, config, site.tuned)
-        results.write(out(site.name) / "centralised.json")
+    return best
 
 
 def _epoch(
@@ -76,7 +107,7 @@ def _epoch(
     ]
     model.train()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed("torch", seed))
+        torch.default_generator.manual_seed(derived_seed("torch", seed))
         losses = [
             step(model, optimiser, work[i][0], config, work[i][1], generator)
             for i in generator.permutation(len(work))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from clients.encoders.cache import default_cache_folder
 from clients.house import open_house
 from common.config import LeagueConfig, load_config, with_overrides
 from common.errors import ConfigError, RunError
+from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier
 from common.rules import require_cohort
 from common.run_folder import RunFolder, SiteEntry
 from simulations.bazaar import write_league
@@ -22,22 +24,39 @@ from simulations.connectors import connector
 from simulations.options import Setting, SimulateOptions
 
 MAX_CATEGORIES = 64
-# Small pictures and small merchants: what keeps the embedded league within the demo's minute and a half.
+# Small pictures and small merchants: what keeps the embedded league within the demo's minute and a half. Its customers
+# are protected as real ones should be.
 BAZAAR_SETTINGS: dict[str, Setting] = {
+    "privacy.mode": "distributed",
+    "privacy.epsilon": 3.0,
     "model.frozen_image_size": 64,
     "training.batch_size": 64,
     "training.min_steps_per_round": 10,
     "training.learning_rate": 0.005,
     "rounds.count": 12,
 }
+# What a league under differential privacy trains: few numbers, since noise grows with them, in few steps.
+PRIVATE_SETTINGS: dict[str, Setting] = {
+    "rounds.count": 10,
+    "model.adapter": "linear",
+    "model.item_dim": 16,
+    "model.dropout": 0.0,
+    "privacy.clip": 0.3,
+}
+_NOISE_OF_A_STEP, _LARGEST_RATE = 0.02, 32.0
 
 
 def plan_config(options: SimulateOptions) -> LeagueConfig:
-    """The league's settings: the source's defaults, then the file, then the options, then ``--set``."""
+    """The league's settings: the source's defaults, then the file, then the options, then ``--set``.
+
+    A file says all of it. Without one, a league whose units are protected takes `PRIVATE_SETTINGS`.
+    """
     config = load_config(options.config) if options.config else LeagueConfig()
     changes: dict[str, Setting] = {}
-    if options.data == "bazaar" and options.config is None:
-        changes.update(BAZAAR_SETTINGS)
+    if options.config is None:
+        changes = {**BAZAAR_SETTINGS} if options.data == "bazaar" else {}
+        if {**changes, **options.overrides}.get("privacy.mode") in PROTECTS_UNITS:
+            changes |= PRIVATE_SETTINGS
     chosen = {"rounds.count": options.rounds, "seed": options.seed, "model.encoders": options.encoders}
     changes.update({key: value for key, value in chosen.items() if value is not None})
     changes.update(options.overrides)
@@ -59,10 +78,33 @@ def create_run(options: SimulateOptions, config: LeagueConfig) -> tuple[RunFolde
             next_step=f"go on with it ('hansa resume {options.run}') or choose another folder",
         )  # fmt: skip
     sites = derive_sites(options, config.seed, folder.root)
-    _require_enough(config, sum(not site.held_out for site in sites))
+    members = sum(not site.held_out for site in sites)
+    _require_enough(config, members)
+    config = fitted(config, options, members)
     config = with_overrides(config, {"model.categories": list(shared_categories(sites))})
     folder.create(config, sites)
     return folder, config
+
+
+def fitted(config: LeagueConfig, options: SimulateOptions, members: int) -> LeagueConfig:
+    """What follows from the league's size where nobody chose it: how many users a step has, its rate, who shares noise.
+
+    A step moves by as much noise in every league (in clips, on the mean of all users), so the rate grows with the users
+    and with ε. Shared noise counts on all sites but those that may collude, and on an eighth fewer: some may drop out.
+    """
+    if options.config is not None or config.privacy.mode not in PROTECTS_UNITS:
+        return config
+    users = config.privacy.expected_users
+    if options.data == "bazaar" and "privacy.expected_users" not in options.overrides:
+        users = max(1, 2 * load_bazaar_config(_knobs(options, config.seed)).users_per_site // 3)
+    sums = members if config.privacy.mode == "distributed" else math.sqrt(members)
+    rate = _NOISE_OF_A_STEP * users * sums / noise_multiplier(config)
+    changes: dict[str, Setting] = {
+        "privacy.expected_users": users,
+        "privacy.learning_rate": min(rate, _LARGEST_RATE),
+        "privacy.honest_sites": max(2, members - config.rounds.colluding_sites - members // 8),
+    }
+    return with_overrides(config, {k: v for k, v in changes.items() if k not in options.overrides})
 
 
 def _require_enough(config: LeagueConfig, members: int) -> None:
@@ -91,13 +133,16 @@ def derive_sites(options: SimulateOptions, seed: int, root: Path) -> list[SiteEn
     ]
 
 
+def _knobs(options: SimulateOptions, seed: int) -> dict[str, Setting]:
+    """The bazaar's settings, as asked for."""
+    preset: dict[str, Setting] = {"preset": options.preset} if options.preset else {}
+    return {"seed": seed, **options.data_overrides, **preset}
+
+
 def _bazaar(options: SimulateOptions, seed: int, out: Path) -> list[SiteEntry]:
-    knobs: dict[str, Setting] = {"seed": seed, **options.data_overrides}
-    if options.preset:
-        knobs["preset"] = options.preset
     if options.test_day or options.sites_by:
         raise ConfigError("the bazaar has merchants and dates of its own", where="--test-day, --sites-by")
-    write_league(out, load_bazaar_config(dict(knobs)))
+    write_league(out, load_bazaar_config(_knobs(options, seed)))
     described = json.loads((out / "league.json").read_text(encoding="utf-8"))
     return [SiteEntry(**{**entry, "folder": str((out / entry["folder"]).resolve())}) for entry in described]
 

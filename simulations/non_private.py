@@ -1,83 +1,71 @@
-"""The yardstick that privacy gives up: the same league, trained by the same rounds without differential privacy.
+"""The yardstick that privacy gives up: the same league, trained by the same code without differential privacy.
 
-It exists in simulations only, and holds updates in clear in one process. Sites, model, seed and number of rounds are
-the league's; a site's training is the ordinary one, its weight by the contract's rule, and the model is the one with
-the best validation figures, as in a league without privacy.
+It exists in simulations only, as a run of its own in plain, whose folder is deleted once its figures are read. Sites,
+seed and apps are the league's; the model is the one with the best validation figures, as in any league without privacy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import shutil
 
-import numpy as np
-
-from clients.site import Site, open_site
-from clients.worth import Results, judge_model
 from common.config import LeagueConfig, with_overrides
-from common.models import HansaModel
-from common.optimisers import optimiser_for
-from common.run_folder import RunFolder
+from common.run_folder import RunFolder, read_json, write_json
+from simulations.engine import Engine, run_league
+from simulations.league import PRIVATE_SETTINGS
+from simulations.options import Setting
 
 FILE = "non_private.json"
 
 
 def without_privacy(config: LeagueConfig) -> LeagueConfig:
-    """The league's settings with differential privacy off, in plain."""
-    changes = {
+    """The league's settings with differential privacy off, in plain; what is small for its sake has its usual size."""
+    changes: dict[str, Setting] = {
         "privacy.mode": "off",
         "rounds.protection": "plain",
         "rounds.quantise": False,
         "rounds.groups": 1,
     }
-    return with_overrides(config, dict(changes))
+    given, usual = config.model_dump(mode="json"), LeagueConfig().model_dump(mode="json")
+    for dotted, value in PRIVATE_SETTINGS.items():
+        section, name = dotted.split(".")
+        if given[section][name] == value:
+            changes[dotted] = usual[section][name]
+    return with_overrides(config, changes)
 
 
 def wanted(folder: RunFolder, config: LeagueConfig) -> bool:
     """Whether the run has this yardstick, and not yet."""
-    return config.privacy.mode != "off" and not all(path.exists() for path in _files(folder))
+    return config.privacy.mode != "off" and not all(
+        (folder.site_out(entry.name) / FILE).exists() for entry in folder.sites() if not entry.held_out
+    )
 
 
-def non_private(folder: RunFolder, config: LeagueConfig, tick: Callable[[int, float], None]) -> None:
-    """Train it and write each member's ``non_private.json``; nothing is done where it isn't wanted.
+def non_private(folder: RunFolder, config: LeagueConfig, engine: Engine, workers: int, progress: str) -> None:
+    """Train it, or go on with it, and write each member's ``non_private.json``; nothing is done where it isn't wanted.
 
-    Parameters
-    ----------
-    tick : told the round and its loss.
+    Raises
+    ------
+    HansaError : as `run_league`.
     """
     if not wanted(folder, config):
         return
-    open_config = without_privacy(config)
     members = [entry for entry in folder.sites() if not entry.held_out]
-    sites = [open_site(Path(entry.folder), open_config) for entry in members]
-    model = _train(sites, open_config, tick)
-    for site in sites:
-        results = Results(site.windows)
-        judge_model(results, "non_private", model, site.dataset, open_config, site.tuned)
-        results.write(folder.site_out(site.name) / FILE)
-
-
-def _train(sites: Sequence[Site], config: LeagueConfig, tick: Callable[[int, float], None]) -> HansaModel:
-    vector = best = sites[0].initial()
-    optimiser, best_figure = optimiser_for(config.rounds, vector.size), -1.0
-    weights = _weights(sites, config)
-    for round_ in range(1, config.rounds.count + 1):
-        told = [site.train(vector, round_) for site in sites]
-        mean = np.average([result.update for result in told], axis=0, weights=weights).astype(np.float32)
-        vector = optimiser.step(vector, mean)
-        figures = [f for site in sites if (f := site.measure(vector).get("valid/ndcg@20")) is not None]
-        figure = float(np.mean(figures)) if figures else 0.0
-        if figure > best_figure:
-            best, best_figure = vector, figure
-        losses = [result.metrics.get("train/loss", float("nan")) for result in told]
-        tick(round_, float(np.mean(losses)))
-    return sites[0].model_of(best)
-
-
-def _weights(sites: Sequence[Site], config: LeagueConfig) -> list[float]:
-    power = {"users": 1.0, "sqrt_users": 0.5, "equal": 0.0}[config.rounds.weights]
-    return [site.prepare()["users"] ** power for site in sites]
-
-
-def _files(folder: RunFolder) -> list[Path]:
-    return [folder.site_out(entry.name) / FILE for entry in folder.sites() if not entry.held_out]
+    beside = RunFolder(folder.root / "non_private")
+    if not beside.config_file.exists():
+        beside.create(with_overrides(without_privacy(config), {"training.fine_tune_epochs": 0}), members)
+    run_league(
+        beside.root,
+        "local" if engine == "local" else "pool",
+        workers,
+        {"compare": False, "progress": progress},
+    )
+    for entry in members:
+        found = read_json(beside.site_out(entry.name) / "final.json")
+        figures = {
+            "rows": found["rows"],
+            "methods": {"non_private": found["methods"]["federated"]},
+            "ndcg@20_by_row": {"non_private": found["ndcg@20_by_row"]["federated"]},
+            "calibration": [],
+        }
+        write_json(folder.site_out(entry.name) / FILE, figures)
+    shutil.rmtree(beside.root)

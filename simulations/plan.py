@@ -13,7 +13,7 @@ from common.config import LeagueConfig
 from common.models import build_model
 from common.privacy.guarantee import guarantee_of
 from simulations.costs import costs_of
-from simulations.league import derive_sites
+from simulations.league import derive_sites, fitted
 from simulations.options import SimulateOptions
 from simulations.results import RunSummary
 
@@ -22,9 +22,10 @@ def plan_of(options: SimulateOptions, config: LeagueConfig) -> RunSummary:
     """Sites, parameters and bytes of a run."""
     with tempfile.TemporaryDirectory() as folder:
         sites = derive_sites(options, config.seed, Path(folder))
+    members = [site.name for site in sites if not site.held_out]
+    config = fitted(config, options, len(members))
     model = build_model(config.model, TEXT_DIM, config.model.projection_dim, config.seed)
     size = sum(p.numel() for p in model.shared_parameters().values())
-    members = [site.name for site in sites if not site.held_out]
     costs = costs_of(config, size, len(members))
     mine = next(cost for cost in costs if cost.chosen)
     up, down = mine.upload_bytes * len(members), mine.download_bytes * len(members)

@@ -16,7 +16,7 @@ from flwr.app import UserConfig
 from clients.site import open_site
 from common.config import LeagueConfig
 from common.errors import RunError
-from common.progress import RoundProgress
+from common.progress import RoundProgress, Style
 from common.reports import model_card, write_report
 from common.run_folder import RunFolder, read_json, read_lines, write_json, write_whole
 from simulations.alongside import yardsticks_alongside
@@ -75,7 +75,7 @@ def _carry_out(folder: RunFolder, config: LeagueConfig, started: float) -> RunSu
     settings: UserConfig = {"compare": bool(chosen["compare"]), "progress": style}
     # The in-process engine keeps to one core; on the pool the yardstick fills the cores that a phase's end leaves free.
     wanted = chosen["compare"] and engine == "pool" and not _is_compared(folder, config)
-    beside = yardsticks_alongside(folder) if wanted else nullcontext()
+    beside = yardsticks_alongside(folder, int(chosen["workers"])) if wanted else nullcontext()
     with beside as process:
         run_league(folder.root, engine, int(chosen["workers"]), settings, str(chosen.get("address", "")))
         timing["league_s"] = time.monotonic() - at
@@ -83,7 +83,7 @@ def _carry_out(folder: RunFolder, config: LeagueConfig, started: float) -> RunSu
         if process is not None:
             process.join()
     if chosen["compare"]:
-        _compare(folder, config, quiet=bool(chosen["quiet"]))
+        _compare(folder, config, engine, int(chosen["workers"]), "silent" if chosen["quiet"] else "auto")
         timing["centralised_s"] = time.monotonic() - at
     recorded = _recorded(folder)
     ablation = recorded.get("ablation")
@@ -115,16 +115,14 @@ def _recorded(folder: RunFolder) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
 
-def _compare(folder: RunFolder, config: LeagueConfig, *, quiet: bool) -> None:
+def _compare(folder: RunFolder, config: LeagueConfig, engine: Engine, workers: int, style: Style) -> None:
     if _is_compared(folder, config):
         return
     sites = [open_site(Path(site.folder), config) for site in folder.sites() if not site.held_out]
-    with RoundProgress("silent" if quiet else "auto") as progress:
+    with RoundProgress(style) as progress:
         progress.start("centralised", total=config.rounds.count)
         centralised(sites, config, folder.site_out, lambda epoch, loss: progress.step(epoch, loss=loss))
-        if wanted(folder, config):
-            progress.start("non_private", total=config.rounds.count)
-            non_private(folder, config, lambda round_, loss: progress.step(round_, loss=loss))
+    non_private(folder, config, engine, workers, style)
 
 
 def _is_compared(folder: RunFolder, config: LeagueConfig) -> bool:

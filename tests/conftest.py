@@ -11,6 +11,7 @@ from simulations.options import Setting, SimulateOptions
 from simulations.results import RunSummary
 
 TINY_TRAINING: dict[str, Setting] = {
+    "privacy.mode": "off",
     "training.min_steps_per_round": 3,
     "training.batch_size": 16,
     "training.negatives": 32,

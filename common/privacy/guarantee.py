@@ -25,6 +25,8 @@ Unit = Literal["user", "record", "site"]
 UNITS: dict[PrivacyMode, Unit] = {
     "user": "user", "record": "record", "distributed": "user", "site": "site",
 }  # fmt: skip
+PROTECTS_UNITS: tuple[PrivacyMode, ...] = ("user", "record", "distributed")
+"""Modes that clip the gradient of each unit, so that training itself is private."""
 
 
 @dataclass(frozen=True)

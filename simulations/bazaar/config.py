@@ -3,7 +3,7 @@
 Invariant: the configuration alone decides every byte that `write_league` writes.
 
 >>> BazaarConfig().n_sites, BazaarConfig(preset="rich").users_per_site
-(8, 1500)
+(15, 1500)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Preset = Literal["thin", "rich"]
 LanguageMix = Literal["mixed", "en", "zh"]
 
 _PRESETS: dict[str, dict[str, float]] = {
-    "thin": {"n_sites": 8, "users_per_site": 170, "items_per_site": 400, "sessions_per_user": 4.5},
+    "thin": {"n_sites": 15, "users_per_site": 350, "items_per_site": 320, "sessions_per_user": 4.5},
     "rich": {"n_sites": 4, "users_per_site": 1500, "items_per_site": 400, "sessions_per_user": 15.0},
 }
 
@@ -42,10 +42,10 @@ class BazaarConfig(BaseModel):
 
     seed: int = Field(0, ge=0, lt=1 << 31)
     preset: Preset = "thin"
-    n_sites: int = Field(8, ge=1, le=1000)
+    n_sites: int = Field(15, ge=1, le=1000)
     held_out: int = Field(1, ge=0, le=100)
-    users_per_site: int = Field(170, ge=2, le=100_000)
-    items_per_site: int = Field(400, ge=4, le=20_000)
+    users_per_site: int = Field(350, ge=2, le=100_000)
+    items_per_site: int = Field(320, ge=4, le=20_000)
     sessions_per_user: float = Field(4.5, gt=0, le=500)
     days: int = Field(60, ge=10, le=730)
     skew: float = Field(0.3, ge=0, le=1)

@@ -9,7 +9,10 @@ Invariant: equal configurations give byte-identical folders.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from common.errors import InputError
+from common.errors import InputError, MachineError
 from simulations.bazaar.behaviour import DAY_S, EventLog, Rating, rate, shop
 from simulations.bazaar.config import BazaarConfig
 from simulations.bazaar.pictures import draw_pictures, encode_picture
@@ -25,6 +28,9 @@ from simulations.bazaar.texts import ProductTexts, write_fake_review, write_prod
 from simulations.bazaar.world import SiteTruth, draw_site, stream
 
 FIRST_DAY = datetime(2026, 3, 2, tzinfo=UTC)
+_WORTH_A_PROCESS = 4000
+"""Items of a league from which on drawing half of them takes longer than starting a process."""
+_ROOT = Path(__file__).resolve().parents[2]
 _FORMATS = (
     ("parquet", "parquet", "parquet"),
     ("csv", "jsonl", "csv"),
@@ -111,7 +117,7 @@ def write_league(out: Path, config: BazaarConfig) -> list[Path]:
     """
     _clear(out)
     league = merchants(config)
-    folders = [_write_site(out / merchant.name, config, merchant) for merchant in league]
+    _write_sites(out, config, league)
     described = [
         {
             "name": m.name,
@@ -127,7 +133,39 @@ def write_league(out: Path, config: BazaarConfig) -> list[Path]:
     (out / "league.json").write_text(
         json.dumps(described, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
     )
-    return folders
+    return [out / merchant.name for merchant in league]
+
+
+def _write_sites(out: Path, config: BazaarConfig, league: list[Merchant]) -> None:
+    """All sites; half of them by a second process where that is worth its start. Each merchant's chance is its own."""
+    if len(league) * config.items_per_site < _WORTH_A_PROCESS or os.cpu_count() == 1:
+        write_sites(out, config, league)
+        return
+    first, second = league[::2], league[1::2]
+    numbers = [str(merchant.number) for merchant in second]
+    paths = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [
+        sys.executable,
+        "-m",
+        "simulations.bazaar.second",
+        str(out.resolve()),
+        config.model_dump_json(),
+    ]
+    with subprocess.Popen(  # noqa: S603 — our own module, no shell
+        [*command, *numbers], stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": paths}
+    ) as process:
+        write_sites(out, config, first)
+    if process.returncode:
+        raise MachineError(
+            "the process that draws half of the merchants failed", where=str(out),
+            why=f"exit code {process.returncode}, its own words stand above",
+        )  # fmt: skip
+
+
+def write_sites(out: Path, config: BazaarConfig, chosen: list[Merchant]) -> None:
+    """The folders of some of a league's merchants."""
+    for merchant in chosen:
+        _write_site(out / merchant.name, config, merchant)
 
 
 def _clear(out: Path) -> None:
@@ -148,7 +186,7 @@ def _clear(out: Path) -> None:
             shutil.rmtree(child)
 
 
-def _write_site(folder: Path, config: BazaarConfig, merchant: Merchant) -> Path:
+def _write_site(folder: Path, config: BazaarConfig, merchant: Merchant) -> None:
     truth = draw_site(config, merchant.number)
     texts = write_products(stream(config, merchant.number, 1), truth, merchant.language, config.text_signal)
     log = shop(config, truth, texts.words)
@@ -165,7 +203,6 @@ def _write_site(folder: Path, config: BazaarConfig, merchant: Merchant) -> Path:
             _reviews(config, merchant, truth, rate(config, truth, log)), folder / f"reviews.{formats[2]}"
         )
     (folder / "site.toml").write_text(_site_toml(config, merchant), encoding="utf-8")
-    return folder
 
 
 def _write_pictures(folder: Path, config: BazaarConfig, truth: SiteTruth, suffix: str) -> None:

@@ -69,7 +69,8 @@ def run_job(job: Job) -> Cell:
     with tempfile.TemporaryDirectory(prefix="hansa-bench-") as scratch:
         options = SimulateOptions(
             run=Path(scratch) / "run", data=job.data, path=job.path, seed=job.seed, test_day=job.day,
-            overrides={"rounds.protection": "plain", **settings}, data_overrides=knobs, report=False, quiet=True,
+            overrides={"rounds.protection": "plain", "privacy.mode": "off", **settings}, data_overrides=knobs,
+            report=False, quiet=True,
         )  # fmt: skip
         if job.centralised:
             summary = simulate(options)

@@ -115,7 +115,7 @@ def test_a_dry_run_writes_nothing(feature_cache: Path, tmp_path: Path) -> None:
         dry_run=True,
         data_overrides=TINY_BAZAAR,
         rounds=4,
-        overrides={"rounds.protection": "plain"},
+        overrides={"rounds.protection": "plain", "privacy.mode": "off"},
     )
     summary = simulate(options)
     assert not options.run.exists()

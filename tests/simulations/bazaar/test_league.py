@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from common.errors import ConfigError, InputError
+from common.errors import ConfigError, InputError, MachineError
 from simulations.bazaar import BazaarConfig, load_bazaar_config, write_league
 
 TINY = BazaarConfig(seed=3, n_sites=3, users_per_site=25, items_per_site=24)
@@ -181,3 +181,21 @@ def test_any_small_league_is_valid(config: BazaarConfig) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for folder in write_league(Path(scratch) / "l", config):
             check_folder(folder)
+
+
+def test_a_second_process_draws_the_same_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_league(tmp_path / "one", TINY)
+    monkeypatch.setattr("simulations.bazaar.league._WORTH_A_PROCESS", 1)
+    monkeypatch.setattr("simulations.bazaar.league.os.cpu_count", lambda: 2)
+    folders = write_league(tmp_path / "two", TINY)
+    assert all((folder / "site.toml").is_file() for folder in folders)
+    assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "two")
+
+
+def test_a_second_process_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("simulations.bazaar.league._WORTH_A_PROCESS", 1)
+    monkeypatch.setattr("simulations.bazaar.league.os.cpu_count", lambda: 2)
+    monkeypatch.setattr("simulations.bazaar.league.sys.executable", "/bin/false")
+    with pytest.raises(MachineError, match="half of the merchants"):
+        write_league(tmp_path / "league", TINY)
+    assert not (tmp_path / "league" / "league.json").exists()

@@ -1,0 +1,101 @@
+"""What a league trains with unless told otherwise: private in the bazaar, and comparable with what it gave up."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clients.site import Site
+from common.config import with_overrides
+from common.privacy.guarantee import guarantee_of, noise_multiplier
+from common.run_folder import RunFolder
+from simulations.centralised import under_budget
+from simulations.league import PRIVATE_SETTINGS, fitted, plan_config
+from simulations.non_private import without_privacy
+from simulations.options import Setting, SimulateOptions
+from simulations.run import simulate
+from tests.clients.private.units import settings
+from tests.clients.small_site import drawn_site
+from tests.conftest import TINY_BAZAAR, TINY_TRAINING
+
+OPEN: dict[str, Setting] = {"privacy.mode": "off", "rounds.protection": "plain"}
+
+
+def options(overrides: dict[str, Setting] | None = None, **changes: object) -> SimulateOptions:
+    return replace(SimulateOptions(run=Path("run"), overrides=overrides or {}), **changes)  # type: ignore[arg-type]
+
+
+def test_the_bazaar_protects_its_customers_unless_told_otherwise() -> None:
+    config = plan_config(options())
+    assert (config.privacy.mode, config.rounds.protection) == ("distributed", "he+masked")
+    assert config.model.adapter == PRIVATE_SETTINGS["model.adapter"] == "linear"
+    promise = guarantee_of(config)
+    assert promise is not None
+    assert promise.unit == "user"
+    assert promise.epsilon <= 3.0
+    assert plan_config(options(OPEN)).model.adapter == "mlp"
+    assert plan_config(options(data="hm")).privacy.mode == "off"
+    assert plan_config(options({"privacy.mode": "user"}, data="hm")).model.adapter == "linear"
+
+
+def test_the_yardstick_without_privacy_is_the_league_as_it_would_have_been() -> None:
+    assert without_privacy(plan_config(options())) == with_overrides(
+        plan_config(options(OPEN)), {"privacy.epsilon": plan_config(options()).privacy.epsilon}
+    )
+
+
+def test_the_yardstick_keeps_what_a_person_chose() -> None:
+    config = without_privacy(plan_config(options({"model.item_dim": 32, "rounds.count": 5})))
+    assert (config.model.item_dim, config.rounds.count, config.model.adapter) == (32, 5, "mlp")
+
+
+@pytest.mark.parametrize(("members", "honest"), [(3, 2), (8, 6), (16, 13), (40, 34)])
+def test_noise_counts_on_all_but_those_that_may_collude_or_drop_out(members: int, honest: int) -> None:
+    asked = options()
+    assert fitted(plan_config(asked), asked, members).privacy.honest_sites == honest
+    chosen = options({"privacy.honest_sites": 2, "privacy.expected_users": 7})
+    privacy = fitted(plan_config(chosen), chosen, members).privacy
+    assert (privacy.honest_sites, privacy.expected_users) == (2, 7)
+
+
+def test_a_tiny_private_league_runs_by_default_and_says_what_it_promises(
+    feature_cache: Path, tmp_path: Path
+) -> None:
+    small = {key: value for key, value in TINY_TRAINING.items() if key != "privacy.mode"}
+    summary = simulate(
+        SimulateOptions(
+            run=tmp_path / "run", rounds=2, seed=3, quiet=True, overrides=small, data_overrides=TINY_BAZAAR
+        )
+    )
+    folder = RunFolder(summary.run)
+    assert {"local", "federated", "centralised", "non_private"} <= set(summary.metrics)
+    assert folder.config().privacy.honest_sites == 2
+    assert "3.0" in (folder.release / "MODEL_CARD.md").read_text(encoding="utf-8")
+    rounds = [json.loads(line) for line in folder.rounds_file.read_text().splitlines()]
+    assert not any(key.startswith(("train/", "valid/")) for line in rounds for key in line.get("metrics", {}))
+
+
+def test_centralised_training_under_the_budget_has_the_noise_of_one_curator() -> None:
+    """Of sites without customers nothing is left but the noise: once in each sum, whoever draws it."""
+    config = settings(
+        {
+            "model.adapter": "linear", "privacy.mode": "distributed", "rounds.protection": "masked",
+            "rounds.count": 1, "privacy.clip": 0.5, "privacy.learning_rate": 4.0, "privacy.expected_users": 50,
+        }
+    )  # fmt: skip
+    sites = []
+    for seed in range(5):
+        site = drawn_site(seed)
+        nobody = replace(site.reviews, label=site.reviews.label * 0 - 1)
+        sites.append(Site(replace(site, name=f"s{seed}", log=site.log.before(0), reviews=nobody), config))
+    model = under_budget(sites, config, lambda round_, loss: None)
+    first = sites[0].initial()
+    moved = np.concatenate([p.detach().numpy().ravel() for p in model.shared_parameters().values()]) - first
+    step = config.privacy.learning_rate / (config.privacy.expected_users * len(sites))
+    expected = noise_multiplier(config) * config.privacy.clip * step
+    assert np.std(moved) == pytest.approx(expected, rel=4 / math.sqrt(2 * len(first)))
