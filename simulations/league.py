@@ -43,7 +43,7 @@ PRIVATE_SETTINGS: dict[str, Setting] = {
     "model.dropout": 0.0,
     "privacy.clip": 0.3,
 }
-_NOISE_OF_A_STEP, _LARGEST_RATE = 0.02, 32.0
+_NOISE_OF_A_STEP, _LARGEST_RATE = 0.03, 32.0
 
 
 def plan_config(options: SimulateOptions) -> LeagueConfig:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.config import LeagueConfig
 from common.metrics import bootstrap_interval
 from common.run_folder import RunFolder, SiteEntry, read_json, read_lines, write_json
 
@@ -32,11 +33,13 @@ def summarise(
     results = {site.name: site_results(folder, site) for site in sites}
     members = [site for site in sites if not site.held_out and results[site.name]["methods"]]
     metrics = macro_metrics({site.name: results[site.name] for site in members})
+    joined = joined_method(folder.config())
     details: dict[str, Any] = {
         "rows": {name: result["rows"] for name, result in results.items()},
         "macro_counts_sites_with_rows": MIN_ROWS,
         "intervals": {m: {"ndcg@20": _macro_interval(m, members, results)} for m in metrics},
-        "worth": [row for site in members if (row := worth_of(site.name, results[site.name]))],
+        "joined": joined,
+        "worth": [row for site in members if (row := worth_of(site.name, results[site.name], joined))],
         "calibration": pooled_calibration([results[site.name]["calibration"] for site in members]),
         "zero_shot": {site.name: results[site.name]["methods"] for site in sites if site.held_out},
         "timing": {k: round(v, 3) for k, v in timing.items()},
@@ -124,9 +127,17 @@ def _rows(result: Mapping[str, Any], method: str, kind: str = "returning") -> ND
     return np.asarray(result["ndcg@20_by_row"].get(method, {}).get(kind, []), np.float64)
 
 
-def worth_of(site: str, result: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What joining was worth: relative gain of the fine-tuned shared model over local-only, with a 95 % interval."""
-    alone, joined = _rows(result, "local"), _rows(result, "fine_tuned")
+def joined_method(config: LeagueConfig) -> str:
+    """What is held against training alone: the fine-tuned shared model, unless privacy is promised.
+
+    A private local model isn't fine-tuned, for that would read its customers without noise; so the shared one isn't.
+    """
+    return "fine_tuned" if config.privacy.mode == "off" else "federated"
+
+
+def worth_of(site: str, result: Mapping[str, Any], joined_by: str) -> dict[str, Any] | None:
+    """What joining was worth: relative gain of the shared model over local-only, with a 95 % interval."""
+    alone, joined = _rows(result, "local"), _rows(result, joined_by)
     if not len(alone) or len(alone) != len(joined) or alone.mean() <= 0:
         return None
     low, high = (float(v / alone.mean()) for v in bootstrap_interval(joined - alone, seed=0))

@@ -86,8 +86,9 @@ class Story:
 
     @property
     def joined_method(self) -> str:
-        """What a site gets from joining: the fine-tuned shared model where there is one."""
-        return "fine_tuned" if self.value("fine_tuned", SCORE) is not None else "federated"
+        """What is held against training alone: as the run says, else the fine-tuned shared model where there is one."""
+        named = str(self.details.get("joined") or "fine_tuned")
+        return named if self.value(named, SCORE) is not None else "federated"
 
     def value(self, method: str, metric: str, of: str = "macro") -> float | None:
         """A figure of metrics.json: the mean over sites ("macro"), the worst site ("worst"), or None."""

@@ -32,7 +32,10 @@ METHOD_NOTES = MappingProxyType({
         "similar pictures and texts + bought together + best-sellers; nothing is trained",
         "图文相似 + 共同购买 + 热销，不训练任何模型",
     ),
-    "local": Label("the same model, trained on this merchant's data only", "同一模型，只用本店数据训练"),
+    "local": Label(
+        "the same model, trained on this merchant's data only; under the same privacy budget where there is one",
+        "同一模型，只用本店数据训练；若有隐私预算，则预算相同",
+    ),
     "federated": Label(
         "one model trained by all merchants; only vectors of numbers travel", "所有商家共同训练一个模型，只传输数值向量"
     ),
@@ -44,8 +47,9 @@ METHOD_NOTES = MappingProxyType({
         "同一联盟在不使用差分隐私时训练的共享模型，仅供对比",
     ),
     "centralised": Label(
-        "what would be possible if all data lay in one place; for comparison only",
-        "假设所有数据集中在一处所能达到的水平，仅供对比",
+        "what would be possible if all data lay in one place, under the same privacy budget where there is one; for "
+        "comparison only",
+        "假设所有数据集中在一处所能达到的水平（若有隐私预算，则预算相同），仅供对比",
     ),
     "final": Label(
         "the shared model with the merchant's private parts and fitted weights", "共享模型加上本店私有部分与拟合权重"
