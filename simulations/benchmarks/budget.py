@@ -42,7 +42,7 @@ def run(quick: bool) -> BenchResult:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         for users in sizes:
-            off = _figures(Path(scratch) / f"off-{users}", users, {})
+            off = _figures(Path(scratch) / f"off-{users}", users, {"privacy.mode": "off"})
             for epsilon in epsilons:
                 rows.append(_row(Path(scratch) / f"{epsilon:g}-{users}", users, epsilon, off))
     return {

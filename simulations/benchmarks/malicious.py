@@ -62,6 +62,7 @@ WORLD: dict[str, Setting] = {
     "review_signal": 0.85, "missing_modalities": 0.0, "fake_reviews": 0.05, "languages": "mixed",
 }  # fmt: skip
 PINNED: dict[str, Setting] = {
+    "privacy.mode": "off",
     "model.encoders": "frozen", "model.adapter": "mlp", "model.projection_dim": 192, "model.item_dim": 64,
     "model.hidden_dim": 128, "model.history_length": 20, "model.dropout": 0.2, "model.modality_dropout": 0.1,
     "model.frozen_image_size": 64,

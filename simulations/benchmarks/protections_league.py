@@ -32,9 +32,9 @@ from simulations.summary import macro_metrics, site_results
 
 _WARM = 4
 _WORTH: dict[str, dict[str, Setting]] = {
-    "plain, floats": {"rounds.protection": "plain"},
-    "plain, whole numbers": {"rounds.protection": "plain", "rounds.quantise": True},
-    "he+masked": {"rounds.protection": "he+masked"},
+    "plain, floats": {"privacy.mode": "off", "rounds.protection": "plain"},
+    "plain, whole numbers": {"privacy.mode": "off", "rounds.protection": "plain", "rounds.quantise": True},
+    "he+masked": {"privacy.mode": "off", "rounds.protection": "he+masked"},
 }
 
 

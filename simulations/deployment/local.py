@@ -111,7 +111,10 @@ class LocalLeague:
         """Derive sites of a bazaar and write everybody's kit."""
         options = SimulateOptions(
             run=folder, rounds=rounds, seed=seed, compare=False, report=False, quiet=True,
-            overrides={"rounds.protection": protection, "rounds.deadline_s": 300.0, **settings},
+            # Small sites, and models that can be told from each other: privacy is off unless it's asked for.
+            overrides={
+                "privacy.mode": "off", "rounds.protection": protection, "rounds.deadline_s": 300.0, **settings
+            },
             data_overrides={"n_sites": sites, **SMALL},
         )  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
