@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel
 
-from common.config import LeagueConfig
+from common.config import LeagueConfig, with_overrides
 from common.errors import ConfigError
 from simulations.commands.output import Format, FormatOption, output_of, plain
 
@@ -18,6 +18,10 @@ def init(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="The settings file to write.")] = Path("league.toml"),
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    private: Annotated[
+        bool,
+        typer.Option("--private", help="User-level differential privacy, and the small model that it needs."),
+    ] = False,
     form: FormatOption = Format.text,
 ) -> None:
     """Example: `hansa init league.toml`
@@ -29,7 +33,7 @@ def init(
             "the file exists", where=str(file), next_step="choose another name, or give --force"
         )
     try:
-        file.write_text(example(file.name), encoding="utf-8")
+        file.write_text(example(file.name, private=private), encoding="utf-8")
     except OSError as fault:
         raise ConfigError("the file can't be written", where=str(file), why=str(fault.strerror)) from None
     output_of(context).result(
@@ -37,9 +41,16 @@ def init(
     )
 
 
-def example(name: str) -> str:
+def example(name: str, *, private: bool = False) -> str:
     """All settings with their defaults as TOML, headed by the command that runs them."""
     config = LeagueConfig()
+    if private:
+        # Late: it brings torch, for which `--help` doesn't wait.
+        from simulations.league import PRIVATE_SETTINGS
+
+        config = with_overrides(
+            config, {**PRIVATE_SETTINGS, "privacy.mode": "user", "privacy.learning_rate": 2.0}
+        )
     tables = {key: value for key, value in config if isinstance(value, BaseModel)}
     lines = [f"# hansa simulate --config {name} --run runs/mine", ""]
     lines += [_line(key, value) for key, value in config if key not in tables]

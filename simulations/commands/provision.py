@@ -38,14 +38,20 @@ language = "zh"                      # no request: its keys are made here, and t
 # From here on: the settings that `hansa init` lists. Categories are catalogue words that several sites use.
 [model]
 categories = ["coats", "shoes"]
+adapter = "linear"                   # few numbers: noise grows with them (hansa init --private)
+item_dim = 16
+dropout = 0.0
 
 [privacy]
-mode = "user"
+mode = "user"                        # three sites or more share less noise: distributed, with honest_sites
 epsilon = 8.0
+clip = 0.3
+expected_users = 200                 # about as many as a site has; hansa budget plan tells what that gives
+learning_rate = 4.0
 
 [rounds]
 protection = "he+masked"
-count = 12
+count = 10
 """
 
 

@@ -187,6 +187,9 @@ def test_init_writes_settings_that_load_to_the_defaults(
     assert cli.main(["init", str(file), "--force"]) == 0
     assert file.read_text(encoding="utf-8") == init.example("league.toml")
     assert "Wrote" in capsys.readouterr().out
+    assert cli.main(["init", str(file), "--force", "--private"]) == 0
+    private = load_config(file)
+    assert (private.privacy.mode, private.model.adapter) == ("user", "linear")
 
 
 def test_assignments_keep_their_type_and_their_owner() -> None:
