@@ -52,7 +52,10 @@ SUBSET = {
         "data.users_per_site=300", "data.min_users=4000", "rounds.count=4", "training.negatives=128",
         "training.min_steps_per_round=5",
     ),
-    "bazaar": ("data.held_out=0",),
+    "bazaar": (
+        "data.held_out=0", "data.n_sites=6", "data.users_per_site=150", "data.items_per_site=160", "rounds.count=4",
+        "training.min_steps_per_round=5",
+    ),
 }  # fmt: skip
 ENCODERS = ("frozen", "scratch")
 VARIANTS = ("all", FEW_USERS, *ENCODERS)
