@@ -42,7 +42,9 @@ class ModelConfig(Settings):
     """What is trained (DESIGN §4). Sizes are numbers of features."""
 
     encoders: EncoderKind = "frozen"
-    adapter: AdapterKind = Field("mlp", description="linear: a model of few numbers, for differential privacy")
+    adapter: AdapterKind = Field(
+        "mlp", description="linear: a model of few numbers, for differential privacy"
+    )
     text: bool = True
     image: bool = True
     projection_dim: int = Field(192, ge=16, le=1280)
