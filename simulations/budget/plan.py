@@ -20,6 +20,7 @@ from common.errors import ConfigError
 from common.privacy.accounting import Mechanism, epsilon_pld, epsilon_rdp, sigma_beside_count, sigma_for
 from simulations.league import PRIVATE_SETTINGS
 
+_CLIP = float(str(PRIVATE_SETTINGS["privacy.clip"]))
 _RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _NEARLY_AS_GOOD = 1.1
 _POOR, _GOOD = 0.5, 0.8
@@ -101,7 +102,7 @@ def plan_budget(
     return BudgetPlan(
         epsilon=epsilon_rdp([each] * rounds, delta), epsilon_pld=epsilon_pld([each] * rounds, delta), delta=delta,
         unit="one user of a site, added or removed", rounds=rounds, steps_per_round=steps_per_round, users=users,
-        sample_rate=sample_rate, expected_batch=batch, sigma=sigma, clip=float(str(PRIVATE_SETTINGS["privacy.clip"])), noise_beside_users=noise,
+        sample_rate=sample_rate, expected_batch=batch, sigma=sigma, clip=_CLIP, noise_beside_users=noise,
         utility_loss=None if retained is None else 1 - retained,
         measured_span=(points[0].noise, points[-1].noise) if points else None,
         round_epsilon=(epsilon_rdp([each], delta), last), adaptive=_adaptive(sigma, batch) if adaptive else None,
