@@ -35,8 +35,8 @@ BAZAAR_SETTINGS: dict[str, Setting] = {
     "training.learning_rate": 0.005,
     "rounds.count": 12,
 }
-# What a league under differential privacy trains: few numbers, since noise grows with them, in few bold steps. All users
-# pull the behaviour head the same way, so at the usual weight such steps throw it far over.
+# What a league under differential privacy trains: few numbers, since noise grows with them, in few bold steps. All
+# users pull the behaviour head the same way, so at the usual weight such steps throw it far over.
 PRIVATE_SETTINGS: dict[str, Setting] = {
     "rounds.count": 10,
     "model.adapter": "linear",

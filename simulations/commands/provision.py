@@ -42,6 +42,9 @@ adapter = "linear"                   # few numbers: noise grows with them (hansa
 item_dim = 16
 dropout = 0.0
 
+[training]
+behaviour_weight = 0.1
+
 [privacy]
 mode = "user"                        # three sites or more share less noise: distributed, with honest_sites
 epsilon = 8.0
