@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 import stat
 import subprocess
+import tarfile
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -239,6 +241,30 @@ def test_a_kit_that_isnt_whole_is_not_unpacked(made: SimpleNamespace) -> None:
     with pytest.raises(RunError, match="didn't sign"):
         open_kit(archive, into, made.done.authority)
     assert not into.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "leads"),
+    [
+        ("../outside", tarfile.REGTYPE, ""),
+        ("/tmp/hansa-outside", tarfile.REGTYPE, ""),  # noqa: S108 — never written
+        ("site.json", tarfile.SYMTYPE, "../outside"),
+        ("site.json", tarfile.LNKTYPE, "../outside"),
+        ("site.json", tarfile.FIFOTYPE, ""),
+        ("folder", tarfile.DIRTYPE, ""),
+    ],
+)
+def test_an_archive_of_anything_but_files_of_the_kit_is_refused(
+    name: str, kind: bytes, leads: str, tmp_path: Path
+) -> None:
+    archive, entry = tmp_path / "a.kit.tar.gz", tarfile.TarInfo(name)
+    entry.type, entry.linkname, entry.size = kind, leads, 4 if kind == tarfile.REGTYPE else 0
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.addfile(entry, io.BytesIO(b"evil"))
+    with pytest.raises(RunError, match="can't be read"):
+        open_kit(archive, tmp_path / "kit", "")
+    assert [path.name for path in tmp_path.iterdir()] == [archive.name]
+    assert not Path("/tmp/hansa-outside").exists()  # noqa: S108
 
 
 def test_checksums_are_those_of_sha256sum(made: SimpleNamespace) -> None:
