@@ -26,8 +26,11 @@ from clients.train import batches, step
 from common.config import LeagueConfig, load_config, with_overrides
 from common.models import HansaModel
 from common.privacy.guarantee import noise_multiplier
+from simulations.league import PRIVATE_SETTINGS
 
 _REPEATS = 5
+LARGE = "user, large model"
+"""User-level privacy of the model that a league without privacy trains."""
 
 
 def main(arguments: list[str]) -> int:
@@ -35,6 +38,10 @@ def main(arguments: list[str]) -> int:
     folder, encoders, mode, samples = arguments
     torch.set_num_threads(1)
     changes: dict[str, object] = {"model.encoders": encoders, "privacy.mode": mode}
+    if mode == LARGE:
+        changes["privacy.mode"] = "user"
+    elif mode != "off":
+        changes |= PRIVATE_SETTINGS
     if mode == "distributed":
         changes |= {"rounds.protection": "he+masked", "rounds.groups": 1, "privacy.sample_rate": 1.0}
         changes |= {"privacy.steps_per_round": 1}
