@@ -3,8 +3,9 @@
 **Cost**: CPU seconds of one site's training for the same number of users, each mode in a process of its own, and the
 process's peak. Without privacy a user is seen once in a pass of shuffled batches of the settings' size; with privacy
 once in a step that takes all users (rate 1), clipping and noise of all parameters included. Each mode trains the
-model that such a league takes; in one more row the large model of the league without privacy is trained privately. Not counted: reading the
-site, its cached features, the first step. All modes of one source and encoder are measured in one go, as one cell.
+model that such a league takes; in one more row the large model of the league without privacy is trained privately.
+Not counted: reading the site, its cached features, the first step. All modes of one source and encoder are measured in
+one go, as one cell.
 
 **Quality**: leagues on the bazaar (and on H&M where its files are), for each ε and without privacy, by the same code as
 `hansa simulate`; a league is one cell. `share_of_gain` is the part of what the non-private federated model gains over
