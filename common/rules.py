@@ -120,7 +120,7 @@ def _shared_noise(config: LeagueConfig) -> Iterator[ConfigError]:
     for wrong, what, why, next_step in (
         (rounds.protection in ("plain", "ckks"), f"shared noise under protection {rounds.protection}",
          "the coordinator would see each site's update with a part of the noise only, or floats can't hold it",
-         "set rounds.protection to masked, he or he+masked"),
+         "set rounds.protection to masked, he or he+masked; or privacy.mode=user: each site adds all of its noise"),
         (rounds.groups > 1, "shared noise in groups of sites",
          "each group's sum is seen by itself", "set rounds.groups=1"),
         (rounds.weights == "count", "shared noise under counts",

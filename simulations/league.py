@@ -16,6 +16,7 @@ from clients.house import open_house
 from common.config import LeagueConfig, load_config, with_overrides
 from common.errors import ConfigError, RunError
 from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier
+from common.privacy.shared_noise import enough_noise
 from common.rules import require_cohort
 from common.run_folder import RunFolder, SiteEntry
 from simulations.bazaar import write_league
@@ -83,6 +84,7 @@ def create_run(options: SimulateOptions, config: LeagueConfig) -> tuple[RunFolde
     members = sum(not site.held_out for site in sites)
     _require_enough(config, members)
     config = fitted(config, options, members)
+    _require_noise(config, members)
     config = with_overrides(config, {"model.categories": list(shared_categories(sites))})
     folder.create(config, sites)
     return folder, config
@@ -117,6 +119,17 @@ def _require_enough(config: LeagueConfig, members: int) -> None:
             next_step="add a site, or take --set rounds.protection=plain",
         )  # fmt: skip
     require_cohort(config, members)
+
+
+def _require_noise(config: LeagueConfig, members: int) -> None:
+    """Noise that sites share needs enough of them, or no round would ever count."""
+    if not enough_noise(config, members):
+        honest, colluding = config.privacy.honest_sites, config.rounds.colluding_sites
+        raise ConfigError(
+            f"noise shared by {honest} honest sites beside {colluding} that may collude needs {honest + colluding} sites, "
+            f"and there are {members}", where="privacy.mode",
+            next_step="add sites, or take --set privacy.mode=user, where each site adds all of its noise",
+        )  # fmt: skip
 
 
 def derive_sites(options: SimulateOptions, seed: int, root: Path) -> list[SiteEntry]:

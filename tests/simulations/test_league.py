@@ -12,10 +12,11 @@ import pytest
 
 from clients.site import Site
 from common.config import with_overrides
+from common.errors import ConfigError
 from common.privacy.guarantee import guarantee_of, noise_multiplier
 from common.run_folder import RunFolder
 from simulations.centralised import under_budget
-from simulations.league import PRIVATE_SETTINGS, fitted, plan_config
+from simulations.league import PRIVATE_SETTINGS, create_run, fitted, plan_config
 from simulations.non_private import without_privacy
 from simulations.options import Setting, SimulateOptions
 from simulations.run import simulate
@@ -61,6 +62,20 @@ def test_noise_counts_on_all_but_those_that_may_collude_or_drop_out(members: int
     chosen = options({"privacy.honest_sites": 2, "privacy.expected_users": 7})
     privacy = fitted(plan_config(chosen), chosen, members).privacy
     assert (privacy.honest_sites, privacy.expected_users) == (2, 7)
+
+
+def test_too_few_sites_to_share_noise_are_told_before_anything_trains(tmp_path: Path) -> None:
+    asked = options(run=tmp_path / "run", data_overrides={**TINY_BAZAAR, "n_sites": 2})
+    with pytest.raises(ConfigError, match="needs 3 sites, and there are 2") as fault:
+        create_run(asked, plan_config(asked))
+    assert "privacy.mode=user" in fault.value.next_step
+    assert not RunFolder(asked.run).config_file.exists()
+
+
+def test_one_site_in_the_clear_is_told_which_mode_works() -> None:
+    with pytest.raises(ConfigError) as fault:
+        plan_config(options({"rounds.protection": "plain"}))
+    assert "privacy.mode=user" in fault.value.next_step
 
 
 def test_a_tiny_private_league_runs_by_default_and_says_what_it_promises(
