@@ -126,8 +126,8 @@ def _require_noise(config: LeagueConfig, members: int) -> None:
     if not enough_noise(config, members):
         honest, colluding = config.privacy.honest_sites, config.rounds.colluding_sites
         raise ConfigError(
-            f"noise shared by {honest} honest sites beside {colluding} that may collude needs {honest + colluding} sites, "
-            f"and there are {members}", where="privacy.mode",
+            f"noise shared by {honest} honest sites beside {colluding} that may collude needs {honest + colluding} "
+            f"sites, and there are {members}", where="privacy.mode",
             next_step="add sites, or take --set privacy.mode=user, where each site adds all of its noise",
         )  # fmt: skip
 
