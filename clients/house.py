@@ -10,6 +10,7 @@ Invariant: of a site with a vault, nothing is read but through the vault, and fe
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,7 +20,7 @@ from clients.ingest import SiteData, read_site, read_site_info
 from clients.ingest.sealed import read_vault
 from clients.vault import PassphraseSource, Vault, unlock
 from common.errors import ConfigError
-from common.schema import SiteInfo
+from common.schema import TABLES, SiteInfo, Table
 
 
 class House:
@@ -75,8 +76,12 @@ class VaultShards:
         self._vault.delete("features", self._prefix + name)
 
 
-def open_house(folder: Path) -> House:
+def open_house(folder: Path, tables: Collection[Table] = TABLES) -> House:
     """Read a site from its folder, or through its vault where `site.toml` names one.
+
+    Parameters
+    ----------
+    tables : the products, and what else is wanted; the others come back empty.
 
     Raises
     ------
@@ -84,10 +89,10 @@ def open_house(folder: Path) -> House:
     """
     info = read_site_info(folder)
     if not info.vault.path:
-        return House(read_site(folder), None)
+        return House(read_site(folder, tables), None)
     vault = open_vault(folder, info)
     try:
-        return House(read_vault(vault), vault)
+        return House(read_vault(vault, tables), vault)
     except BaseException:
         vault.close()
         raise

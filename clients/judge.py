@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from sklearn.linear_model import LogisticRegression
 
 from clients.behaviour import BehaviourRows, behaviour_rows, horizon_s, instants_ahead, instants_back
 from clients.dataset import SiteDataset, as_user_inputs, gather_histories, rows_before
@@ -106,6 +105,9 @@ def next_event_accuracy(logits: Probabilities, rows: BehaviourRows) -> float:
 
 def logistic_metrics(site: SiteDataset) -> dict[str, float]:
     """The baseline: logistic regression on the hand-made features, trained on the site's own past."""
+    # Late: half a second of import, and a process that trains needs none of it.
+    from sklearn.linear_model import LogisticRegression
+
     split, horizon = site.split, horizon_s(site.split)
     earliest = int(site.log.time.min())
     train = behaviour_rows(

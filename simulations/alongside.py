@@ -7,14 +7,10 @@ trains the yardsticks itself and hears why.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,42 +18,27 @@ from clients.site import open_site
 from common.errors import HansaError
 from common.run_folder import RunFolder
 from simulations.centralised import centralised
+from simulations.forkserver import fork
 from simulations.non_private import non_private
 
 _POLL_S = 0.2
 
 
-@contextmanager
-def yardsticks_alongside(folder: RunFolder, workers: int) -> Iterator[BaseProcess]:
-    """A process that trains the yardsticks; where the body fails, it's ended at once."""
-    process = multiprocessing.get_context("spawn").Process(
-        target=_work, args=(str(folder.root), os.getpid(), workers), daemon=True
-    )
-    process.start()
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.join()
+def yardsticks_alongside(folder: RunFolder, workers: int) -> Connection:
+    """A process that trains the yardsticks; its pipe ends when it has, and closing the pipe ends it at once."""
+    return fork("yardsticks", {"root": str(folder.root), "workers": workers})
 
 
-def _work(root: str, parent: int, workers: int) -> None:
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+def train(pipe: Connection, order: dict[str, Any]) -> None:
+    """What that process does, with the run folder ``root`` and a pool of ``workers``."""
     torch.set_num_threads(1)
-    folder = RunFolder(Path(root))
+    folder = RunFolder(Path(order["root"]))
     while not folder.rounds_file.exists():
         time.sleep(_POLL_S)
     config = folder.config()
     try:
         sites = [open_site(Path(site.folder), config) for site in folder.sites() if not site.held_out]
         centralised(sites, config, folder.site_out, lambda epoch, loss: None)
-        non_private(folder, config, "pool", workers, "silent")
+        non_private(folder, config, "pool", order["workers"], "silent")
     except HansaError:
-        raise SystemExit(1) from None  # the caller tries again, and tells
-
-
-def _leave_with(parent: int) -> None:
-    """End where the run was killed: nobody waits for the figures any more, and who resumes writes them itself."""
-    while os.getppid() == parent:
-        time.sleep(_POLL_S)
-    os._exit(1)
+        return  # the caller tries again, and tells

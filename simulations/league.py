@@ -19,10 +19,11 @@ from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier
 from common.privacy.shared_noise import enough_noise
 from common.rules import require_cohort
 from common.run_folder import RunFolder, SiteEntry
+from common.schema import PRODUCTS, TABLES
 from simulations.bazaar import write_league
 from simulations.bazaar.config import load_bazaar_config
 from simulations.connectors import connector
-from simulations.options import Setting, SimulateOptions
+from simulations.options import DataSource, Setting, SimulateOptions
 
 MAX_CATEGORIES = 64
 # Small pictures and small merchants: what keeps the embedded league within the demo's minute and a half. Its customers
@@ -85,7 +86,7 @@ def create_run(options: SimulateOptions, config: LeagueConfig) -> tuple[RunFolde
     _require_enough(config, members)
     config = fitted(config, options, members)
     _require_noise(config, members)
-    config = with_overrides(config, {"model.categories": list(shared_categories(sites))})
+    config = with_overrides(config, {"model.categories": list(shared_categories(sites, options.data))})
     folder.create(config, sites)
     return folder, config
 
@@ -162,15 +163,17 @@ def _bazaar(options: SimulateOptions, seed: int, out: Path) -> list[SiteEntry]:
     return [SiteEntry(**{**entry, "folder": str((out / entry["folder"]).resolve())}) for entry in described]
 
 
-def shared_categories(sites: list[SiteEntry]) -> tuple[str, ...]:
+def shared_categories(sites: list[SiteEntry], source: DataSource = "folders") -> tuple[str, ...]:
     """The catalogue categories of at least two sites' items or the most frequent ones, at most MAX_CATEGORIES.
 
-    Names of categories are catalogue data and public; they become part of the contract.
+    Names of categories are catalogue data and public; they become part of the contract. Folders that somebody else
+    wrote are read whole here, so that whoever starts a run hears of their faults before anything trains.
     """
+    tables = TABLES if source == "folders" else (PRODUCTS,)
     counts: dict[str, int] = {}
     for site in sites:
         if not site.held_out:
-            with open_house(Path(site.folder)) as house:
+            with open_house(Path(site.folder), tables) as house:
                 column = house.data.products["category"].drop_nulls()
             for name, count in column.value_counts().iter_rows():
                 counts[name] = counts.get(name, 0) + count

@@ -14,6 +14,7 @@ from clients.house import open_house
 from clients.ingest import SiteData, decode_image
 from common.errors import InputError
 from common.run_folder import RunFolder
+from common.schema import EVENTS, PRODUCTS
 
 SIDE = 160
 
@@ -24,6 +25,7 @@ class SitePictures:
     def __init__(self, folder: RunFolder) -> None:
         self._folders = {site.name: Path(site.folder) for site in folder.sites()}
         self._site = functools.lru_cache(maxsize=2)(self._read)
+        self._histories = functools.lru_cache(maxsize=2)(self._read_histories)
 
     def picture(self, site: str, item_id: str) -> bytes | None:
         """A JPEG of at most SIDE pixels a side, or None."""
@@ -47,10 +49,12 @@ class SitePictures:
 
     def history(self, site: str, user_id: str) -> Sequence[str]:
         """Items a user touched, the latest first, each once."""
-        events = self._site(site).events.filter(
-            (pl.col("user_id") == user_id) & pl.col("item_id").is_not_null()
-        )
-        return list(dict.fromkeys(reversed(events["item_id"].to_list())))
+        return self._histories(site).get(user_id, ())
 
     def _read(self, site: str) -> SiteData:
-        return open_house(self._folders[site]).data
+        return open_house(self._folders[site], (PRODUCTS, EVENTS)).data
+
+    def _read_histories(self, site: str) -> dict[str, Sequence[str]]:
+        events = self._site(site).events.filter(pl.col("item_id").is_not_null())
+        of_users = events.group_by("user_id").agg("item_id")
+        return {user: list(dict.fromkeys(reversed(items))) for user, items in of_users.iter_rows()}

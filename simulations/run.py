@@ -76,12 +76,12 @@ def _carry_out(folder: RunFolder, config: LeagueConfig, started: float) -> RunSu
     # The in-process engine keeps to one core; on the pool the yardstick fills the cores that a phase's end leaves free.
     wanted = chosen["compare"] and engine == "pool" and not _is_compared(folder, config)
     beside = yardsticks_alongside(folder, int(chosen["workers"])) if wanted else nullcontext()
-    with beside as process:
+    with beside as pipe:
         run_league(folder.root, engine, int(chosen["workers"]), settings, str(chosen.get("address", "")))
         timing["league_s"] = time.monotonic() - at
         at = time.monotonic()
-        if process is not None:
-            process.join()
+        if pipe is not None:
+            pipe.poll(None)
     if chosen["compare"]:
         _compare(folder, config, engine, int(chosen["workers"]), "silent" if chosen["quiet"] else "auto")
         timing["centralised_s"] = time.monotonic() - at

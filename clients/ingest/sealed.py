@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -157,8 +157,12 @@ def _finished(reader: SiteReader, table: Table, book: ComplaintBook) -> Iterator
         yield finish(batch.frame, table, reader.info.modalities), batch.share
 
 
-def read_vault(store: Store) -> SiteData:
+def read_vault(store: Store, tables: Collection[Table] = TABLES) -> SiteData:
     """The sealed site as `read_site` would give it, its pictures read pack by pack out of the vault.
+
+    Parameters
+    ----------
+    tables : those that are read; the others come back empty.
 
     Raises
     ------
@@ -169,7 +173,8 @@ def read_vault(store: Store) -> SiteData:
         raise InputError("the vault holds no site", next_step="run hansa ingest SITE_FOLDER --vault DIR")
     frames = {}
     for table in TABLES:
-        whole = read_parts(store, table, manifest["keep"][table.name])
+        parts = manifest["keep"][table.name] if table in tables else []
+        whole = read_parts(store, table, parts)
         frames[table.name] = whole.sort(table.sort_by, nulls_last=True, maintain_order=True)
     split = SplitSection.model_validate(manifest["split"]).dates() if manifest["split"] else None
     images = PackedImages(store, manifest["keep"]["images"])

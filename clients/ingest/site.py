@@ -10,7 +10,7 @@ was skipped or cleared on the way stands in the complaints.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -58,11 +58,12 @@ class SiteData:
     complaints: tuple[Complaint, ...]
 
 
-def read_site(folder: Path, *, today: date | None = None) -> SiteData:
+def read_site(folder: Path, tables: Collection[Table] = TABLES, *, today: date | None = None) -> SiteData:
     """Read, check and order a site folder.
 
     Parameters
     ----------
+    tables : the products, and what else is wanted; the others come back empty.
     today : the day after which instants count as the future, with a day's grace for time zones; default the
         clock's.
 
@@ -76,7 +77,7 @@ def read_site(folder: Path, *, today: date | None = None) -> SiteData:
     info = reader.info
     frames: dict[str, pl.DataFrame] = {}
     for table in TABLES:
-        batches = [batch.frame for batch in reader.batches(table, book)]
+        batches = [batch.frame for batch in reader.batches(table, book)] if table in tables else []
         frames[table.name] = finish(pl.concat([_nothing(table), *batches]), table, info.modalities)
     complaints = book.close()
     judge(info, complaints, frames["products"].height, folder)

@@ -11,8 +11,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,11 +24,11 @@ from simulations.bazaar.config import BazaarConfig
 from simulations.bazaar.pictures import draw_pictures, encode_picture
 from simulations.bazaar.texts import ProductTexts, write_fake_review, write_products, write_review
 from simulations.bazaar.world import SiteTruth, draw_site, stream
+from simulations.forkserver import fork
 
 FIRST_DAY = datetime(2026, 3, 2, tzinfo=UTC)
 _WORTH_A_PROCESS = 4000
 """Items of a league from which on drawing half of them takes longer than starting a process."""
-_ROOT = Path(__file__).resolve().parents[2]
 _FORMATS = (
     ("parquet", "parquet", "parquet"),
     ("csv", "jsonl", "csv"),
@@ -142,24 +140,19 @@ def _write_sites(out: Path, config: BazaarConfig, league: list[Merchant]) -> Non
         write_sites(out, config, league)
         return
     first, second = league[::2], league[1::2]
-    numbers = [str(merchant.number) for merchant in second]
-    paths = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [
-        sys.executable,
-        "-m",
-        "simulations.bazaar.second",
-        str(out.resolve()),
-        config.model_dump_json(),
-    ]
-    with subprocess.Popen(  # noqa: S603 — our own module, no shell
-        [*command, *numbers], stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": paths}
-    ) as process:
+    order = {
+        "out": str(out.resolve()), "config": config.model_dump(mode="json"),
+        "numbers": [merchant.number for merchant in second],
+    }  # fmt: skip
+    with fork("merchants", order) as other:
         write_sites(out, config, first)
-    if process.returncode:
-        raise MachineError(
-            "the process that draws half of the merchants failed", where=str(out),
-            why=f"exit code {process.returncode}, its own words stand above",
-        )  # fmt: skip
+        try:
+            other.recv_bytes()
+        except EOFError:
+            raise MachineError(
+                "the process that draws half of the merchants failed", where=str(out),
+                why="its own words stand above",
+            ) from None  # fmt: skip
 
 
 def write_sites(out: Path, config: BazaarConfig, chosen: list[Merchant]) -> None:

@@ -1,24 +1,20 @@
-"""Draws some merchants of a league: the second process of `write_league`.
-
-`python -m simulations.bazaar.second OUT CONFIG NUMBER ...`, the league's settings as JSON.
-"""
+"""Draws some merchants of a league: the second process of `write_league`."""
 
 from __future__ import annotations
 
-import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from simulations.bazaar.config import BazaarConfig
 from simulations.bazaar.league import merchants, write_sites
 
+DONE = b"done"
 
-def main(arguments: list[str]) -> None:
-    """Write the folders of the merchants whose numbers are given."""
-    out, settings, *numbers = arguments
-    config = BazaarConfig.model_validate_json(settings)
+
+def draw(pipe: Connection, order: dict[str, Any]) -> None:
+    """Write the folders of the merchants ``numbers`` of the league ``config`` under ``out``, and say so."""
+    config = BazaarConfig.model_validate(order["config"])
     league = merchants(config)
-    write_sites(Path(out), config, [league[int(number)] for number in numbers])
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    write_sites(Path(order["out"]), config, [league[number] for number in order["numbers"]])
+    pipe.send_bytes(DONE)

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from common.errors import ConfigError
+from simulations import forkserver
 from simulations.commands.output import Format, FormatOption, note, output_of, plain, table
 from simulations.options import DataSource, Encoders, Engine, Preset, SimulateOptions, parse_set
 from simulations.results import Metrics, RunSummary
@@ -68,6 +69,9 @@ def simulate(
         quiet=form is Format.json,
     )  # fmt: skip
     _check(options)
+    # What trains sites imports on another core meanwhile.
+    if engine == "pool" and not dry_run:
+        forkserver.warm()
     # Imported here: torch and Flower take seconds, and `--help` doesn't wait for them.
     from simulations.run import simulate as run_league
 

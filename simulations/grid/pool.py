@@ -9,21 +9,17 @@ coordinator has pulled some.
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
-from multiprocessing.connection import Connection, wait
-from pathlib import Path
+from multiprocessing.connection import wait
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from flwr.app import Error, Message, RecordDict, UserConfig
 
 from common.errors import WireError
 from common.wire import VECTOR
+from simulations.forkserver import fork
 from simulations.grid.base import SimulatedGrid, Task, delivered
 from simulations.grid.frames import pack_frame, unpack_frame
 
@@ -31,8 +27,6 @@ _PATIENCE_S = 0.05
 _REPLIES_A_WORKER = 8
 _SMALL_FRAME_BYTES = 16_384  # surely fits the socket's buffer, so sending it to a busy worker can't block
 _CRASHED = 8  # Flower's own code for a client app whose process ended
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 class PoolGrid(SimulatedGrid):
@@ -49,7 +43,7 @@ class PoolGrid(SimulatedGrid):
     ) -> None:
         super().__init__(sites, run_config)
         self._home = share_out(sizes or [1.0] * sites, workers)
-        self._setup = pack_frame({"sites": sites, "run_config": dict(run_config)}, None)
+        self._setup = {"sites": sites, "run_config": dict(run_config)}
         self._workers = [_Worker(self._setup) for _ in range(workers)]
         self._done: dict[str, tuple[Task, Message]] = {}
         self._room = _REPLIES_A_WORKER * workers
@@ -99,7 +93,7 @@ class PoolGrid(SimulatedGrid):
     def _take(self, worker: _Worker) -> None:
         facts, content = unpack_frame(worker.pipe.recv_bytes())
         if "ready" in facts:
-            worker.ready = True
+            worker.ready, worker.pid = True, facts["pid"]
             return
         if not worker.given or facts.get("id") != worker.given[0][0].id:
             raise WireError("a worker answered a message it wasn't given", where="pool")
@@ -127,21 +121,12 @@ class PoolGrid(SimulatedGrid):
 class _Worker:
     """The pool's end of one worker process."""
 
-    def __init__(self, setup: bytes) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-            environment = {**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(paths)}
-            self._process = subprocess.Popen(  # noqa: S603 — our own module, no shell
-                [sys.executable, "-m", "simulations.grid.worker", str(theirs.fileno()), str(os.getpid())],
-                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), env=environment,
-            )  # fmt: skip
-        self.pipe = Connection(ours.detach())
-        self.ready = False
+    def __init__(self, setup: dict[str, Any]) -> None:
+        self.pipe = fork("site", setup)
+        self.ready, self.pid = False, 0
         self.given: deque[tuple[Task, RecordDict]] = deque()
         self.waiting: deque[tuple[Task, RecordDict]] = deque()
         self._lent: bytes | None = None
-        self.pipe.send_bytes(setup)
 
     def give(self) -> None:
         """Send the next message that someone still waits for; a small one already while the worker is busy.
@@ -164,10 +149,8 @@ class _Worker:
         self.pipe.send_bytes(frame)
 
     def stop(self) -> None:
-        """End the process; it has nothing to lose."""
+        """End the process with its pipe; it has nothing to lose."""
         self.pipe.close()
-        self._process.kill()
-        self._process.wait()
 
 
 def share_out(sizes: Sequence[float], workers: int) -> list[int]:

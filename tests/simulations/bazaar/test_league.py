@@ -17,6 +17,7 @@ from PIL import Image
 
 from common.errors import ConfigError, InputError, MachineError
 from simulations.bazaar import BazaarConfig, load_bazaar_config, write_league
+from simulations.forkserver import fork
 
 TINY = BazaarConfig(seed=3, n_sites=3, users_per_site=25, items_per_site=24)
 EVENTS = {"view", "click", "cart", "purchase", "search"}
@@ -195,7 +196,10 @@ def test_a_second_process_draws_the_same_bytes(monkeypatch: pytest.MonkeyPatch, 
 def test_a_second_process_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("simulations.bazaar.league._WORTH_A_PROCESS", 1)
     monkeypatch.setattr("simulations.bazaar.league.os.cpu_count", lambda: 2)
-    monkeypatch.setattr("simulations.bazaar.league.sys.executable", "/bin/false")
+    monkeypatch.setattr(
+        "simulations.bazaar.league.fork",
+        lambda job, order: fork(job, order | {"config": {"users_per_site": -1}}),
+    )
     with pytest.raises(MachineError, match="half of the merchants"):
         write_league(tmp_path / "league", TINY)
     assert not (tmp_path / "league" / "league.json").exists()

@@ -109,7 +109,7 @@ def test_a_dead_worker_costs_its_message_and_is_replaced(tmp_path: Path) -> None
         ids = list(grid.push_messages(messages))
         while not grid._workers[0].given:
             assert list(grid.pull_messages(ids)) == []
-        os.kill(grid._workers[0]._process.pid, signal.SIGKILL)
+        os.kill(grid._workers[0].pid, signal.SIGKILL)
         replies: dict[str, Message] = {}
         while len(replies) < 2:
             for reply in grid.pull_messages([id_ for id_ in ids if id_ not in replies]):

@@ -1,0 +1,160 @@
+"""Processes of a run, forked from one that has imported the heavy libraries already, so that each starts at once.
+
+`fork` asks the server of this process for a process at one of `_JOBS`; a process made so asks the same server in turn.
+Invariants: a forked process lives as long as the pipe to who asked for it, so a killed run leaves none behind; when it
+is forked, the server has a single thread and has drawn no chance, so no two processes share a lock or a random stream.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+from common.errors import MachineError
+
+Job = Literal["site", "yardsticks", "merchants"]
+_JOBS = {
+    "site": ("simulations.grid.worker", "serve"),
+    "yardsticks": ("simulations.alongside", "train"),
+    "merchants": ("simulations.bazaar.second", "draw"),
+}
+_LIGHT = "merchants"  # needs none of what follows
+# Not polars nor scikit-learn: they start threads when they are imported, and a fork would lose those.
+_HEAVY = ("torch", "torch._dynamo", "opacus", "flwr.app", "flwr.clientapp", "flwr.serverapp", "tenseal")
+# Forked processes share the machine's cores: one thread each, set before a library makes its pool.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+_ROOT = Path(__file__).resolve().parents[1]
+_LONGEST_REQUEST = 1 << 20
+_door: socket.socket | None = None
+_server: subprocess.Popen[bytes] | None = None
+
+
+def warm() -> None:
+    """Start the server, so that it imports while this process does something else; nothing where it runs."""
+    if _door is None:
+        _start().sendall(json.dumps({"job": ""}).encode())
+
+
+def fork(job: Job, facts: dict[str, Any]) -> Connection:
+    """A new process at a job; it's told the facts, has this process's environment, and ends when the pipe is closed.
+
+    Raises
+    ------
+    MachineError : no process can be started here.
+    """
+    ours, theirs = socket.socketpair()
+    request = json.dumps({"job": job, "facts": facts, "environment": dict(os.environ)}).encode()
+    with theirs:
+        for _ in range(2):
+            door = _door or _start()
+            try:
+                socket.send_fds(door, [request], [theirs.fileno(), door.fileno(), _errors()])
+                return Connection(ours.detach())
+            except ConnectionError:  # it was killed: once more, with another
+                _stop()
+            except OSError as fault:
+                raise MachineError("a process can't be started", where=job, why=str(fault)) from None
+    ours.close()
+    raise MachineError(
+        "the process that starts others ends at once", where=job, why="its own words stand above",
+        next_step="run the set-up again ('make setup'), and look whether memory is left",
+    )  # fmt: skip
+
+
+def _start() -> socket.socket:
+    global _door, _server
+    _door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    with theirs:
+        _server = subprocess.Popen(  # noqa: S603 — our own module, no shell
+            [sys.executable, "-m", "simulations.forkserver", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=_errors(),
+            env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(paths)},
+        )  # fmt: skip
+    return _door
+
+
+def _errors() -> int:
+    return sys.stderr.fileno()
+
+
+@atexit.register
+def _stop() -> None:
+    global _door, _server
+    if _door is not None:
+        _door.close()
+    if _server is not None:
+        _server.kill()
+        _server.wait()
+    _door = _server = None
+
+
+def main(descriptor: int) -> None:
+    """Fork a process a request, until nobody is left who could ask."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asked for a process decides what an interrupt means
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries them
+    with socket.socket(fileno=descriptor) as door:
+        while True:
+            data, descriptors, _, _ = socket.recv_fds(door, _LONGEST_REQUEST, 3)
+            if not data:
+                return
+            request = json.loads(data)
+            if request["job"] != _LIGHT:
+                for name in _HEAVY:
+                    importlib.import_module(name)
+            if descriptors and os.fork() == 0:
+                door.close()
+                os._exit(_work(request, *descriptors))
+            for each in descriptors:
+                os.close(each)
+
+
+def _work(request: dict[str, Any], pipe: int, door: int, errors: int) -> int:
+    """A forked process, from its first moment to its exit code."""
+    global _door
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for standard in (1, 2):
+        os.dup2(errors, standard)
+    os.close(errors)
+    os.environ.clear()
+    os.environ.update({**request["environment"], **_ONE_THREAD})
+    _door = socket.socket(fileno=door)
+    threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
+    module, name = _JOBS[request["job"]]
+    try:
+        job: Callable[[Connection, dict[str, Any]], None] = getattr(importlib.import_module(module), name)
+        job(Connection(pipe), request["facts"])
+    except BaseException:  # noqa: BLE001 — the edge of a process
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+    return 0
+
+
+def _end_with(pipe: int) -> None:
+    """Leave when the other end of the pipe is closed, whatever is under way: nobody waits for it any more."""
+    closed = select.poll()
+    closed.register(pipe, select.POLLRDHUP)
+    closed.poll()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    # By its own name, so that forked processes find the door where they look for it.
+    from simulations import forkserver
+
+    forkserver.main(int(sys.argv[1]))
