@@ -237,7 +237,8 @@ def evaluate_final(message: Message, context: Context) -> Message:
         layout, vector = site.layout(), _sealed(context, site).vector(int(header.plan.get("best", 0)))
     else:
         layout, vector = _receive(message, header, site)
-    metrics = site.evaluate_final(vector, _out(context, site.name))
+    whole = not context.run_config.get("yardstick", False)
+    metrics = site.evaluate_final(vector, _out(context, site.name), whole)
     return _reply(message, header, site, layout, {}, metrics=metrics)
 
 

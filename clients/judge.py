@@ -65,7 +65,7 @@ def behaviour_logits(
         for chunk in chunks(len(rows)):
             user, at = rows.user[chunk], rows.at[chunk]
             history = gather_histories(log, user, rows_before(log, user, at), config.model.history_length)
-            users, _ = model.user_vectors(as_user_inputs(*history, at[:, None]), vectors, site.items.raw)
+            users, _ = model.pooled(as_user_inputs(*history, at[:, None]), vectors)
             out.append(model.behaviour(torch.from_numpy(rows.features[chunk]), users[:, 0]).numpy())
     return np.concatenate(out).astype(np.float64) if out else np.zeros((0, 6))
 

@@ -71,7 +71,7 @@ class NoopSite:
         """Figures of a model that never left the site."""
         return self._keep(out / "local.json", {"local/ndcg@20": self._chance("local")})
 
-    def evaluate_final(self, vector: FloatVector, out: Path) -> dict[str, float]:
+    def evaluate_final(self, vector: FloatVector, out: Path, whole: bool = True) -> dict[str, float]:
         """Figures of the shared model."""
         figures = {"federated/ndcg@20": self.measure(vector)["valid/ndcg@20"]}
         return self._keep(out / "final.json", figures)

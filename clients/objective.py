@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from clients.behaviour import BehaviourRows
@@ -87,14 +88,21 @@ def _ranking(
         model.scores(learned, untrained, vectors[wrong], raw[wrong]) + offset[torch.from_numpy(negatives)]
     )
     # What the user has touched is never a candidate, so it must not teach that likeness to the history is bad.
-    known = (torch.from_numpy(touched)[..., None] == torch.from_numpy(negatives)).any(1)
+    known = torch.from_numpy(_members(touched, data.site.n_items)[:, negatives])
     barred = (right[..., None] == wrong) | known[:, None, :]
     return ranking_loss(positive, negative, barred, seen.visible.any(2).to(torch.float32))
 
 
+def _members(touched: Ints, n_items: int) -> NDArray[np.bool_]:
+    """(b, items) whether an item is among a user's (b, h) touched ones, of which -1 is none."""
+    table = np.zeros((len(touched), n_items + 1), bool)
+    np.put_along_axis(table, touched, True, axis=1)
+    return table[:, :n_items]
+
+
 def _behaviour(model: HansaModel, catalogue: Catalogue, inputs: UserInputs, rows: BehaviourRows) -> Tensor:
     """(n,) losses of intent and next event."""
-    users, _ = model.user_vectors(inputs, catalogue.vectors, catalogue.items.raw)
+    users, _ = model.pooled(inputs, catalogue.vectors)
     logits = model.behaviour(torch.from_numpy(rows.features), users[:, 0])
     return behaviour_loss(
         logits, torch.from_numpy(rows.intent), torch.from_numpy(rows.next_kind), torch.ones(len(rows))

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clients.behaviour import BehaviourRows
 from clients.dataset import SiteDataset
 from clients.encoders import TEXT_DIM
 from clients.house import open_house
-from clients.judge import behaviour_logits, behaviour_metrics, rows_of
+from clients.judge import behaviour_logits, rows_of
 from clients.outputs import write_outputs
 from clients.prepare import prepare_site
 from clients.private.noise import Noise, SystemNoise
@@ -32,6 +33,7 @@ from clients.scoring import Tuned, Windows, deployed_scorer, rank, tune, windows
 from clients.train import train_epochs
 from clients.worth import Deployment, Results, baselines, deploy, judge_model
 from common.config import LeagueConfig
+from common.metrics import auc
 from common.models import HansaModel, build_model
 from common.models.model import PrivateParts, load_shared, shared_arrays
 from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier
@@ -125,21 +127,30 @@ class Site:
         results.write(out / "local.json")
         return {} if self.is_private else results.figures()
 
-    def evaluate_final(self, vector: FloatVector, out: Path) -> dict[str, float]:
-        """Score the shared model as received, fine-tuned and as deployed; write what the merchant uses."""
+    def evaluate_final(self, vector: FloatVector, out: Path, whole: bool = True) -> dict[str, float]:
+        """Score the shared model as received, fine-tuned and as deployed; write what the merchant uses.
+
+        Parameters
+        ----------
+        whole : False for a league that is a yardstick: the model as received is scored, and nothing else.
+        """
         model = self.model_of(vector)
         results = Results(self.windows)
-        tuned = self.tuned
-        baselines(results, self.dataset, self.config, tuned)
+        if whole:
+            baselines(results, self.dataset, self.config, self.tuned)
         judge_model(results, "federated", model, self.dataset, self.config, self.tuned)
+        if whole:
+            self._take_home(results, model, out)
+        results.write(out / "final.json")
+        return {} if self.is_private else results.figures()
+
+    def _take_home(self, results: Results, model: HansaModel, out: Path) -> None:
         fine = copy.deepcopy(model)
         attach_residual(fine, self.dataset)
         self._fine_tune(fine, "fine_tune")
         judge_model(results, "fine_tuned", fine, self.dataset, self.config, self.tuned)
-        deployment = deploy(results, Deployment(model, fine, tuned), self.dataset, self.config)
-        results.write(out / "final.json")
+        deployment = deploy(results, Deployment(model, fine, self.tuned), self.dataset, self.config)
         write_outputs(out, self.dataset, self.config, fine, deployment, self.language)
-        return {} if self.is_private else results.figures()
 
     def model_of(self, vector: FloatVector) -> HansaModel:
         """The model with the given shared parameters, in evaluation mode."""
@@ -216,20 +227,22 @@ class Site:
 
     def validate(self, model: HansaModel) -> dict[str, float]:
         """NDCG@20 over all validation rows and AUC of purchase intent; NaN where there are none."""
+        rows = self._valid_behaviour
+        logits = behaviour_logits(model, self.dataset, rows, self.config)
+        return {"valid/ndcg@20": self.valid_ndcg(model), "valid/auc": auc(logits[:, 0], rows.intent)}
+
+    def valid_ndcg(self, model: HansaModel) -> float:
+        """NDCG@20 over all validation rows; NaN where there are none."""
+        at, half_life_d = self.dataset.split.valid_from, self.tuned.half_life_d
+        scorer = deployed_scorer(model, self.dataset, self.config, at, half_life_d)
+        rankings = [rank(self.dataset, rows, scorer) for rows in self.windows.valid]
+        values = np.concatenate([each.per_row().get("ndcg@20", np.zeros(0)) for each in rankings])
+        return float(values.mean()) if len(values) else float("nan")
+
+    @functools.cached_property
+    def _valid_behaviour(self) -> BehaviourRows:
         split = self.dataset.split
-        scorer = deployed_scorer(model, self.dataset, self.config, split.valid_from, self.tuned.half_life_d)
-        values = [
-            rank(self.dataset, rows, scorer).per_row().get("ndcg@20", np.zeros(0))
-            for rows in self.windows.valid
-        ]
-        behaviour = rows_of(self.dataset, split.valid_from, split.test_from)
-        logits = behaviour_logits(model, self.dataset, behaviour, self.config)
-        intent = behaviour_metrics(1.0 / (1.0 + np.exp(-logits[:, 0])), behaviour)
-        ndcg = np.concatenate(values)
-        return {
-            "valid/ndcg@20": float(ndcg.mean()) if len(ndcg) else float("nan"),
-            "valid/auc": intent["auc"],
-        }
+        return rows_of(self.dataset, split.valid_from, split.test_from)
 
     def _best_local(self) -> HansaModel:
         """The epoch with the best validation figure, out of as many as the federation has rounds."""
@@ -237,7 +250,7 @@ class Site:
         best, best_figure = copy.deepcopy(model), -1.0
         for round_ in range(1, (self.config.training.local_epochs or self.config.rounds.count) + 1):
             self._epoch(model, round_, derived_seed(self.config.seed, self.name, "local", round_))
-            figure = self.validate(model)["valid/ndcg@20"]
+            figure = self.valid_ndcg(model)
             if not figure <= best_figure:
                 best, best_figure = copy.deepcopy(model), figure
         return best

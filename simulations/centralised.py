@@ -117,6 +117,6 @@ def _epoch(
 
 
 def _macro(model: HansaModel, sites: Sequence[Site]) -> float:
-    figures = [site.validate(model)["valid/ndcg@20"] for site in sites]
+    figures = [site.valid_ndcg(model) for site in sites]
     known = [f for f in figures if np.isfinite(f)]
     return float(np.mean(known)) if known else float("nan")

@@ -52,12 +52,12 @@ def non_private(folder: RunFolder, config: LeagueConfig, engine: Engine, workers
     members = [entry for entry in folder.sites() if not entry.held_out]
     beside = RunFolder(folder.root / "non_private")
     if not beside.config_file.exists():
-        beside.create(with_overrides(without_privacy(config), {"training.fine_tune_epochs": 0}), members)
+        beside.create(without_privacy(config), members)
     run_league(
         beside.root,
         "local" if engine == "local" else "pool",
         workers,
-        {"compare": False, "progress": progress},
+        {"compare": False, "progress": progress, "yardstick": True},
     )
     for entry in members:
         found = read_json(beside.site_out(entry.name) / "final.json")

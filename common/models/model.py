@@ -120,10 +120,14 @@ class HansaModel(nn.Module):
 
     def user_vectors(self, users: UserInputs, vectors: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Trained (b, t, item_dim) and untrained (b, t, r) user vectors from the history's item vectors."""
-        weights = self.user_tower.weights(users.kinds, users.gaps, users.visible)
-        learned = self.user_tower(vectors[users.items], weights)
+        learned, weights = self.pooled(users, vectors)
         # The untrained score teaches the pooling nothing: it is the fixed point that training refines.
         return learned, weights.detach() @ raw[users.items]
+
+    def pooled(self, users: UserInputs, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Trained user vectors (b, t, item_dim), and the weights (b, t, h) of the events that they are made of."""
+        weights = self.user_tower.weights(users.kinds, users.gaps, users.visible)
+        return self.user_tower(vectors[users.items], weights), weights
 
     def scores(self, learned: Tensor, untrained: Tensor, vectors: Tensor, raw: Tensor) -> Tensor:
         """Scores (b, t, n) of n items, in logits."""
