@@ -2,9 +2,9 @@
 
 Invariant: the bytes are those of the in-process grid, since both run the same client app on the same
 messages. Each site is pinned to one worker, so that its caches stay warm; sites are shared out by size,
-largest first. A worker that dies costs the message it was working on, which gets an error reply, and is
-started again. Only a bounded number of replies waits in memory: beyond it the workers pause until the
-coordinator has pulled some.
+largest first, and a worker with nothing left takes over a site that none has opened yet. A worker that
+dies costs the message it was working on, which gets an error reply, and is started again. Only a bounded
+number of replies waits in memory: beyond it the workers pause until the coordinator has pulled some.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Self
 from flwr.app import Error, Message, RecordDict, UserConfig
 
 from common.errors import WireError
-from common.wire import VECTOR
+from common.wire import HELLO, VECTOR
 from simulations.forkserver import fork
 from simulations.grid.base import SimulatedGrid, Task, delivered
 from simulations.grid.frames import pack_frame, unpack_frame
@@ -45,6 +45,7 @@ class PoolGrid(SimulatedGrid):
         self._home = share_out(sizes or [1.0] * sites, workers)
         self._setup = {"sites": sites, "run_config": dict(run_config)}
         self._workers = [_Worker(self._setup) for _ in range(workers)]
+        self._opened: set[int] = set()
         self._done: dict[str, tuple[Task, Message]] = {}
         self._room = _REPLIES_A_WORKER * workers
 
@@ -83,12 +84,25 @@ class PoolGrid(SimulatedGrid):
 
     def _give(self) -> None:
         for worker in self._workers:
+            if worker.ready and not worker.given and not worker.waiting:
+                self._relieve(worker)
             given = sum(len(other.given) for other in self._workers)
             if worker.ready and len(self._done) + given < self._room:
                 try:
                     worker.give()
                 except OSError:
                     self._bury(worker)
+            self._opened.update(task.place for task, _ in worker.given if task.message_type != HELLO)
+
+    def _relieve(self, idle: _Worker) -> None:
+        """Move a site that no worker has opened yet to one that has nothing to do: sizes are guesses."""
+        busiest = max(self._workers, key=lambda worker: len(worker.waiting))
+        places = [task.place for task, _ in busiest.waiting if task.place not in self._opened]
+        if places:
+            place = places[-1]
+            self._home[place] = self._workers.index(idle)
+            idle.waiting.extend(entry for entry in busiest.waiting if entry[0].place == place)
+            busiest.waiting = deque(entry for entry in busiest.waiting if entry[0].place != place)
 
     def _take(self, worker: _Worker) -> None:
         facts, content = unpack_frame(worker.pipe.recv_bytes())

@@ -119,6 +119,27 @@ def test_a_dead_worker_costs_its_message_and_is_replaced(tmp_path: Path) -> None
     assert wire.read_header(replies[ids[1]].content, where="t").site == "b"
 
 
+def test_an_idle_worker_takes_over_a_site_that_none_has_opened(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    config = load_config({"rounds": {"protection": "plain"}})
+    folder.create(config, [SiteEntry(name, name, "x") for name in "abcde"])
+    run_config = {"run-dir": str(tmp_path), "job": "noop", "noop-size": 10, "noop-pause-s": 0.3}
+    layout = wire.Layout.of({"first": (5,), "second": (5,)}).digest
+    order = wire.pack(wire.Header(config.digest(), 1, layout=layout), vector=np.zeros(10, dtype=np.float32))
+    with PoolGrid(5, run_config, workers=2, sizes=[9, 1, 1, 1, 1]) as grid:
+        assert grid._home == [0, 1, 1, 1, 1]
+        homes = []
+        for _ in range(2):
+            messages = [
+                Message(order, dst_node_id=node, message_type=wire.TRAIN) for node in grid.get_node_ids()
+            ]
+            replies = list(grid.send_and_receive(messages))
+            assert [reply.has_error() for reply in replies] == [False] * 5
+            homes.append(list(grid._home))
+    assert homes[0][4] == 0, "the guess was wrong: the last of four goes to the worker that had one"
+    assert homes[1] == homes[0], "opened sites stay, so that their caches are warm"
+
+
 @given(st.lists(st.floats(0.1, 100), min_size=1, max_size=30), st.integers(1, 6))
 def test_sites_are_shared_out_within_the_largest_of_even(sizes: list[float], workers: int) -> None:
     home = share_out(sizes, workers)
