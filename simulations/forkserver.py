@@ -8,6 +8,7 @@ is forked, the server has a single thread and has drawn no chance, so no two pro
 from __future__ import annotations
 
 import atexit
+import functools
 import importlib
 import json
 import os
@@ -113,13 +114,22 @@ def main(descriptor: int) -> None:
                 return
             request = json.loads(data)
             if request["job"] != _LIGHT:
-                for name in _HEAVY:
-                    importlib.import_module(name)
+                _prepare()
             if descriptors and os.fork() == 0:
                 door.close()
                 os._exit(_work(request, *descriptors))
             for each in descriptors:
                 os.close(each)
+
+
+@functools.cache
+def _prepare() -> None:
+    """Do once what every process that trains would do for itself."""
+    for name in _HEAVY:
+        importlib.import_module(name)
+    from clients.encoders.frozen import public_directions
+
+    public_directions()
 
 
 def _work(request: dict[str, Any], pipe: int, door: int, errors: int) -> int:

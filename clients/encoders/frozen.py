@@ -57,15 +57,20 @@ def encode_regions(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return made
 
 
-@functools.cache
 def public_image_basis(dim: int) -> NDArray[np.float32]:
     """Orthonormal columns (IMAGE_DIM, dim) from the ImageNet classifier's weights; signs are fixed."""
-    weights = _image_model()._fc.weight.detach().numpy().astype(np.float64)
-    _, _, rows = np.linalg.svd(weights - weights.mean(0), full_matrices=False)
-    basis = rows[:dim].T
+    basis = public_directions()[:dim].T.copy()
     largest = np.argmax(np.abs(basis), axis=0)
     basis *= np.sign(basis[largest, np.arange(dim)])
     return np.ascontiguousarray(basis, dtype=np.float32)
+
+
+@functools.cache
+def public_directions() -> NDArray[np.float64]:
+    """All right singular vectors (IMAGE_DIM wide) of those weights, largest first: a second's work, once a process."""
+    weights = _image_model()._fc.weight.detach().numpy().astype(np.float64)
+    rows: NDArray[np.float64] = np.linalg.svd(weights - weights.mean(0), full_matrices=False)[2]
+    return rows
 
 
 @functools.cache

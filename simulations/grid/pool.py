@@ -10,7 +10,7 @@ number of replies waits in memory: beyond it the workers pause until the coordin
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Self
@@ -89,7 +89,7 @@ class PoolGrid(SimulatedGrid):
             given = sum(len(other.given) for other in self._workers)
             if worker.ready and len(self._done) + given < self._room:
                 try:
-                    worker.give()
+                    worker.give(self._opened)
                 except OSError:
                     self._bury(worker)
             self._opened.update(task.place for task, _ in worker.given if task.message_type != HELLO)
@@ -142,16 +142,19 @@ class _Worker:
         self.waiting: deque[tuple[Task, RecordDict]] = deque()
         self._lent: bytes | None = None
 
-    def give(self) -> None:
+    def give(self, opened: Set[int]) -> None:
         """Send the next message that someone still waits for; a small one already while the worker is busy.
 
-        So the worker doesn't idle while the coordinator screens and folds its last reply.
+        So the worker doesn't idle while the coordinator screens and folds its last reply. A site that has yet to be
+        opened waits, since another worker may be idle before this one is.
         """
         while self.waiting and self.waiting[0][0].expired:
             self.waiting.popleft()
         if not self.waiting or len(self.given) > 1:
             return
         task, content = self.waiting[0]
+        if self.given and task.place not in opened and task.message_type != HELLO:
+            return
         data = content.array_records[VECTOR][VECTOR].data if VECTOR in content else b""
         # The same bytes object went to this worker with an earlier message of the round, and it still has them.
         lent = frozenset([VECTOR]) if data and data is self._lent else frozenset[str]()
