@@ -13,7 +13,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+from numpy.typing import NDArray
+from safetensors.numpy import load
 
 from clients.encoders.cache import FeatureCache, FolderShards, Shards, default_cache_folder
 from clients.ingest import SiteData, read_site, read_site_info
@@ -58,6 +61,7 @@ class VaultShards:
 
     def __init__(self, vault: Vault, encoder: str) -> None:
         self._vault, self._prefix = vault, f"{encoder}/"
+        self._opened: dict[str, dict[str, NDArray[Any]]] = {}
 
     def names(self) -> list[str]:
         return sorted(
@@ -66,8 +70,11 @@ class VaultShards:
             if name.startswith(self._prefix)
         )
 
-    def read(self, name: str) -> bytes:
-        return self._vault.read("features", self._prefix + name)
+    def read(self, name: str, array: str) -> NDArray[Any]:
+        # A sealed object is opened whole, and once: each opening stands in the vault's log.
+        if name not in self._opened:
+            self._opened[name] = load(self._vault.read("features", self._prefix + name))
+        return self._opened[name][array]
 
     def write(self, name: str, data: bytes) -> None:
         self._vault.write("features", self._prefix + name, data)

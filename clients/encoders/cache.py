@@ -12,12 +12,12 @@ import os
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 Half = NDArray[np.float16]
 
@@ -33,10 +33,10 @@ def default_cache_folder() -> Path:
 
 
 class Shards(Protocol):
-    """Where the shards of one encoder lie; `write` is atomic."""
+    """Where the shards of one encoder lie; `write` is atomic, and `read` gives one of a shard's two arrays."""
 
     def names(self) -> list[str]: ...
-    def read(self, name: str) -> bytes: ...
+    def read(self, name: str, array: str) -> NDArray[Any]: ...
     def write(self, name: str, data: bytes) -> None: ...
     def set_aside(self, name: str) -> None: ...
 
@@ -50,8 +50,9 @@ class FolderShards:
     def names(self) -> list[str]:
         return sorted(path.name for path in self.folder.glob("*.safetensors"))
 
-    def read(self, name: str) -> bytes:
-        return (self.folder / name).read_bytes()
+    def read(self, name: str, array: str) -> NDArray[Any]:
+        with safe_open(self.folder / name, framework="numpy") as shard:
+            return shard.get_tensor(array)
 
     def write(self, name: str, data: bytes) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -64,16 +65,21 @@ class FolderShards:
 
 
 class FeatureCache:
-    """Vectors of one encoder by content key."""
+    """Vectors of one encoder by content key; of a shard that isn't needed, only the keys are read."""
 
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
+        self._place: dict[bytes, tuple[str, int]] = {}
         self._vectors: dict[bytes, Half] = {}
         for name in shards.names():
-            self._read(name)
+            keys = self._read(name, "keys")
+            if keys is not None:
+                packed = keys.tobytes()
+                self._place |= {packed[16 * row : 16 * row + 16]: (name, row) for row in range(len(keys))}
 
     def get(self, keys: Sequence[bytes], encode: Callable[[list[int]], Half], block: int = 512) -> Half:
         """Vectors (n, d) of all keys; ``encode`` gets the positions whose vectors aren't known yet, block by block."""
+        self._fetch(keys)
         first: dict[bytes, int] = {}
         for position, key in enumerate(keys):
             if key not in self._vectors:
@@ -84,18 +90,27 @@ class FeatureCache:
             self._add([keys[p] for p in part], encode(part))
         return np.stack([self._vectors[key] for key in keys]) if keys else np.zeros((0, 0), np.float16)
 
+    def _fetch(self, keys: Sequence[bytes]) -> None:
+        """Read the vectors of those keys that lie in a shard."""
+        wanted: dict[str, dict[bytes, int]] = {}
+        for key in keys:
+            if key in self._place and key not in self._vectors:
+                name, row = self._place[key]
+                wanted.setdefault(name, {})[key] = row
+        for name, rows in wanted.items():
+            vectors = self._read(name, "vectors")
+            if vectors is not None:
+                self._vectors.update(zip(rows, vectors[list(rows.values())], strict=True))
+
     def _add(self, keys: list[bytes], vectors: Half) -> None:
         packed = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16)
         shard = save({"keys": packed, "vectors": np.ascontiguousarray(vectors)})
         self._shards.write(f"{secrets.token_hex(8)}.safetensors", shard)
         self._vectors.update(zip(keys, vectors, strict=True))
 
-    def _read(self, name: str) -> None:
+    def _read(self, name: str, array: str) -> NDArray[Any] | None:
         try:
-            arrays = load(self._shards.read(name))
-            keys, vectors = arrays["keys"], arrays["vectors"]
+            return self._shards.read(name, array)
         except (SafetensorError, KeyError, OSError):
             self._shards.set_aside(name)
-            return
-        for key, vector in zip(keys, vectors, strict=True):
-            self._vectors[key.tobytes()] = vector
+            return None

@@ -208,7 +208,8 @@ def _read_csv(stream: IO[str], path: Path, table: Table, book: ComplaintBook) ->
 
 
 def _read_jsonl(stream: IO[str], path: Path, table: Table, book: ComplaintBook) -> Iterator[RawTable]:
-    batch = _Batch(path.name, list(table.names))
+    names = list(table.names)
+    batch = _Batch(path.name, names)
     seen: dict[str, None] = {}
     for row, line in enumerate(_lines(stream, path), start=1):
         if not line.strip():
@@ -222,7 +223,7 @@ def _read_jsonl(stream: IO[str], path: Path, table: Table, book: ComplaintBook) 
             book.add(path.name, row, "", "not a JSON object", "row skipped")
             continue
         seen.update(dict.fromkeys(record))
-        batch.append(row, [_json_cell(record.get(name), name, row, path.name, book) for name in table.names])
+        batch.append(row, [_json_cell(record.get(name), name, row, path.name, book) for name in names])
         if batch.full:
             yield batch.take(_share(stream, path))
     if not seen:
