@@ -8,6 +8,7 @@ sites reported.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from flwr.serverapp import Grid
@@ -40,7 +41,10 @@ def prepare(grid: Grid, league: League, roster: Roster, progress: RoundProgress)
     QuorumError : too few members are ready with the same layout and first model.
     """
     names = roster.present(league.members)
-    answers, reasons = ask_members(grid, league, roster, names)
+    progress.start("prepare", total=len(names))
+    answers, reasons = ask_members(
+        grid, league, roster, names, lambda done, name: progress.step(done, label=name)
+    )
     agreed = Counter((answer.layout, answer.initial) for answer in answers.values()).most_common(1)
     ready = [
         name
@@ -57,9 +61,15 @@ def prepare(grid: Grid, league: League, roster: Roster, progress: RoundProgress)
 
 
 def ask_members(
-    grid: Grid, league: League, roster: Roster, names: list[str]
-) -> tuple[dict[str, Ready], dict[str, str]]:
-    """Ask members to get ready: what each states, and the reasons of those that can't."""
+    grid: Grid, league: League, roster: Roster, names: list[str],
+    heard: Callable[[int, str], None] = lambda done, name: None,
+) -> tuple[dict[str, Ready], dict[str, str]]:  # fmt: skip
+    """Ask members to get ready: what each states, and the reasons of those that can't.
+
+    Parameters
+    ----------
+    heard : told how many have answered, and who did.
+    """
     content = wire.pack(wire.Header(run=league.run, plan={"initial": False}))
     requests = {name: (roster.nodes[name], content) for name in names}
     answers: dict[str, Ready] = {}
@@ -74,6 +84,7 @@ def ask_members(
             answers[name] = Ready(header.layout, str(header.plan.get("initial", "")), weight)
         except WireError as fault:
             reasons[name] = fault.what
+        heard(len(answers) + len(reasons), name)
     return answers, reasons
 
 

@@ -16,10 +16,11 @@ import torch
 
 from clients.site import open_site
 from common.errors import HansaError
-from common.run_folder import RunFolder
+from common.progress import RoundProgress, Style
+from common.run_folder import RunFolder, read_lines
 from simulations.centralised import centralised
 from simulations.forkserver import fork
-from simulations.non_private import non_private
+from simulations.non_private import folder_beside, non_private, wanted, without_privacy
 
 _POLL_S = 0.2
 
@@ -27,6 +28,19 @@ _POLL_S = 0.2
 def yardsticks_alongside(folder: RunFolder, workers: int) -> Connection:
     """A process that trains the yardsticks; its pipe ends when it has, and closing the pipe ends it at once."""
     return fork("yardsticks", {"root": str(folder.root), "workers": workers})
+
+
+def await_yardsticks(pipe: Connection, folder: RunFolder, style: Style) -> None:
+    """Wait until that process has ended, and show how far the league without privacy has come."""
+    if wanted(folder, folder.config()):
+        league, shown = folder_beside(folder), 0
+        with RoundProgress(style) as progress:
+            progress.start("without privacy", total=without_privacy(folder.config()).rounds.count)
+            while not pipe.poll(_POLL_S):
+                if (done := len(read_lines(league.rounds_file))) > shown:
+                    progress.step(done)
+                    shown = done
+    pipe.poll(None)
 
 
 def train(pipe: Connection, order: dict[str, Any]) -> None:

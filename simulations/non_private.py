@@ -33,6 +33,11 @@ def without_privacy(config: LeagueConfig) -> LeagueConfig:
     return with_overrides(config, changes)
 
 
+def folder_beside(folder: RunFolder) -> RunFolder:
+    """Where that league runs; it's gone when its figures are read."""
+    return RunFolder(folder.root / "non_private")
+
+
 def wanted(folder: RunFolder, config: LeagueConfig) -> bool:
     """Whether the run has this yardstick, and not yet."""
     return config.privacy.mode != "off" and not all(
@@ -50,7 +55,7 @@ def non_private(folder: RunFolder, config: LeagueConfig, engine: Engine, workers
     if not wanted(folder, config):
         return
     members = [entry for entry in folder.sites() if not entry.held_out]
-    beside = RunFolder(folder.root / "non_private")
+    beside = folder_beside(folder)
     if not beside.config_file.exists():
         beside.create(without_privacy(config), members)
     run_league(

@@ -19,7 +19,7 @@ from common.errors import RunError
 from common.progress import RoundProgress, Style
 from common.reports import model_card, write_report
 from common.run_folder import RunFolder, read_json, read_lines, write_json, write_whole
-from simulations.alongside import yardsticks_alongside
+from simulations.alongside import await_yardsticks, yardsticks_alongside
 from simulations.centralised import centralised
 from simulations.engine import Engine, run_league
 from simulations.league import create_run, plan_config
@@ -71,7 +71,7 @@ def _carry_out(folder: RunFolder, config: LeagueConfig, started: float) -> RunSu
     timing: dict[str, float] = {"prepare_s": time.monotonic() - started}
     engine: Engine = chosen["engine"]
     at = time.monotonic()
-    style = "silent" if chosen["quiet"] else "auto"
+    style: Style = "silent" if chosen["quiet"] else "auto"
     settings: UserConfig = {"compare": bool(chosen["compare"]), "progress": style}
     # The in-process engine keeps to one core; on the pool the yardstick fills the cores that a phase's end leaves free.
     wanted = chosen["compare"] and engine == "pool" and not _is_compared(folder, config)
@@ -81,9 +81,9 @@ def _carry_out(folder: RunFolder, config: LeagueConfig, started: float) -> RunSu
         timing["league_s"] = time.monotonic() - at
         at = time.monotonic()
         if pipe is not None:
-            pipe.poll(None)
+            await_yardsticks(pipe, folder, style)
     if chosen["compare"]:
-        _compare(folder, config, engine, int(chosen["workers"]), "silent" if chosen["quiet"] else "auto")
+        _compare(folder, config, engine, int(chosen["workers"]), style)
         timing["centralised_s"] = time.monotonic() - at
     recorded = _recorded(folder)
     ablation = recorded.get("ablation")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 from simulations.run import resume
 from tests.conftest import TINY_BAZAAR, TINY_TRAINING
@@ -16,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _PATIENCE_S = 120.0
 
 
-def _start(run: Path) -> subprocess.Popen[bytes]:
+def _start(run: Path, told: IO[str]) -> subprocess.Popen[bytes]:
     settings = {**TINY_TRAINING, **{f"data.{key}": value for key, value in TINY_BAZAAR.items()}}
     settings |= {"privacy.mode": "distributed"}
     assignments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
@@ -24,7 +25,7 @@ def _start(run: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "FLWR_TELEMETRY_ENABLED": "0"}
     return subprocess.Popen(
         [*command, "--rounds", "3", *assignments], env=environment, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, start_new_session=True,
+        stderr=told, start_new_session=True,
     )  # fmt: skip
 
 
@@ -45,7 +46,8 @@ def test_a_killed_private_run_leaves_no_process_and_resumes_with_its_yardsticks(
     feature_cache: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    process = _start(run)
+    with (tmp_path / "told").open("w") as told:
+        process = _start(run, told)
     until = time.monotonic() + _PATIENCE_S
     while process.poll() is None and not (run / "non_private" / "config.json").exists():
         assert time.monotonic() < until
@@ -57,6 +59,9 @@ def test_a_killed_private_run_leaves_no_process_and_resumes_with_its_yardsticks(
         assert time.monotonic() < until, "something of the run lives on"
         time.sleep(0.1)
     assert (run / "non_private").exists()
+    assert [line.partition("  ")[0] for line in (tmp_path / "told").read_text().splitlines()][:4] == [
+        "prepare 1/3", "prepare 2/3", "prepare 3/3", "round 1/3",
+    ]  # fmt: skip
     summary = resume(run)
     assert {"local", "federated", "centralised", "non_private"} <= set(summary.metrics)
     assert summary.rounds == 3
