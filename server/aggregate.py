@@ -3,8 +3,8 @@
 Invariant: the sum is taken in site order whatever order the replies come in, so the same replies give the
 same bytes; addition of floats isn't associative, and this is what makes a run repeatable. Only a reply that
 overtook another one waits in memory. The round loop pulls replies in site order through a narrow window and
-the in-process grids deliver in order, so in practice one float64 sum of the model's size is all that is
-held, for 10 sites as for 1,000.
+the in-process grids deliver in order, so in practice one float64 sum of the model's size and a handful of
+updates are all that is held, for 10 sites as for 1,000.
 
 >>> total = RunningSum(size=1, places=2)
 >>> total.add(1, np.float32([3.0]), 1.0); total.add(0, np.float32([1.0]), 3.0)
@@ -20,6 +20,7 @@ from common.errors import QuorumError
 from common.wire import FloatVector
 
 _CHUNK = 1 << 15
+_TOGETHER = 4
 
 
 class RunningSum:
@@ -37,6 +38,7 @@ class RunningSum:
         self._places = places
         self._next = 0
         self._waiting: dict[int, tuple[FloatVector, float] | None] = {}
+        self._ready: list[tuple[FloatVector, float]] = []
 
     @property
     def waiting(self) -> int:
@@ -60,6 +62,7 @@ class RunningSum:
         """
         if self._next != self._places:
             raise ValueError(f"{self._places - self._next} places of the sum are still open")
+        self._fold()
         if self._weight <= 0:
             raise QuorumError("no update was usable", where="aggregation")
         return (self._sum / self._weight).astype(np.float32)
@@ -72,11 +75,18 @@ class RunningSum:
             ready = self._waiting.pop(self._next)
             self._next += 1
             if ready is not None:
-                self._fold(*ready)
+                self._ready.append(ready)
+            if len(self._ready) == _TOGETHER:
+                self._fold()
 
-    def _fold(self, update: FloatVector, weight: float) -> None:
-        # In chunks: a float64 product of the whole vector would double the memory and leave the cache.
-        for start in range(0, update.size, _CHUNK):
+    def _fold(self) -> None:
+        # In chunks: a float64 product of a whole vector would double the memory and leave the cache. A few updates at
+        # a time: the sum is by far the most that has to be read and written.
+        for start in range(0, self._sum.size, _CHUNK):
             part = slice(start, start + _CHUNK)
-            self._sum[part] += weight * update[part].astype(np.float64)
-        self._weight += weight
+            total = self._sum[part]
+            for update, weight in self._ready:
+                total += weight * update[part].astype(np.float64)
+        for _, weight in self._ready:
+            self._weight += weight
+        self._ready.clear()

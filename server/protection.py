@@ -61,7 +61,6 @@ class Plain(Protection[FloatVector]):
     def check(self, content: RecordDict, *, site: str, where: str) -> FloatVector:
         update = decode_floats(content, self._size, where=where)
         norm = float(np.sqrt(np.vdot(update, update)))
-        # A NaN or an infinity anywhere makes the norm one too, so the slow search runs for bad replies only.
         if not np.isfinite(norm):
             check_finite(update, where=where)
         if not norm <= self._max_norm:
