@@ -7,6 +7,7 @@ aside and its content encoded again. Any number of processes may share a cache: 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -61,7 +62,8 @@ class FolderShards:
         temporary.rename(self.folder / name)
 
     def set_aside(self, name: str) -> None:
-        (self.folder / name).rename((self.folder / name).with_suffix(".damaged"))
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            (self.folder / name).rename((self.folder / name).with_suffix(".damaged"))
 
 
 class FeatureCache:
@@ -113,4 +115,5 @@ class FeatureCache:
             return self._shards.read(name, array)
         except (SafetensorError, KeyError, OSError):
             self._shards.set_aside(name)
+            self._place = {key: place for key, place in self._place.items() if place[0] != name}
             return None

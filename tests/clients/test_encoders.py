@@ -143,6 +143,16 @@ def test_of_a_shard_that_is_not_needed_only_the_keys_are_read(tmp_path: Path) ->
     assert read == ["keys", "keys", "keys", "vectors"]
 
 
+def test_a_shard_that_is_gone_when_it_is_needed_is_encoded_again(tmp_path: Path) -> None:
+    encode = Counting()
+    first = FeatureCache(FolderShards(tmp_path / "e")).get(keys(4), encode)
+    cache = FeatureCache(FolderShards(tmp_path / "e"))
+    next((tmp_path / "e").glob("*.safetensors")).unlink()
+    assert np.array_equal(cache.get(keys(2), encode), first[:2])
+    assert np.array_equal(cache.get(keys(4), encode), first)
+    assert encode.asked == [0, 1, 2, 3, 0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("damage", ["truncated", "empty", "noise", "foreign"])
 def test_a_damaged_shard_is_set_aside_and_encoded_again(tmp_path: Path, damage: str) -> None:
     encode = Counting()
