@@ -8,6 +8,7 @@ is forked, the server has a single thread and has drawn no chance, so no two pro
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import importlib
 import json
@@ -24,7 +25,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
-from common.errors import MachineError
+from common.errors import HansaError, MachineError
 
 Job = Literal["site", "yardsticks", "merchants"]
 _JOBS = {
@@ -129,7 +130,8 @@ def _prepare() -> None:
         importlib.import_module(name)
     from clients.encoders.frozen import public_directions
 
-    public_directions()
+    with contextlib.suppress(HansaError):  # each site will meet it too, and tell
+        public_directions()
 
 
 def _work(request: dict[str, Any], pipe: int, door: int, errors: int) -> int:
