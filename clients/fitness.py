@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives import serialization
 
 from clients.kit import Kit
 from common.errors import HansaError, MachineError, RunError, WireError
+from common.files import read_json
 from common.provision.door import CLOCK_S, EDITION, INSTANCE, REFUSED, Refusal
 from common.provision.site_keys import CLIENT_FILE, KEYS_FILE, NODE_FILE, public_halves
-from common.run_folder import read_json
 
 Verdict = Literal["ok", "fault", "unknown"]
 _ASK_S = 10.0

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import RunError
+from common.files import read_json
 from common.provision.authority import write_private
 from common.provision.contract import Contract, read_signed
-from common.run_folder import read_json
 
 SITE_FILE = "site.json"
 

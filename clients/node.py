@@ -31,10 +31,10 @@ from flwr.supernode.cli.flower_supernode import flower_supernode
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from clients.kit import Kit
+from common.files import write_json
 from common.flower_pace import quicken
 from common.pauses import Pauses
 from common.provision.door import EDITION, INSTANCE, REFUSED, Refusal
-from common.run_folder import write_json
 
 _IDLE_S = (
     1.0  # Flower sleeps three seconds where there's no message, half a second where its worker is at one

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.run_folder import write_json
+from common.files import write_json
 from common.wire import FloatVector, Layout, TrainResult
 
 _PULL = np.float32(0.25)

@@ -36,11 +36,11 @@ from clients.membership import ANSWERED, PAUSED
 from clients.vital import FILE, show_life
 from common import logs
 from common.errors import HansaError, WireError
+from common.files import write_json
 from common.flower_pace import quicken
 from common.pauses import Pauses
 from common.provision.code import bundle_code, code_digest
 from common.provision.contract import Contract
-from common.run_folder import write_json
 
 _WAIT_FOR_NODE_S = 60.0
 _REFUSED, _COMPLETED, _FAILED = 1004, "completed", "failed"

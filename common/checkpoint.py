@@ -21,7 +21,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from common.errors import RunError
-from common.run_folder import write_json, write_whole
+from common.files import write_json, write_whole
 
 FORMAT = 1
 _KEPT = 2

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors.numpy import save as save_tensors
 
 from common.config import LeagueConfig
-from common.run_folder import write_json, write_whole
+from common.files import write_json, write_whole
 from common.wire import FloatVector, Layout
 
 MODEL = "model.safetensors"

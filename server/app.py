@@ -12,8 +12,8 @@ from flwr.serverapp import Grid, ServerApp
 from common import wire
 from common.disk import full_disk, set_aside, use_what_was_set_aside
 from common.errors import HansaError
+from common.files import write_json
 from common.progress import RoundProgress, Style
-from common.run_folder import write_json
 from server.grids import SteadyGrid
 from server.league import League, roll_call
 from server.phases import evaluate, measure_last

@@ -13,9 +13,9 @@ from typing import Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from common.errors import MachineError, RunError
+from common.files import read_json, write_whole
 from common.processes import Child
 from common.provision.door import CERTIFICATE, MOST_BODY_BYTES, REFUSED, ROUTES, Refusal
-from common.run_folder import read_json, write_whole
 
 Front = Literal["guard", "nginx", "none"]
 FRONTS: dict[str, Front] = {"guard": "guard", "nginx": "nginx", "none": "none"}

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import RunError
+from common.files import read_json, write_json
 from common.processes import is_held
-from common.run_folder import read_json, write_json
 
 State = Literal["running", "released", "failed", "stopped"]
 _ORDER, _OUTCOME, LOCK, ADDRESS = "order.json", "outcome.json", "up.lock", "up.json"

@@ -14,8 +14,8 @@ from flwr.serverapp import Grid
 
 from common import wire
 from common.errors import WireError
+from common.files import append_line, read_lines
 from common.progress import RoundProgress
-from common.run_folder import append_line, read_lines
 from common.wire import FloatVector
 from server.exchange import exchange
 from server.guard import note_best

@@ -14,8 +14,8 @@ from flwr.app import RecordDict
 
 from common import wire
 from common.errors import RunError, WireError
+from common.files import read_json, write_json, write_whole
 from common.privacy.receipts import LedgerHead, sign_receipt
-from common.run_folder import read_json, write_json, write_whole
 
 KEY, _HEADS = "receipts.key", "receipts.json"
 

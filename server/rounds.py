@@ -21,15 +21,14 @@ from common import wire
 from common.crypto.schemes import name_of
 from common.crypto.suspicion import to_json
 from common.errors import WireError
+from common.files import append_line
 from common.progress import RoundProgress
-from common.run_folder import append_line
 from common.wire import FloatVector
 from server.clock import RoundClock
 from server.exchange import exchange
 from server.guard import fall, measure, note_best, verdict
 from server.league import League, Roster, require_quorum
 from server.members import Doorway
-from server.outcome import Outcome
 from server.protection import Protection
 from server.receipts import Receipts, ledger_head, with_receipt
 from server.robust import protection_for
@@ -39,7 +38,7 @@ from server.sealed.refusals import judged_before, refusals_before
 from server.sealed.round import Session, sealed_round
 from server.sealed.sums import catch_up, hand_out, undo
 from server.sealed.uploads import GroupedSum
-from server.state import METRIC, RunState, macro, save
+from server.state import METRIC, Outcome, RunState, macro, save
 from server.stopping import stop_if_asked
 
 _LOSSES = ("train/loss", "loss", "valid/loss")

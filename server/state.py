@@ -13,9 +13,9 @@ from typing import Any
 
 from common import checkpoint
 from common.errors import RunError
+from common.files import read_lines, write_whole
 from common.optimisers import ServerOptimiser, optimiser_for
 from common.progress import RoundProgress
-from common.run_folder import read_lines, write_whole
 from common.wire import FloatVector, Layout
 from server.league import League
 
@@ -46,6 +46,28 @@ class RunState:
     best_figures: dict[str, dict[str, float]] = field(default_factory=dict)
     measured: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Outcome:
+    """Figures of the good sites, reasons for the others, bytes received, and whether the round counts.
+
+    Parameters
+    ----------
+    undone : why the round was taken back; empty where it counts.
+    groups_refused : group sums that failed the sites' checks, or served the sites worse.
+    tried : whether the sites judged the sums before they were applied.
+    named : sites that are out from the next round on, and why.
+    """
+
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    quarantined: dict[str, str] = field(default_factory=dict)
+    bytes_up: int = 0
+    bytes_down: int | None = None
+    undone: str = ""
+    groups_refused: int = 0
+    tried: bool = False
+    named: dict[str, str] = field(default_factory=dict)
 
 
 def save(league: League, state: RunState) -> None:

@@ -7,7 +7,8 @@ it's obeyed only where everything up to then lies on the disk.
 from __future__ import annotations
 
 from common.errors import RunError
-from common.run_folder import RunFolder, write_whole
+from common.files import write_whole
+from common.run_folder import RunFolder
 
 _FILE = "stop"
 

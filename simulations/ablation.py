@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from clients.site import open_site
-from common.config import LeagueConfig, with_overrides
+from common.config import LeagueConfig
+from common.load import with_overrides
 from common.run_folder import RunFolder
 
 WITHOUT = {"text": {"model.text": False}, "image": {"model.image": False}}

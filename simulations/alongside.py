@@ -16,8 +16,9 @@ import torch
 
 from clients.site import open_site
 from common.errors import HansaError
+from common.files import read_lines
 from common.progress import RoundProgress, Style
-from common.run_folder import RunFolder, read_lines
+from common.run_folder import RunFolder
 from simulations.centralised import centralised
 from simulations.forkserver import fork
 from simulations.non_private import folder_beside, non_private, wanted, without_privacy

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from clients.encoders.cache import default_cache_folder
 from clients.house import open_house
-from common.config import LeagueConfig, load_config, with_overrides
+from common.config import LeagueConfig
 from common.errors import ConfigError, RunError
+from common.load import load_config, with_overrides
 from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier
 from common.privacy.shared_noise import enough_noise
 from common.rules import require_cohort

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import shutil
 
-from common.config import LeagueConfig, with_overrides
-from common.run_folder import RunFolder, read_json, write_json
+from common.config import LeagueConfig
+from common.files import read_json, write_json
+from common.load import with_overrides
+from common.run_folder import RunFolder
 from simulations.engine import Engine, run_league
 from simulations.league import PRIVATE_SETTINGS
 from simulations.options import Setting

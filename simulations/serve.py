@@ -25,8 +25,9 @@ from clients.site import Site, attach_residual, open_site
 from clients.worth import Deployed
 from common.config import LeagueConfig
 from common.errors import InputError, RunError
+from common.files import read_json
 from common.models import HansaModel
-from common.run_folder import RunFolder, read_json
+from common.run_folder import RunFolder
 from simulations.results import Metrics, Prediction, Recommendation
 from simulations.summary import summarise
 

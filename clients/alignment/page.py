@@ -20,7 +20,7 @@ from clients.alignment.regions import overlay
 from clients.ingest import ImageStore
 from clients.quality.page import environment
 from common.errors import InputError
-from common.run_folder import write_whole
+from common.files import write_whole
 
 SHOWN = 12
 LISTED = 200

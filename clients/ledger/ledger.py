@@ -26,9 +26,9 @@ from common.audit import START, AuditError, Entry, Receipt, signed_line, verify_
 from common.audit.log import JSON
 from common.crypto.envelope import EnvelopeError
 from common.errors import PrivacyError
+from common.files import write_whole
 from common.privacy.accounting import Mechanism, epsilon_rdp
 from common.privacy.receipts import LedgerHead
-from common.run_folder import write_whole
 
 FORM = 1
 _TOLERANCE = 1e-9

@@ -14,10 +14,10 @@ from clients.ledger.ledger import Ledger
 from clients.private import Kept
 from common.config import LeagueConfig
 from common.errors import PrivacyError
+from common.files import write_whole
 from common.privacy.guarantee import UNITS, round_mechanism
 from common.privacy.receipts import read_receipt
 from common.provision.pinned import Pinned
-from common.run_folder import write_whole
 from common.wire import FloatVector, vector_digest
 
 Shared = Callable[[FloatVector, Callable[[], object]], str]

@@ -23,7 +23,7 @@ from clients.vault import Vault
 from common.audit import AuditError, Receipt, verify
 from common.crypto.envelope import EnvelopeError
 from common.errors import PrivacyError
-from common.run_folder import sync_folder, write_whole
+from common.files import sync_folder, write_whole
 
 LINES, KEY, ANCHOR, LOCK = "ledger.jsonl", "ledger.key", "ledger.anchor", ".ledger.lock"
 PART_LINES = 200

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import PrivacyError
-from common.run_folder import write_whole
+from common.files import write_whole
 from common.wire import FloatVector, vector_digest
 
 Integers = NDArray[np.int64]

@@ -23,8 +23,9 @@ from clients.private.sample import UserBatch, UserRows, draw_users
 from clients.private.train import ClippedSum, clipped_sums
 from clients.private.units import without
 from clients.samples import TrainingData
-from common.config import LeagueConfig, with_overrides
+from common.config import LeagueConfig
 from common.errors import PrivacyError
+from common.load import with_overrides
 from common.privacy.shared_noise import TOLERANCE
 
 _UNITS = {"frozen": 8, "scratch": 3}

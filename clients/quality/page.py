@@ -19,8 +19,8 @@ import common.reports
 from clients.ingest import ImageStore, decode_image
 from clients.quality.assess import Check, Quality
 from common.errors import InputError
+from common.files import write_whole
 from common.reports.html import both, figure, percent
-from common.run_folder import write_whole
 
 SHOWN = 6
 LISTED = 100

@@ -24,9 +24,9 @@ from common.crypto.crew import key_of
 from common.crypto.protocol import Attempt, bundle_message, wrap_message
 from common.crypto.schemes import name_of
 from common.errors import RunError, WireError
+from common.files import read_json, write_json, write_whole
 from common.provision.pinned import Pinned
 from common.provision.site_keys import make_keys
-from common.run_folder import read_json, write_json, write_whole
 
 _OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 _NONCE = bytes(12)  # each data key encrypts one league key only

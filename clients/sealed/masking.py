@@ -26,8 +26,8 @@ from common.crypto.container import canonical, check_signature
 from common.crypto.fields import Words
 from common.crypto.protocol import LEAST_GROUP, Attempt, survivor_message
 from common.errors import WireError
+from common.files import read_json, write_json
 from common.privacy.shared_noise import require_honest
-from common.run_folder import read_json, write_json
 
 
 class Masking:

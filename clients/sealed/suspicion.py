@@ -16,7 +16,7 @@ from common.config import LeagueConfig
 from common.crypto.protocol import Attempt, groups_of
 from common.crypto.suspicion import Judged, Refusal, from_json, judge, refusal_of, to_json
 from common.errors import WireError
-from common.run_folder import write_whole
+from common.files import write_whole
 
 
 class Suspicion:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from clients.vault.index import Place
 from clients.vault.store import Vault
 from common.errors import InputError
-from common.run_folder import read_json, write_json
+from common.files import read_json, write_json
 
 Eraser = Callable[[str, bytes, str], tuple[bytes | None, int]]
 """(object name, content, pseudonym) → (new content or None to delete it, rows removed; 0 leaves the object)."""

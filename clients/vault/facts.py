@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from clients.vault.roles import Rights, readers, writers
 from common.crypto.keys import PublicRole, signer_id
 from common.errors import InputError, RunError
-from common.run_folder import read_json, write_json
+from common.files import read_json, write_json
 
 FORMAT = 1
 _DOMAIN = b"hansa vault facts 1\n"

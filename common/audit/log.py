@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from common.crypto.keys import signer_id
 from common.errors import HansaError
-from common.run_folder import sync_folder
+from common.files import sync_folder
 
 JSON = str | int | float | bool | None | list[Any] | dict[str, Any]
 _DOMAIN = b"hansa audit 1\n"

@@ -33,7 +33,7 @@ from common.crypto.header import (
     wrap,
 )
 from common.crypto.segments import Data, Segments, seal_segments
-from common.run_folder import sync_folder, write_whole
+from common.files import sync_folder, write_whole
 
 __all__ = ["EnvelopeError", "Sealed", "Written", "open_sealed", "reslot", "seal", "slots_of"]
 _LARGE = 4 << 20

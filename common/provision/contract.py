@@ -15,9 +15,10 @@ from typing import Any
 
 from common.config import LeagueConfig
 from common.errors import RunError
+from common.files import read_json, write_json
 from common.provision.authority import check_signature
 from common.provision.code import code_digest, installed_code
-from common.run_folder import SiteEntry, read_config, read_json, write_json
+from common.run_folder import SiteEntry, read_config
 
 FILE, SIGNATURE = "contract.json", "contract.sig"
 _FORMAT = 3

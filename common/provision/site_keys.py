@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.x509.oid import NameOID
 
 from common.errors import RunError
+from common.files import read_json
 from common.provision.authority import node_key, pem, write_private
-from common.run_folder import read_json
 
 KEYS_FILE, NODE_FILE, CLIENT_FILE = "keys.json", "node.key", "client.key"
 _LABEL = b"hansa site request v1\n"

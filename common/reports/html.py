@@ -16,12 +16,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from common.files import write_whole
 from common.reports.charts import behaviour_rows, charts, zero_shot_rows
 from common.reports.promise import promise
 from common.reports.samples import PictureSource, read_samples
 from common.reports.story import Story, number, read_story
 from common.reports.words import GLOSSARY, METHOD_NAMES, METHOD_NOTES
-from common.run_folder import write_whole
 
 
 def write_report(run_dir: Path, pictures: PictureSource | None = None) -> Path:

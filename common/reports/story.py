@@ -22,8 +22,9 @@ from typing import Any
 
 from common.config import LeagueConfig
 from common.errors import RunError
+from common.files import read_json, read_lines
 from common.privacy.stopped import stopped_sites
-from common.run_folder import RunFolder, SiteEntry, read_json, read_lines
+from common.run_folder import RunFolder, SiteEntry
 
 SCORE = "ndcg@20"
 TRAINING_SCORE = "valid/ndcg@20"

@@ -13,7 +13,8 @@ from typing import Any
 
 from common.config import LeagueConfig, PrivacyConfig
 from common.errors import RunError
-from common.run_folder import RunFolder, SiteEntry, read_json, read_lines
+from common.files import read_json, read_lines
+from common.run_folder import RunFolder, SiteEntry
 from server.pulse import FILE
 
 Overview = dict[str, Any]

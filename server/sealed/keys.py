@@ -13,8 +13,8 @@ from typing import Any
 from flwr.serverapp import Grid
 
 from common.errors import QuorumError, WireError
+from common.files import read_json, write_json
 from common.provision.pinned import Pinned
-from common.run_folder import read_json, write_json
 from server.league import League, Roster, require_quorum
 from server.sealed.ask import Answers, ask, faults
 

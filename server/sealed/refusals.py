@@ -13,7 +13,7 @@ from pathlib import Path
 
 from common.crypto.protocol import Attempt, GroupSum
 from common.crypto.suspicion import Judged, Refusal, from_json, judge, refusal_of, to_json
-from common.run_folder import write_whole
+from common.files import write_whole
 from server.league import League
 from server.sealed.ask import Answers
 from server.sealed.keys import Bundles

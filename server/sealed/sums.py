@@ -21,7 +21,7 @@ from common import wire
 from common.crypto.protocol import REFUSED
 from common.crypto.suspicion import to_json
 from common.errors import QuorumError, WireError
-from common.run_folder import read_json, write_json, write_whole
+from common.files import read_json, write_json, write_whole
 from server.exchange import exchange
 from server.league import League, Roster, require_quorum
 from server.screen import Expected, screen

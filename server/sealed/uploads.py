@@ -7,6 +7,9 @@ enough sites signed.
 
 from __future__ import annotations
 
+import os
+import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +21,7 @@ from flwr.serverapp import Grid
 from common import wire
 from common.config import RoundsConfig
 from common.crypto import masks, shamir
+from common.crypto.cipher import Buffer
 from common.crypto.container import check_signature, open_container
 from common.crypto.fields import MODULUS, Words
 from common.crypto.pipeline import Parcel, Terms, open_steps, open_sum
@@ -35,8 +39,9 @@ from server.league import League, Roster
 from server.protection import Protection
 from server.sealed.ask import ask, faults
 from server.sealed.keys import Bundles
-from server.sealed.shelf import Places, Shelf
 from server.sum_worker import SumWorker
+
+Places = list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,31 @@ class Upload:
     body: Any
     shares: list[memoryview]
     nbytes: int
+
+
+class Shelf:
+    """Shares between upload and reveal: on the disk, so that the coordinator's memory doesn't grow with the sites.
+
+    The file has no name and goes with the sum that it belongs to.
+    """
+
+    def __init__(self) -> None:
+        file = tempfile.TemporaryFile(prefix="hansa-shares-")  # noqa: SIM115 - closed with the shelf
+        weakref.finalize(self, file.close)
+        self._fd, self._end = file.fileno(), 0
+
+    def put(self, parts: Sequence[Buffer]) -> Places:
+        """Put parts away; where each lies."""
+        places = []
+        for part in parts:
+            os.pwrite(self._fd, part, self._end)
+            places.append((self._end, len(part)))
+            self._end += len(part)
+        return places
+
+    def get(self, place: tuple[int, int]) -> bytes:
+        """One part."""
+        return os.pread(self._fd, place[1], place[0])
 
 
 class SealedSum(Protection[Upload]):

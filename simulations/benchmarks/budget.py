@@ -16,8 +16,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from common.files import write_whole
 from common.privacy.guarantee import noise_multiplier
-from common.run_folder import RunFolder, write_whole
+from common.run_folder import RunFolder
 from simulations.benchmarks import BenchResult
 from simulations.budget.plan import noise_beside_users
 from simulations.options import Setting, SimulateOptions

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.run_folder import append_line
+from common.files import append_line
 
 Cell = dict[str, Any]
 

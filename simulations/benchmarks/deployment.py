@@ -25,15 +25,16 @@ from typing import Any, NamedTuple
 import psutil
 
 from common.errors import HansaError, RunError
+from common.files import read_json, read_lines
 from common.processes import Child, free_port, stop
 from common.provision.contract import FILE
 from common.provision.site_keys import KEYS_FILE
-from common.run_folder import SiteEntry, read_json, read_lines
+from common.run_folder import SiteEntry
 from server.desk import await_model, order_run
 from server.orders import ADDRESS, Post
 from simulations.benchmarks import BenchResult
-from simulations.commands.coordinator import sentence_of
 from simulations.deployment.local import LocalLeague
+from simulations.deployment.progress import sentence_of
 from simulations.options import Setting
 
 _PARTS: Mapping[str, str] = {

@@ -23,7 +23,8 @@ from clients.private.units import unit_data
 from clients.samples import training_data
 from clients.site import open_site
 from clients.train import batches, step
-from common.config import LeagueConfig, load_config, with_overrides
+from common.config import LeagueConfig
+from common.load import load_config, with_overrides
 from common.models import HansaModel
 from common.privacy.guarantee import noise_multiplier
 from simulations.league import PRIVATE_SETTINGS

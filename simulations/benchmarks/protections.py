@@ -25,9 +25,10 @@ import tenseal as ts
 from clients.noop import NoopSite
 from clients.sealed.site import SealedSite
 from common import wire
-from common.config import load_config
 from common.crypto.protocol import Attempt
-from common.run_folder import RunFolder, SiteEntry, read_lines
+from common.files import read_lines
+from common.load import load_config
+from common.run_folder import RunFolder, SiteEntry
 from server.sealed.uploads import SealedSum
 from server.sum_worker import SumWorker
 from simulations.benchmarks.protections_league import memory_rows, worth_rows

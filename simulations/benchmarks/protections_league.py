@@ -17,11 +17,11 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from common import wire
-from common.config import load_config
 from common.crypto.container import seal_container
 from common.crypto.masks import SLICE_BYTES
 from common.crypto.protocol import Attempt, upload_facts, values_of
 from common.crypto.schemes import scheme_of
+from common.load import load_config
 from common.run_folder import RunFolder
 from server.sealed.uploads import SealedSum
 from server.sum_worker import SumWorker

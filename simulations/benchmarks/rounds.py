@@ -21,8 +21,9 @@ from typing import Any
 import torch
 
 from clients.noop import NoopSite
-from common.config import load_config
-from common.run_folder import RunFolder, SiteEntry, read_lines
+from common.files import read_lines
+from common.load import load_config
+from common.run_folder import RunFolder, SiteEntry
 from simulations.benchmarks.flower_baseline import fedavg_round_s
 from simulations.engine import Engine, run_league
 

@@ -20,8 +20,9 @@ from clients.ledger.verify import verify_ledger
 from clients.vault import PassphraseSource, Vault, unlock
 from common.config import LeagueConfig
 from common.errors import ConfigError, RunError
+from common.files import read_lines
 from common.privacy.stopped import stopped_sites
-from common.run_folder import RunFolder, SiteEntry, read_lines
+from common.run_folder import RunFolder, SiteEntry
 from server.receipts import Receipts
 
 

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from common import logs
 from common.errors import ConfigError, RunError
-from common.run_folder import read_lines
+from common.files import read_lines
 from simulations.commands.output import Format, FormatOption, note, output_of, plain, table
+from simulations.deployment.progress import sentence_of
 
 app = typer.Typer(no_args_is_help=True, help="The coordinator of a league across machines.")
 
@@ -194,10 +195,3 @@ def _carry_out(context: typer.Context, kit: Path, form: Format, *, resume: bool,
     output_of(context).result(
         form, summary, lambda screen: screen.print(f"Model: {plain(folder.release)}", markup=False)
     )
-
-
-def sentence_of(line: dict[str, Any]) -> str:
-    """One round of the log, for a person."""
-    gone = ", ".join(f"{each['site']} ({each['reason']})" for each in line["quarantined"])
-    without = f", without {gone}" if gone else ""
-    return f"Round {line['round']}: {len(line['sites'])} sites, {line['seconds']:.1f} s{without}."

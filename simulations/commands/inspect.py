@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 
 from common.errors import RunError
+from common.files import read_lines
 from common.privacy.stopped import stopped_sites
-from common.run_folder import RunFolder, read_lines
+from common.run_folder import RunFolder
 from simulations.commands.output import Format, FormatOption, output_of, plain, table
 
 RunArgument = Annotated[Path, typer.Argument(help="The run folder.")]

@@ -16,8 +16,8 @@ import tempfile
 from pathlib import Path
 
 from common.errors import RunError
+from common.files import write_whole
 from common.provision.authority import Authority, check_signature, fingerprint
-from common.run_folder import write_whole
 
 SUMS = "SHA256SUMS"
 _MADE_LATER = ("logs", "private/out", "private/flower", "run")

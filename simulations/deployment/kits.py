@@ -19,12 +19,12 @@ from typing import Any
 from cryptography import x509
 
 from common.errors import RunError
+from common.files import read_json, write_json, write_whole
 from common.provision.authority import Authority, fingerprint, write_private
 from common.provision.code import code_digest, installed_code
 from common.provision.contract import FILE, SIGNATURE, Contract, Member
 from common.provision.site_keys import Request, new_signer, write_keys
 from common.rules import require_cohort
-from common.run_folder import read_json, write_json, write_whole
 from server.receipts import KEY
 from simulations.deployment.archive import seal_kit, write_sums
 from simulations.deployment.papers import coordinator_papers, site_papers

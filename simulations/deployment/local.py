@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import MachineError, RunError
+from common.files import read_lines
 from common.processes import Child, free_port, stop
 from common.provision.contract import FILE, Contract
-from common.run_folder import RunFolder, SiteEntry, read_lines
+from common.run_folder import RunFolder, SiteEntry
 from server.desk import await_model, order_run
 from server.front import Front
 from server.orders import Post
-from simulations.commands.coordinator import sentence_of
 from simulations.deployment.kits import provision
 from simulations.deployment.plan import plan_of
+from simulations.deployment.progress import sentence_of
 from simulations.league import create_run, plan_config
 from simulations.options import Setting, SimulateOptions
 

@@ -13,7 +13,7 @@ from cryptography import x509
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from common.config import LeagueConfig
-from common.run_folder import write_whole
+from common.files import write_whole
 from simulations.deployment.plan import LeaguePlan
 
 _PAGES = Environment(

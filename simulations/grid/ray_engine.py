@@ -30,7 +30,8 @@ from flwr.app import UserConfig
 
 from common import errors
 from common.errors import HansaError, MachineError, RunError
-from common.run_folder import RunFolder, read_json
+from common.files import read_json
+from common.run_folder import RunFolder
 
 _OFFLINE = {
     "FLWR_TELEMETRY_ENABLED": "0",

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from clients.dataset import DAY_S, Log, Reviews, SiteDataset, Split
-from common.config import LeagueConfig, load_config
+from common.config import LeagueConfig
+from common.load import load_config
 from common.models import ItemInputs
 
 START = 20_000 * DAY_S

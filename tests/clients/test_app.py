@@ -10,8 +10,8 @@ from flwr.app import Context, Message, RecordDict
 
 from clients.app import app, redact
 from common import wire
-from common.config import load_config
 from common.errors import HansaError, InputError, WireError
+from common.load import load_config
 from common.run_folder import RunFolder, SiteEntry
 from simulations.grid.local import LocalGrid
 

@@ -12,8 +12,8 @@ from clients.house import open_house
 from clients.site import open_site
 from clients.vault import PassphraseSource, Vault, unlock
 from clients.vault.erase import erase_user
-from common.config import load_config
 from common.errors import ConfigError, HansaError
+from common.load import load_config
 from simulations.bazaar import BazaarConfig, write_league
 from simulations.cli import main
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from clients.site import Site, open_site
-from common.config import LeagueConfig, with_overrides
+from common.config import LeagueConfig
 from common.errors import ConfigError, InputError
+from common.load import with_overrides
 from common.run_folder import RunFolder
 from simulations.results import RunSummary
 

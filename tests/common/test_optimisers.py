@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import RoundsConfig, load_config
+from common.config import RoundsConfig
 from common.errors import RunError
+from common.load import load_config
 from common.optimisers import optimiser_for
 
 KINDS: list[Literal["average", "momentum", "adam"]] = ["average", "momentum", "adam"]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from common.config import load_config
 from common.errors import ConfigError, RunError
-from common.run_folder import RunFolder, SiteEntry, append_line, read_lines, write_whole
+from common.files import append_line, read_lines, write_whole
+from common.load import load_config
+from common.run_folder import RunFolder, SiteEntry
 
 SITES = [SiteEntry("b", "B", "x"), SiteEntry("a", "A", "x", held_out=True)]
 

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from common.files import read_lines
 from common.processes import Child
-from common.run_folder import RunFolder, read_lines
+from common.run_folder import RunFolder
 from simulations.deployment.local import LocalLeague
 from simulations.engine import run_league
 from simulations.options import Setting

@@ -16,7 +16,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from clients.kit import Kit
-from common.config import load_config
+from common.load import load_config
 from common.processes import Child, free_port, stop
 from common.provision.door import INSTANCE, REFUSED
 from server.orders import Post

@@ -272,7 +272,7 @@ def test_the_way_past_the_guard_needs_a_certificate_too(
     league: SimpleNamespace, seated: dict[str, SimpleNamespace]
 ) -> None:
     """A process of the coordinator's machine that speaks to the Fleet interface directly is no site."""
-    from common.run_folder import read_json
+    from common.files import read_json
     from server.orders import ADDRESS
 
     link = read_json(league.kits / "coordinator" / "private" / ADDRESS)["superlink"]

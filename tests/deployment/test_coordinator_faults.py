@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from common.errors import MachineError
-from common.run_folder import RunFolder, read_lines
+from common.files import read_lines
+from common.run_folder import RunFolder
 from server.desk import await_model, is_under_way, order_run, run_of
 from server.orders import Post
 from simulations.deployment.local import LocalLeague

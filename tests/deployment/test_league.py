@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
-from common.run_folder import read_lines, read_sites
+from common.files import read_lines
+from common.run_folder import read_sites
 from server.control import make_bundle
 from server.desk import await_model, order_run
 from simulations.deployment.local import LocalLeague

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from common.files import read_lines
 from common.processes import Child, stop
-from common.run_folder import RunFolder, read_lines
+from common.run_folder import RunFolder
 from server.desk import await_model, order_run, run_of
 from server.orders import Post
 from simulations.deployment.kits import provision

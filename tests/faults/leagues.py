@@ -15,9 +15,9 @@ from clients.app import app as honest
 from clients.noop import NoopSite
 from clients.sealed.site import SealedSite
 from common import wire
-from common.config import load_config
 from common.crypto.fields import MODULUS
 from common.crypto.protocol import Attempt
+from common.load import load_config
 from common.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator
 from simulations.grid.flower import COORDINATOR, RUN_ID

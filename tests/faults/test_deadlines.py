@@ -11,7 +11,7 @@ from flwr.app import RecordDict
 
 from common import wire
 from common.errors import QuorumError
-from common.run_folder import read_lines
+from common.files import read_lines
 from server.clock import RoundClock
 from simulations.grid.base import Task
 from simulations.grid.local import LocalGrid

@@ -13,10 +13,10 @@ from flwr.app import Context, Error, Message
 import server.league
 from clients.sealed.keys import SiteKeys
 from common import wire
-from common.config import load_config
 from common.crypto.protocol import Attempt
 from common.errors import QuorumError, WireError
-from common.run_folder import read_json, read_lines, write_json
+from common.files import read_json, read_lines, write_json
+from common.load import load_config
 from simulations.grid.base import Task
 from simulations.grid.local import LocalGrid
 from tests.faults.leagues import SITES, SIZE, make_keys, make_league, run_league, sealed_sites

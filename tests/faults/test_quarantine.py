@@ -12,9 +12,10 @@ from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 
 from clients.app import app as honest
 from common import wire
-from common.config import load_config
 from common.errors import QuorumError
-from common.run_folder import RunFolder, SiteEntry, read_json, read_lines
+from common.files import read_json, read_lines
+from common.load import load_config
+from common.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator
 from simulations.grid.flower import COORDINATOR, RUN_ID
 from simulations.grid.local import LocalGrid

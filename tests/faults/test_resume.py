@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from common.config import load_config
 from common.errors import RunError
-from common.run_folder import RunFolder, SiteEntry, read_lines
+from common.files import read_lines
+from common.load import load_config
+from common.run_folder import RunFolder, SiteEntry
 from simulations.engine import Engine, run_league
 
 ROOT = Path(__file__).resolve().parents[2]

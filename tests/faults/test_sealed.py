@@ -18,12 +18,13 @@ from clients.noop import NoopSite
 from clients.sealed.orders import Order
 from clients.sealed.site import SealedSite
 from common import wire
-from common.config import load_config
 from common.crypto import he, masks
 from common.crypto.fields import MODULUS, Packing, Words
 from common.crypto.protocol import Attempt, GroupSum
 from common.errors import QuorumError, WireError
-from common.run_folder import RunFolder, SiteEntry, read_lines
+from common.files import read_lines
+from common.load import load_config
+from common.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator
 from simulations.grid.flower import COORDINATOR, RUN_ID
 from simulations.grid.local import LocalGrid

@@ -24,7 +24,7 @@ from common.crypto.container import open_container, seal_container
 from common.crypto.masks import SLICE_BYTES
 from common.crypto.protocol import Attempt, upload_facts
 from common.errors import QuorumError, WireError
-from common.run_folder import read_lines
+from common.files import read_lines
 from tests.faults.leagues import (
     SITES,
     SIZE,

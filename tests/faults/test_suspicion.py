@@ -12,7 +12,8 @@ from common import wire
 from common.crypto.protocol import Attempt, GroupSum, groups_of
 from common.crypto.suspicion import Refusal, refusal_of, to_json
 from common.errors import QuorumError, WireError
-from common.run_folder import RunFolder, read_json, read_lines
+from common.files import read_json, read_lines
+from common.run_folder import RunFolder
 from tests.faults.leagues import (
     SITES,
     make_keys,

@@ -19,7 +19,7 @@ from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.proto import fleet_pb2, message_pb2, node_pb2
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
-from common.config import load_config
+from common.load import load_config
 from common.provision.authority import Authority, fingerprint, node_key
 from common.provision.contract import FILE, SIGNATURE, Contract, Member
 from common.provision.door import CERTIFICATE, EDITION, INSTANCE, Refusal

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from common.config import load_config
-from common.run_folder import RunFolder, SiteEntry, append_line
+from common.files import append_line
+from common.load import load_config
+from common.run_folder import RunFolder, SiteEntry
 from simulations.alongside import await_yardsticks
 from simulations.non_private import folder_beside
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from clients.site import Site
-from common.config import with_overrides
 from common.errors import ConfigError
+from common.load import with_overrides
 from common.privacy.guarantee import guarantee_of, noise_multiplier
 from common.run_folder import RunFolder
 from simulations.centralised import under_budget

@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from common.errors import ConfigError, InputError, RunError
-from common.run_folder import RunFolder, read_lines
+from common.files import read_lines
+from common.run_folder import RunFolder
 from simulations import serve
 from simulations.options import SimulateOptions
 from simulations.results import RunSummary

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from common.config import load_config
 from common.errors import QuorumError
-from common.run_folder import RunFolder, SiteEntry, write_json
+from common.files import write_json
+from common.load import load_config
+from common.run_folder import RunFolder, SiteEntry
 from server.dashboard.overview import overview
 from simulations.cli import main
 from simulations.commands.watch import _screen

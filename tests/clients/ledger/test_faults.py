@@ -21,8 +21,8 @@ from clients.sealed.shared_noise import digest_of
 from clients.vault import RoleKey, Vault
 from common.crypto.fields import Integers
 from common.errors import PrivacyError
+from common.files import append_line, read_lines
 from common.privacy.accounting import Mechanism, epsilon_rdp
-from common.run_folder import append_line, read_lines
 from common.wire import FloatVector, vector_digest
 from tests.clients.ledger.helpers import (
     WHOLE,

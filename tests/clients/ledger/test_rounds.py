@@ -8,8 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.ledger.rounds import check_receipt
-from common.config import load_config
 from common.errors import PrivacyError
+from common.load import load_config
 from common.privacy.receipts import LedgerHead, sign_receipt
 from common.provision.contract import FILE, Contract
 from common.provision.pinned import Pinned

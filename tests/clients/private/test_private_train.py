@@ -17,8 +17,8 @@ from clients.private.sample import draw_users
 from clients.private.train import seeded_chance
 from clients.samples import TrainingData, training_data
 from clients.site import Site
-from common.config import with_overrides
 from common.errors import PrivacyError
+from common.load import with_overrides
 from common.models import HansaModel, build_model
 from common.privacy.accounting import Mechanism, epsilon_rdp
 from common.privacy.guarantee import noise_multiplier

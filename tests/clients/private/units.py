@@ -13,7 +13,8 @@ from clients.private.preflight import stirred
 from clients.private.sample import UserRows, draw_users
 from clients.private.units import unit_data
 from clients.samples import TrainingData
-from common.config import LeagueConfig, with_overrides
+from common.config import LeagueConfig
+from common.load import with_overrides
 from common.models import build_model
 from tests.clients.small_site import CONFIG, IMAGE, TEXT, drawn_site
 

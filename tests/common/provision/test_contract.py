@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from common.config import load_config
 from common.errors import RunError, WireError
+from common.load import load_config
 from common.provision.authority import Authority
 from common.provision.contract import FILE, SIGNATURE, Bounds, Contract, Member, read_signed
 from common.provision.pinned import Pinned

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from common.config import LeagueConfig, load_config
+from common.config import LeagueConfig
+from common.load import load_config
 from common.privacy.guarantee import guarantee_of
 from common.reports import model_card, write_report
 from common.reports.promise import promise

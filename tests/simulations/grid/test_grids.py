@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common import wire
-from common.config import load_config
 from common.errors import WireError
-from common.run_folder import RunFolder, SiteEntry, read_lines
+from common.files import read_lines
+from common.load import load_config
+from common.run_folder import RunFolder, SiteEntry
 from simulations.engine import Engine, run_league
 from simulations.grid.frames import pack_frame, unpack_frame
 from simulations.grid.local import LocalGrid

@@ -15,8 +15,8 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
-from common.config import load_config
 from common.errors import ConfigError, MachineError
+from common.load import load_config
 from common.processes import free_port
 from common.run_folder import RunFolder, SiteEntry
 from simulations.commands.simulate import _check
