@@ -23,7 +23,6 @@ from clients.protect import protect_for
 from clients.sealed.messages import answer_step, coarse
 from clients.sealed.site import SealedSite
 from common import wire
-from common.config import LeagueConfig
 from common.crypto.protocol import Attempt
 from common.disk import full_disk
 from common.errors import (
@@ -37,6 +36,7 @@ from common.errors import (
 )
 from common.provision.pinned import Pinned
 from common.run_folder import RunFolder, SiteEntry, read_config, read_sites
+from common.settings.config import LeagueConfig
 from common.weights import require_own_weight, size_bucket
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from clients.dataset import SiteDataset, as_user_inputs, gather_histories, rows_
 from clients.evaluate import catalogue_vectors, chunks
 from clients.objective import held_for_category
 from clients.samples import BEHAVIOUR_INSTANTS
-from common.config import LeagueConfig
 from common.metrics import auc, group_auc, log_loss
 from common.models import HansaModel
+from common.settings.config import LeagueConfig
 
 Probabilities = NDArray[np.float64]
 

@@ -23,9 +23,9 @@ from clients.judge import behaviour_logits
 from clients.prepare import RAW_DIM
 from clients.scoring import tower_scorer
 from clients.worth import Deployed
-from common.config import LeagueConfig
 from common.metrics import top_k
 from common.models import HansaModel
+from common.settings.config import LeagueConfig
 
 TOP = 10
 

@@ -21,9 +21,9 @@ from clients.encoders.frozen import IMAGE_ENCODER, TEXT_DIM, TEXT_ENCODER
 from clients.ingest import SiteData
 from clients.ingest.images import decode_array
 from clients.standard import Standard
-from common.config import LeagueConfig, ModelConfig, SplitConfig
 from common.errors import ConfigError, InputError
 from common.models import ItemInputs
+from common.settings.config import LeagueConfig, ModelConfig, SplitConfig
 
 RAW_DIM = 64
 MAX_REVIEWS = 20_000

@@ -11,8 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from common.config import LeagueConfig
 from common.errors import ConfigError
+from common.settings.config import LeagueConfig
 from common.wire import FloatVector, Payload
 
 

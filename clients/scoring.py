@@ -25,8 +25,8 @@ from clients.evaluate import (
 )
 from clients.neighbours import HALF_LIVES_D, SHRINKAGES, ItemNeighbours, popularity
 from clients.samples import derived_seed
-from common.config import LeagueConfig
 from common.models import HansaModel
+from common.settings.config import LeagueConfig
 
 COSINE_LOGITS = 12.0
 

@@ -32,11 +32,11 @@ from clients.samples import TrainingData, derived_seed, training_data
 from clients.scoring import Tuned, Windows, deployed_scorer, rank, tune, windows
 from clients.train import train_epochs
 from clients.worth import Deployment, Results, baselines, deploy, judge_model
-from common.config import LeagueConfig
 from common.metrics import auc
 from common.models import HansaModel, build_model
 from common.models.model import PrivateParts, load_shared, shared_arrays
 from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier
+from common.settings.config import LeagueConfig
 from common.wire import FloatVector, Layout, TrainResult
 
 FINE_TUNE_RATE = 0.3

@@ -12,8 +12,8 @@ import torch
 from clients.dataset import Ints
 from clients.objective import joint_loss
 from clients.samples import TrainingData, derived_seed
-from common.config import LeagueConfig
 from common.models import HansaModel
+from common.settings.config import LeagueConfig
 
 
 def train_epochs(

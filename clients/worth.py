@@ -28,9 +28,9 @@ from clients.judge import (
 )
 from clients.samples import derived_seed
 from clients.scoring import Tuned, Windows, deployed_scorer, fitted_blends, rank, tower_scorer
-from common.config import LeagueConfig
 from common.files import write_json
 from common.models import HansaModel
+from common.settings.config import LeagueConfig
 
 KNN_PRIOR = (1.0, 1.0)
 HYBRID_PRIOR = (0.6, 0.6, 0.8)

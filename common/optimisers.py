@@ -15,8 +15,8 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from common.config import RoundsConfig
 from common.errors import RunError
+from common.settings.config import RoundsConfig
 from common.wire import FloatVector
 
 _BETA2 = np.float32(0.99)

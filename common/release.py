@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save as save_tensors
 
-from common.config import LeagueConfig
 from common.files import write_json, write_whole
+from common.settings.config import LeagueConfig
 from common.wire import FloatVector, Layout
 
 MODEL = "model.safetensors"

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from common.config import LeagueConfig
 from common.errors import ConfigError, RunError
 from common.files import read_json, write_json
-from common.load import load_config
+from common.settings.config import LeagueConfig
+from common.settings.load import load_config
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from common.errors import WireError
 
 if TYPE_CHECKING:
-    from common.config import WeightRule
+    from common.settings.config import WeightRule
 
 MAX_BUCKET = 40
 

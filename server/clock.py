@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from types import MappingProxyType
 
-from common.config import RoundsConfig
+from common.settings.config import RoundsConfig
 
 _ENDS = MappingProxyType({
     "keys": 0.15, "train": 0.6, "agree": 0.7, "reveal": 0.8, "trial": 0.87, "apply": 0.95, "guard": 1.0,

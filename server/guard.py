@@ -13,8 +13,8 @@ from statistics import fmean, median
 from flwr.serverapp import Grid
 
 from common import wire
-from common.config import RoundsConfig
 from common.errors import WireError
+from common.settings.config import RoundsConfig
 from common.wire import FloatVector
 from server.exchange import exchange
 from server.league import League, Roster

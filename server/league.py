@@ -16,11 +16,11 @@ from flwr.app import Context
 from flwr.serverapp import Grid
 
 from common import wire
-from common.config import LeagueConfig
 from common.errors import QuorumError, RunError, WireError
 from common.progress import RoundProgress
-from common.rules import require_cohort
 from common.run_folder import RunFolder, read_config, read_sites
+from common.settings.config import LeagueConfig
+from common.settings.rules import require_cohort
 from server.exchange import exchange
 from server.screen import Expected, screen
 

@@ -17,10 +17,10 @@ from typing import Generic, TypeVar
 import numpy as np
 from flwr.app import RecordDict
 
-from common.config import RoundsConfig
 from common.crypto.pipeline import Clip, Parcel, Quantise, Step, Terms, send
 from common.crypto.protocol import Attempt
 from common.errors import WireError
+from common.settings.config import RoundsConfig
 from common.wire import FloatVector, Layout, check_finite, decode_floats
 from server.aggregate import RunningSum
 

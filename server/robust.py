@@ -17,8 +17,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from common.config import LeagueConfig, RoundsConfig
 from common.errors import ConfigError, QuorumError
+from common.settings.config import LeagueConfig, RoundsConfig
 from common.wire import FloatVector, Layout
 from server.protection import Plain, Protection, Quantised
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from flwr.app import Message, RecordDict
 
-from common.config import RoundsConfig
 from common.errors import WireError
+from common.settings.config import RoundsConfig
 from common.weights import MAX_BUCKET, weight_of
 from common.wire import Header, place, read_header, read_metrics
 

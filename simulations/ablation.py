@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from clients.site import open_site
-from common.config import LeagueConfig
-from common.load import with_overrides
 from common.run_folder import RunFolder
+from common.settings.config import LeagueConfig
+from common.settings.load import with_overrides
 
 WITHOUT = {"text": {"model.text": False}, "image": {"model.image": False}}
 

@@ -23,11 +23,11 @@ from clients.samples import TrainingData, derived_seed
 from clients.site import FINE_TUNE_RATE, Site
 from clients.train import batches, passes, step
 from clients.worth import Results, judge_model
-from common.config import LeagueConfig
-from common.load import with_overrides
 from common.models import HansaModel
 from common.optimisers import optimiser_for
 from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier
+from common.settings.config import LeagueConfig
+from common.settings.load import with_overrides
 
 
 def centralised(

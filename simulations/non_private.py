@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import shutil
 
-from common.config import LeagueConfig
 from common.files import read_json, write_json
-from common.load import with_overrides
 from common.run_folder import RunFolder
+from common.settings.config import LeagueConfig
+from common.settings.load import with_overrides
 from simulations.engine import Engine, run_league
 from simulations.league import PRIVATE_SETTINGS
 from simulations.options import Setting

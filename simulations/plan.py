@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 
 from clients.encoders import TEXT_DIM
-from common.config import LeagueConfig
 from common.models import build_model
 from common.privacy.guarantee import guarantee_of
+from common.settings.config import LeagueConfig
 from simulations.costs import costs_of
 from simulations.league import derive_sites, fitted
 from simulations.options import SimulateOptions

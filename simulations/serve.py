@@ -23,11 +23,11 @@ from clients.prepare import prepare_site
 from clients.scoring import Tuned
 from clients.site import Site, attach_residual, open_site
 from clients.worth import Deployed
-from common.config import LeagueConfig
 from common.errors import InputError, RunError
 from common.files import read_json
 from common.models import HansaModel
 from common.run_folder import RunFolder
+from common.settings.config import LeagueConfig
 from simulations.results import Metrics, Prediction, Recommendation
 from simulations.summary import summarise
 

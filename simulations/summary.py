@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.config import LeagueConfig
 from common.files import read_json, read_lines, write_json
 from common.metrics import bootstrap_interval
 from common.run_folder import RunFolder, SiteEntry
+from common.settings.config import LeagueConfig
 
 MIN_ROWS = 10
 LOWER_IS_BETTER = {"log_loss"}

@@ -12,12 +12,12 @@ from pathlib import Path
 from clients.ledger.entries import COORDINATOR, Asked
 from clients.ledger.ledger import Ledger
 from clients.private import Kept
-from common.config import LeagueConfig
 from common.errors import PrivacyError
 from common.files import write_whole
 from common.privacy.guarantee import UNITS, round_mechanism
 from common.privacy.receipts import read_receipt
 from common.provision.pinned import Pinned
+from common.settings.config import LeagueConfig
 from common.wire import FloatVector, vector_digest
 
 Shared = Callable[[FloatVector, Callable[[], object]], str]

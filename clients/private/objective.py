@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from clients.private.sample import UserBatch, UserRows
-from common.config import LeagueConfig
 from common.models import HansaModel
 from common.models.losses import behaviour_loss, ranking_loss, sentiment_loss
+from common.settings.config import LeagueConfig
 
 
 class Features(NamedTuple):

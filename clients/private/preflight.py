@@ -23,10 +23,10 @@ from clients.private.sample import UserBatch, UserRows, draw_users
 from clients.private.train import ClippedSum, clipped_sums
 from clients.private.units import without
 from clients.samples import TrainingData
-from common.config import LeagueConfig
 from common.errors import PrivacyError
-from common.load import with_overrides
 from common.privacy.shared_noise import TOLERANCE
+from common.settings.config import LeagueConfig
+from common.settings.load import with_overrides
 
 _UNITS = {"frozen": 8, "scratch": 3}
 _SEED = 20  # trials are no secret: they decide nothing that is released

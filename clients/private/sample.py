@@ -17,8 +17,8 @@ from torch import Tensor
 from clients.behaviour import BehaviourRows
 from clients.dataset import Ints, SiteDataset, gather_histories, rows_before
 from clients.samples import TrainingData, draw_behaviour, draw_targets, visible_events
-from common.config import LeagueConfig
 from common.models.heads import N_LOG_FEATURES
+from common.settings.config import LeagueConfig
 
 
 class UserRows(NamedTuple):

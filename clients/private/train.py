@@ -19,8 +19,8 @@ from clients.private.noise import Noise, SeededNoise, SystemNoise, system_genera
 from clients.private.objective import UserLosses
 from clients.private.sample import UserRows, draw_users
 from clients.samples import TrainingData, derived_seed
-from common.config import LeagueConfig
 from common.models import HansaModel
+from common.settings.config import LeagueConfig
 
 ClippedSum = Callable[[UserLosses, UserRows], Gradients]
 

@@ -16,8 +16,8 @@ import numpy as np
 from clients.behaviour import BehaviourRows
 from clients.dataset import DAY_S, Ints, Log, SiteDataset
 from clients.samples import TrainingData, training_data
-from common.config import LeagueConfig
 from common.models.heads import N_LOG_FEATURES
+from common.settings.config import LeagueConfig
 
 
 def unit_data(site: SiteDataset, config: LeagueConfig) -> TrainingData:

@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from common.config import LeagueConfig
 from common.crypto.cipher import Key
 from common.crypto.container import check_signature, open_container, seal_container
 from common.crypto.crew import key_of
@@ -27,6 +26,7 @@ from common.errors import RunError, WireError
 from common.files import read_json, write_json, write_whole
 from common.provision.pinned import Pinned
 from common.provision.site_keys import make_keys
+from common.settings.config import LeagueConfig
 
 _OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 _NONCE = bytes(12)  # each data key encrypts one league key only

@@ -19,7 +19,6 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from clients.sealed.keys import SiteKeys
-from common.config import LeagueConfig
 from common.crypto import masks, shamir
 from common.crypto.cipher import Values
 from common.crypto.container import canonical, check_signature
@@ -28,6 +27,7 @@ from common.crypto.protocol import LEAST_GROUP, Attempt, survivor_message
 from common.errors import WireError
 from common.files import read_json, write_json
 from common.privacy.shared_noise import require_honest
+from common.settings.config import LeagueConfig
 
 
 class Masking:

@@ -16,10 +16,10 @@ from safetensors.numpy import save as save_tensors
 
 from clients.sealed.keys import SiteKeys
 from common import checkpoint, wire
-from common.config import LeagueConfig
 from common.crypto.container import canonical
 from common.errors import RunError, WireError
 from common.optimisers import optimiser_for
+from common.settings.config import LeagueConfig
 
 _UNDONE = "undone"
 

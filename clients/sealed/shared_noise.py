@@ -12,12 +12,12 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from common.config import LeagueConfig
 from common.crypto.fields import Integers, quantise
 from common.crypto.protocol import Attempt, bounded
 from common.errors import PrivacyError
 from common.privacy.guarantee import noise_multiplier
 from common.privacy.shared_noise import effective_multiplier, noise_share, require_honest
+from common.settings.config import LeagueConfig
 from common.wire import FloatVector
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from clients.sealed.keys import SiteKeys
 from clients.sealed.masking import Masking
 from clients.sealed.shared_noise import nobody_pays, noisy_integers
-from common.config import LeagueConfig
 from common.crypto.container import seal_container
 from common.crypto.pipeline import OPEN_STEPS, STEPS, Parcel, Quantise, Step, Terms
 from common.crypto.protocol import upload_facts, values_of
 from common.errors import WireError
 from common.privacy.shared_noise import enough_noise
+from common.settings.config import LeagueConfig
 
 UPDATES = "updates"  # the folder of what was made for a round
 

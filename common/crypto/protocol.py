@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from common.config import RoundsConfig
 from common.crypto.container import canonical
 from common.crypto.fields import MODULUS, Packing
 from common.crypto.masks import SLICE_BYTES, attempt_label
 from common.crypto.schemes import scheme_of
 from common.errors import ConfigError, WireError
+from common.settings.config import RoundsConfig
 from common.wire import FloatVector, Layout
 
 LEAST_GROUP = 3

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from functools import cache
 
-from common.config import RoundsConfig
 from common.crypto import ckks, he
 from common.crypto.cipher import Scheme
 from common.errors import ConfigError
+from common.settings.config import RoundsConfig
 
 
 def name_of(rounds: RoundsConfig) -> str:

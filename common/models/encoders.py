@@ -12,7 +12,7 @@ import torch
 from opacus.layers import DPLSTM
 from torch import Tensor, nn
 
-from common.config import ModelConfig
+from common.settings.config import ModelConfig
 
 SCRATCH_DIM = 128
 

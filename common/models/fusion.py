@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from common.config import ModelConfig
+from common.settings.config import ModelConfig
 
 
 class Adapter(nn.Module):

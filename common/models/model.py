@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from common.config import ModelConfig
 from common.models.encoders import ImageEncoder, TextEncoder, make_encoders
 from common.models.fusion import GatedFusion, MeanFusion, make_adapter
 from common.models.heads import BehaviourHead
 from common.models.towers import EvenTower, UserTower
+from common.settings.config import ModelConfig
 
 
 @dataclass(frozen=True)

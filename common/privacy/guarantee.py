@@ -18,8 +18,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from common.config import LeagueConfig, PrivacyMode
 from common.privacy.accounting import Mechanism, epsilon_pld, epsilon_rdp, sigma_for
+from common.settings.config import LeagueConfig, PrivacyMode
 
 Unit = Literal["user", "record", "site"]
 UNITS: dict[PrivacyMode, Unit] = {

@@ -19,8 +19,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from common.config import LeagueConfig
 from common.errors import ConfigError, QuorumError
+from common.settings.config import LeagueConfig
 
 TOLERANCE = 1.0001  # a clipped sum may move by so many clips with one unit: float32 has a part in it
 _HEADROOM = 12.0

@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from common.config import LeagueConfig
 from common.errors import RunError
 from common.files import read_json, write_json
 from common.provision.authority import check_signature
 from common.provision.code import code_digest, installed_code
 from common.run_folder import SiteEntry, read_config
+from common.settings.config import LeagueConfig
 
 FILE, SIGNATURE = "contract.json", "contract.sig"
 _FORMAT = 3

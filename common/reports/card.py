@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.config import LeagueConfig
 from common.reports.promise import promise
 from common.reports.story import METHODS, SCORE, Story, read_story
 from common.reports.words import METHOD_NAMES, METHOD_NOTES
+from common.settings.config import LeagueConfig
 
 _METRICS = (SCORE, "recall@20", "auc", "log_loss")
 _PROTECTION = {

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from common.config import LeagueConfig
 from common.privacy.guarantee import Guarantee, guarantee_of
 from common.reports.figures import Label
+from common.settings.config import LeagueConfig
 
 OFF = Label(
     "Differential privacy: off. Nothing bounds what the model may reveal about one person.",

@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.config import LeagueConfig
 from common.errors import RunError
 from common.files import read_json, read_lines
 from common.privacy.stopped import stopped_sites
 from common.run_folder import RunFolder, SiteEntry
+from common.settings.config import LeagueConfig
 
 SCORE = "ndcg@20"
 TRAINING_SCORE = "valid/ndcg@20"

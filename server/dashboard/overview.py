@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common.config import LeagueConfig, PrivacyConfig
 from common.errors import RunError
 from common.files import read_json, read_lines
 from common.run_folder import RunFolder, SiteEntry
+from common.settings.config import LeagueConfig, PrivacyConfig
 from server.pulse import FILE
 
 Overview = dict[str, Any]

@@ -16,7 +16,7 @@ from typing import Any
 
 from flwr.serverapp import Grid
 
-from common.config import RoundsConfig
+from common.settings.config import RoundsConfig
 from server.clock import RoundClock
 from server.guard import fall, steady_mean, verdict
 from server.league import League, Roster

@@ -19,7 +19,6 @@ from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
 from common import wire
-from common.config import RoundsConfig
 from common.crypto import masks, shamir
 from common.crypto.cipher import Buffer
 from common.crypto.container import check_signature, open_container
@@ -34,6 +33,7 @@ from common.crypto.protocol import (
     values_of,
 )
 from common.errors import QuorumError, WireError
+from common.settings.config import RoundsConfig
 from server.clock import RoundClock
 from server.league import League, Roster
 from server.protection import Protection

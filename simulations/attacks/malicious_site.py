@@ -17,10 +17,10 @@ from clients.app import app as honest_app
 from clients.sealed.site import SealedSite
 from clients.site import Site, open_site
 from common import wire
-from common.config import LeagueConfig
 from common.crypto.fields import MODULUS
 from common.crypto.protocol import Attempt
 from common.run_folder import RunFolder
+from common.settings.config import LeagueConfig
 
 Attack = Literal["none", "scaled", "flipped", "nan", "promotion", "gentle"]
 FACTORS: dict[Attack, float] = {

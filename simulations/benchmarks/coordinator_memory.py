@@ -22,7 +22,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = """
 import json, resource, sys
 from pathlib import Path
-from common.config import load_config
+from common.settings.config import load_config
 from common.run_folder import RunFolder, SiteEntry
 from simulations.engine import run_league
 

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from flwr.app import Context, RecordDict, UserConfig
 
-from common.config import LeagueConfig
 from common.errors import ConfigError
 from common.files import read_lines
-from common.load import with_overrides
 from common.progress import RoundProgress
 from common.run_folder import RunFolder
+from common.settings.config import LeagueConfig
+from common.settings.load import with_overrides
 from server.league import League, roll_call
 from server.phases import measure_last
 from server.prepare import prepare

@@ -23,10 +23,10 @@ from clients.private.units import unit_data
 from clients.samples import training_data
 from clients.site import open_site
 from clients.train import batches, step
-from common.config import LeagueConfig
-from common.load import load_config, with_overrides
 from common.models import HansaModel
 from common.privacy.guarantee import noise_multiplier
+from common.settings.config import LeagueConfig
+from common.settings.load import load_config, with_overrides
 from simulations.league import PRIVATE_SETTINGS
 
 _REPEATS = 5

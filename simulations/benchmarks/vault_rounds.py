@@ -29,7 +29,7 @@ from clients.ledger import open_ledger
 from clients.ledger.rounds import paid_round, price_of_round
 from clients.private import Kept
 from clients.site import open_site
-from common.load import load_config
+from common.settings.load import load_config
 
 Spent = dict[str, tuple[float, float]]
 """What was done → CPU and wall seconds."""

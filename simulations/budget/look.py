@@ -18,11 +18,11 @@ from clients.ledger.entries import COORDINATOR
 from clients.ledger.place import RUN
 from clients.ledger.verify import verify_ledger
 from clients.vault import PassphraseSource, Vault, unlock
-from common.config import LeagueConfig
 from common.errors import ConfigError, RunError
 from common.files import read_lines
 from common.privacy.stopped import stopped_sites
 from common.run_folder import RunFolder, SiteEntry
+from common.settings.config import LeagueConfig
 from server.receipts import Receipts
 
 

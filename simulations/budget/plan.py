@@ -15,9 +15,9 @@ from functools import lru_cache
 from importlib.resources import files
 from json import loads
 
-from common.config import TrainingConfig
 from common.errors import ConfigError
 from common.privacy.accounting import Mechanism, epsilon_pld, epsilon_rdp, sigma_beside_count, sigma_for
+from common.settings.config import TrainingConfig
 from simulations.league import PRIVATE_SETTINGS
 
 _CLIP = float(str(PRIVATE_SETTINGS["privacy.clip"]))

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel
 
-from common.config import LeagueConfig
 from common.errors import ConfigError
-from common.load import with_overrides
+from common.settings.config import LeagueConfig
+from common.settings.load import with_overrides
 from simulations.commands.output import Format, FormatOption, output_of, plain
 
 

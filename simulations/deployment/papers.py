@@ -12,8 +12,8 @@ from typing import Any
 from cryptography import x509
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from common.config import LeagueConfig
 from common.files import write_whole
+from common.settings.config import LeagueConfig
 from simulations.deployment.plan import LeaguePlan
 
 _PAGES = Environment(

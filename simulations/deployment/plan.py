@@ -24,11 +24,11 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from common.config import LeagueConfig, Protection, Settings
 from common.errors import ConfigError
-from common.load import load_config
 from common.provision.contract import Bounds
 from common.run_folder import SiteEntry
+from common.settings.config import LeagueConfig, Protection, Settings
+from common.settings.load import load_config
 
 _OWN = ("coordinator", "contract", "site")
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from clients.dataset import DAY_S, Log, Reviews, SiteDataset, Split
-from common.config import LeagueConfig
-from common.load import load_config
 from common.models import ItemInputs
+from common.settings.config import LeagueConfig
+from common.settings.load import load_config
 
 START = 20_000 * DAY_S
 TEXT, IMAGE = 12, 10

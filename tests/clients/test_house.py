@@ -13,7 +13,7 @@ from clients.site import open_site
 from clients.vault import PassphraseSource, Vault, unlock
 from clients.vault.erase import erase_user
 from common.errors import ConfigError, HansaError
-from common.load import load_config
+from common.settings.load import load_config
 from simulations.bazaar import BazaarConfig, write_league
 from simulations.cli import main
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from clients.site import Site, open_site
-from common.config import LeagueConfig
 from common.errors import ConfigError, InputError
-from common.load import with_overrides
 from common.run_folder import RunFolder
+from common.settings.config import LeagueConfig
+from common.settings.load import with_overrides
 from simulations.results import RunSummary
 
 

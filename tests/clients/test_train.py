@@ -12,9 +12,9 @@ from clients.dataset import DAY_S, PURCHASE, Log
 from clients.objective import joint_loss
 from clients.samples import TARGET_WEIGHTS, derived_seed, log_popularity, training_data
 from clients.train import batches, passes, train_epochs
-from common.load import with_overrides
 from common.models import HansaModel, build_model
 from common.models.model import shared_arrays
+from common.settings.load import with_overrides
 from tests.clients.small_site import CONFIG, IMAGE, START, TEXT, drawn_site, with_other_future
 
 UNTIL = START + 24 * DAY_S

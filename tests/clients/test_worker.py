@@ -15,9 +15,9 @@ from flwr.app import Context, Message, RecordDict
 from clients import worker
 from clients.membership import PAUSED
 from common.errors import WireError
-from common.load import load_config
 from common.provision.code import installed_code
 from common.provision.contract import Contract
+from common.settings.load import load_config
 from simulations.grid.flower import become
 
 

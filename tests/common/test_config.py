@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from common.config import LeagueConfig
 from common.errors import ConfigError
-from common.load import load_config, with_overrides
+from common.settings.config import LeagueConfig
+from common.settings.load import load_config, with_overrides
 
 
 def test_the_digest_is_of_the_meaning_not_of_the_form(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import RoundsConfig
 from common.errors import RunError
-from common.load import load_config
 from common.optimisers import optimiser_for
+from common.settings.config import RoundsConfig
+from common.settings.load import load_config
 
 KINDS: list[Literal["average", "momentum", "adam"]] = ["average", "momentum", "adam"]
 SEEDS = st.integers(0, 2**32 - 1)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.config import LeagueConfig
 from common.crypto import he
 from common.crypto.fields import MODULUS, MOST_SUMMED
 from common.crypto.shamir import MAX_SHARES, split
 from common.errors import ConfigError, WireError
-from common.load import with_overrides
-from common.rules import require_cohort
+from common.settings.config import LeagueConfig
+from common.settings.load import with_overrides
+from common.settings.rules import require_cohort
 
 
 def _config(**settings: str | int | float) -> LeagueConfig:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import WeightRule
 from common.errors import WireError
+from common.settings.config import WeightRule
 from common.weights import MAX_BUCKET, require_own_weight, size_bucket, weight_of
 
 RULES = get_args(WeightRule)

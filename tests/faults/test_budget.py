@@ -9,11 +9,11 @@ import pytest
 
 from clients.ledger import Ledger, open_ledger
 from clients.ledger.rounds import price_of_round
-from common.config import LeagueConfig
 from common.errors import QuorumError
 from common.files import read_json, read_lines, write_whole
 from common.privacy.accounting import epsilon_rdp
 from common.privacy.stopped import stopped_sites
+from common.settings.config import LeagueConfig
 from server.receipts import Receipts
 from simulations.bazaar import write_league
 from simulations.bazaar.config import load_bazaar_config

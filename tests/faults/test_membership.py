@@ -16,7 +16,7 @@ from common import wire
 from common.crypto.protocol import Attempt
 from common.errors import QuorumError, WireError
 from common.files import read_json, read_lines, write_json
-from common.load import load_config
+from common.settings.load import load_config
 from simulations.grid.base import Task
 from simulations.grid.local import LocalGrid
 from tests.faults.leagues import SITES, SIZE, make_keys, make_league, run_league, sealed_sites

@@ -17,14 +17,14 @@ from clients.noop import NoopSite
 from clients.sealed.shared_noise import noisy_integers
 from clients.sealed.site import SealedSite
 from common import wire
-from common.config import LeagueConfig
 from common.crypto.protocol import Attempt
 from common.errors import PrivacyError, QuorumError
 from common.files import read_lines
-from common.load import load_config
 from common.privacy.guarantee import noise_multiplier
 from common.privacy.shared_noise import noise_share
 from common.run_folder import RunFolder, SiteEntry
+from common.settings.config import LeagueConfig
+from common.settings.load import load_config
 from server.app import app as coordinator
 from simulations.grid.flower import COORDINATOR, RUN_ID
 from simulations.grid.local import LocalGrid

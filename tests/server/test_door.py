@@ -19,10 +19,10 @@ from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.proto import fleet_pb2, message_pb2, node_pb2
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
-from common.load import load_config
 from common.provision.authority import Authority, fingerprint, node_key
 from common.provision.contract import FILE, SIGNATURE, Contract, Member
 from common.provision.door import CERTIFICATE, EDITION, INSTANCE, Refusal
+from common.settings.load import load_config
 from server.door import LEASE_S, Door
 
 START = dt.datetime(2027, 1, 1, tzinfo=dt.UTC).timestamp()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.config import RoundsConfig
 from common.optimisers import optimiser_for
+from common.settings.config import RoundsConfig
 from common.wire import Layout
 from server.guard import note_best
 from server.state import METRIC, RunState

@@ -11,9 +11,9 @@ import pytest
 from clients.ledger import Asked, open_ledger
 from clients.ledger.rounds import price_of_round
 from common.files import append_line
-from common.load import load_config
 from common.privacy.accounting import Mechanism, epsilon_rdp
 from common.run_folder import RunFolder, SiteEntry
+from common.settings.load import load_config
 from simulations.cli import main
 
 CONFIG = load_config({"privacy": {"mode": "user", "epsilon": 3.0}, "rounds": {"count": 5}})

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from common.config import LeagueConfig
 from common.crypto.header import EnvelopeError
 from common.errors import ConfigError, HansaError, RunError
-from common.load import load_config
+from common.settings.config import LeagueConfig
+from common.settings.load import load_config
 from simulations import cli
 from simulations.commands import failures, init, inspect
 from simulations.commands.output import as_json, plain, table, wants_json

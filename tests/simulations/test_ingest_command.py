@@ -17,7 +17,7 @@ from PIL import Image
 from clients.ingest.sealed import read_vault
 from clients.site import open_site
 from clients.vault import PassphraseSource, Vault, unlock
-from common.load import load_config
+from common.settings.load import load_config
 from simulations.cli import main
 
 CANARIES = (

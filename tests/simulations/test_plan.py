@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.config import LeagueConfig
 from common.crypto.fields import Packing
 from common.crypto.schemes import scheme_of
-from common.load import load_config
+from common.settings.config import LeagueConfig
+from common.settings.load import load_config
 from simulations.costs import SIGHTS, Cost, bytes_per_site, costs_of
 
 

@@ -9,10 +9,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clients.ledger.rounds import check_receipt
 from common.errors import PrivacyError
-from common.load import load_config
 from common.privacy.receipts import LedgerHead, sign_receipt
 from common.provision.contract import FILE, Contract
 from common.provision.pinned import Pinned
+from common.settings.load import load_config
 from tests.clients.ledger.helpers import in_folder, wish
 
 

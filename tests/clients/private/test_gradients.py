@@ -13,8 +13,8 @@ from clients.private.ghost import Catalogue, ghost, ghost_from_scratch
 from clients.private.gradients import clipped_sum, hooks, looped, norms
 from clients.private.preflight import sensitivity
 from clients.private.train import clipped_sums
-from common.load import with_overrides
 from common.privacy.shared_noise import TOLERANCE
+from common.settings.load import with_overrides
 from tests.clients.private.units import MISSING, SCRATCH, prepared, settings
 
 SHAPES: list[dict[str, object]] = [

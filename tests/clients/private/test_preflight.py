@@ -17,10 +17,10 @@ from clients.private.sample import UserBatch, UserRows, draw_users
 from clients.private.train import clipped_sums
 from clients.private.units import unit_data
 from clients.samples import TrainingData
-from common.config import LeagueConfig
 from common.errors import PrivacyError
-from common.load import with_overrides
 from common.models import build_model
+from common.settings.config import LeagueConfig
+from common.settings.load import with_overrides
 from tests.clients.private.units import SCRATCH, settings, site_for
 from tests.clients.small_site import IMAGE, TEXT
 

@@ -18,10 +18,10 @@ from clients.private.train import seeded_chance
 from clients.samples import TrainingData, training_data
 from clients.site import Site
 from common.errors import PrivacyError
-from common.load import with_overrides
 from common.models import HansaModel, build_model
 from common.privacy.accounting import Mechanism, epsilon_rdp
 from common.privacy.guarantee import noise_multiplier
+from common.settings.load import with_overrides
 from common.wire import Layout
 from tests.clients.small_site import CONFIG, IMAGE, START, TEXT, drawn_site
 

@@ -13,9 +13,9 @@ from clients.private.preflight import stirred
 from clients.private.sample import UserRows, draw_users
 from clients.private.units import unit_data
 from clients.samples import TrainingData
-from common.config import LeagueConfig
-from common.load import with_overrides
 from common.models import build_model
+from common.settings.config import LeagueConfig
+from common.settings.load import with_overrides
 from tests.clients.small_site import CONFIG, IMAGE, TEXT, drawn_site
 
 MISSING = ("none", "text", "image", "reviews", "no review at all")

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.config import ModelConfig
 from common.models import HansaModel, ItemInputs, UserInputs, build_model
 from common.models.encoders import CnnImageEncoder, LstmTextEncoder
 from common.models.model import PrivateParts, load_shared, shared_arrays
 from common.models.towers import N_GAP_BUCKETS, gap_bucket
+from common.settings.config import ModelConfig
 
 CONFIG = ModelConfig(item_dim=16, hidden_dim=32, projection_dim=24, categories=("a", "b", "c"))
 

@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from common.config import LeagueConfig
 from common.crypto.fields import Packing
 from common.errors import ConfigError, QuorumError
-from common.load import load_config
 from common.privacy.accounting import Mechanism, epsilon_pld, epsilon_rdp
 from common.privacy.guarantee import UNITS, guarantee_of, noise_multiplier, round_mechanism
 from common.privacy.shared_noise import effective_multiplier, enough_noise, noise_share, require_honest
+from common.settings.config import LeagueConfig
+from common.settings.load import load_config
 
 
 def league(mode: str, **privacy: object) -> LeagueConfig:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from common.errors import RunError, WireError
-from common.load import load_config
 from common.provision.authority import Authority
 from common.provision.contract import FILE, SIGNATURE, Bounds, Contract, Member, read_signed
 from common.provision.pinned import Pinned
+from common.settings.load import load_config
 
 MEMBERS = (
     Member("a", "ssh a", "fa", "5a", "a6", "0a", title="A"),

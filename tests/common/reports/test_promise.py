@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from common.config import LeagueConfig
-from common.load import load_config
 from common.privacy.guarantee import guarantee_of
 from common.reports import model_card, write_report
 from common.reports.promise import promise
+from common.settings.config import LeagueConfig
+from common.settings.load import load_config
 from tests.common.reports.sample_run import write_sample_run
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from common.config import LeagueConfig
 from common.errors import RunError
 from common.reports import model_card, read_story, write_report
 from common.reports.figures import Bar, Label, bar_chart, ticks
 from common.reports.html import size
+from common.settings.config import LeagueConfig
 from tests.common.reports.sample_run import DrawnPictures, write_sample_run
 
 HOSTILE = '<script>alert("x")</script>"onerror=alert(1) <img src=x onerror=alert(2)>'

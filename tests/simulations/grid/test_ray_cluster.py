@@ -16,9 +16,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from common.errors import ConfigError, MachineError
-from common.load import load_config
 from common.processes import free_port
 from common.run_folder import RunFolder, SiteEntry
+from common.settings.load import load_config
 from simulations.commands.simulate import _check
 from simulations.engine import run_league
 from simulations.grid.ray_engine import require_cluster

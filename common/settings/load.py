@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from common.config import LeagueConfig
 from common.errors import ConfigError
-from common.rules import require_consistent
+from common.settings.config import LeagueConfig
+from common.settings.rules import require_consistent
 
 
 def load_config(source: Path | dict[str, Any]) -> LeagueConfig:

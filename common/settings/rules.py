@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from common.config import LeagueConfig, RoundsConfig
 from common.crypto.fields import MOST_SUMMED, Packing
 from common.crypto.shamir import MAX_SHARES
 from common.errors import ConfigError
+from common.settings.config import LeagueConfig, RoundsConfig
 
 
 def require_consistent(config: LeagueConfig) -> None:

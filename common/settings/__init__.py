@@ -1,0 +1,1 @@
+"""The league's settings: what they are, how they are read, and which contradict each other."""

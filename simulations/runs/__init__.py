@@ -1,0 +1,1 @@
+"""A run from options to report, its plan, and answers from one that has ended."""
