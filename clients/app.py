@@ -35,8 +35,8 @@ from common.errors import (
     WireError,
 )
 from common.provision.pinned import Pinned
-from common.run_folder import RunFolder, SiteEntry, read_config, read_sites
 from common.settings.config import LeagueConfig
+from common.storage.run_folder import RunFolder, SiteEntry, read_config, read_sites
 from common.weights import require_own_weight, size_bucket
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Any
 
 from common.errors import HansaError, RunError
 from common.provision.contract import FILE, Contract
-from common.run_folder import RunFolder
+from common.storage.run_folder import RunFolder
 from server.orders import Order, Outcome, Post
 from server.stopping import take_back
 

@@ -22,7 +22,7 @@ from common import logs
 from common.errors import HansaError, RunError
 from common.files import read_json, write_json
 from common.processes import only_one
-from common.run_folder import RunFolder
+from common.storage.run_folder import RunFolder
 from server.front import FRONTS, Front
 from server.orders import ADDRESS, LOCK, Order, Outcome, Post, State
 from server.stopping import ask_to_stop, is_asked_to_stop, take_back

@@ -18,9 +18,9 @@ from flwr.serverapp import Grid
 from common import wire
 from common.errors import QuorumError, RunError, WireError
 from common.progress import RoundProgress
-from common.run_folder import RunFolder, read_config, read_sites
 from common.settings.config import LeagueConfig
 from common.settings.rules import require_cohort
+from common.storage.run_folder import RunFolder, read_config, read_sites
 from server.exchange import exchange
 from server.screen import Expected, screen
 

@@ -16,7 +16,7 @@ from typing import Any
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from common.run_folder import RunFolder
+from common.storage.run_folder import RunFolder
 from server.grids import PassingGrid
 
 FILE = "live.json"

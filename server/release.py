@@ -9,7 +9,7 @@ from __future__ import annotations
 from flwr.serverapp import Grid
 
 from common.progress import RoundProgress
-from common.release import write_files
+from common.storage.release import write_files
 from common.wire import FloatVector
 from server.league import League, Roster, require_quorum
 from server.sealed.ask import ask, faults

@@ -11,11 +11,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from common import checkpoint
 from common.errors import RunError
 from common.files import read_lines, write_whole
 from common.optimisers import ServerOptimiser, optimiser_for
 from common.progress import RoundProgress
+from common.storage import checkpoint
 from common.wire import FloatVector, Layout
 from server.league import League
 

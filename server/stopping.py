@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from common.errors import RunError
 from common.files import write_whole
-from common.run_folder import RunFolder
+from common.storage.run_folder import RunFolder
 
 _FILE = "stop"
 

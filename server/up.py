@@ -20,7 +20,7 @@ from common.errors import RunError
 from common.processes import Child, free_port, stop
 from common.provision.authority import write_private
 from common.provision.contract import FILE, SIGNATURE, Contract, read_signed
-from common.run_folder import RunFolder
+from common.storage.run_folder import RunFolder
 from server.control import Control
 from server.front import Front, start_front
 

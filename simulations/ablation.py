@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from clients.site import open_site
-from common.run_folder import RunFolder
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
+from common.storage.run_folder import RunFolder
 
 WITHOUT = {"text": {"model.text": False}, "image": {"model.image": False}}
 

@@ -18,7 +18,7 @@ from clients.site import open_site
 from common.errors import HansaError
 from common.files import read_lines
 from common.progress import RoundProgress, Style
-from common.run_folder import RunFolder
+from common.storage.run_folder import RunFolder
 from simulations.centralised import centralised
 from simulations.forkserver import fork
 from simulations.non_private import folder_beside, non_private, wanted, without_privacy

@@ -13,7 +13,7 @@ from typing import Literal
 from flwr.app import Context, RecordDict, UserConfig
 
 from common.errors import ConfigError
-from common.run_folder import RunFolder
+from common.storage.run_folder import RunFolder
 from simulations.grid.flower import COORDINATOR, RUN_ID
 
 Engine = Literal["local", "pool", "ray"]

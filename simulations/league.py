@@ -16,11 +16,11 @@ from clients.house import open_house
 from common.errors import ConfigError, RunError
 from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier
 from common.privacy.shared_noise import enough_noise
-from common.run_folder import RunFolder, SiteEntry
 from common.schema import PRODUCTS, TABLES
 from common.settings.config import LeagueConfig
 from common.settings.load import load_config, with_overrides
 from common.settings.rules import require_cohort
+from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.bazaar import write_league
 from simulations.bazaar.config import load_bazaar_config
 from simulations.connectors import connector

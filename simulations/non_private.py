@@ -9,9 +9,9 @@ from __future__ import annotations
 import shutil
 
 from common.files import read_json, write_json
-from common.run_folder import RunFolder
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
+from common.storage.run_folder import RunFolder
 from simulations.engine import Engine, run_league
 from simulations.league import PRIVATE_SETTINGS
 from simulations.options import Setting

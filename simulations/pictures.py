@@ -13,8 +13,8 @@ from PIL import Image
 from clients.house import open_house
 from clients.ingest import SiteData, decode_image
 from common.errors import InputError
-from common.run_folder import RunFolder
 from common.schema import EVENTS, PRODUCTS
+from common.storage.run_folder import RunFolder
 
 SIDE = 160
 

@@ -18,8 +18,8 @@ from common.errors import RunError
 from common.files import read_json, read_lines, write_json, write_whole
 from common.progress import RoundProgress, Style
 from common.reports import model_card, write_report
-from common.run_folder import RunFolder
 from common.settings.config import LeagueConfig
+from common.storage.run_folder import RunFolder
 from simulations.alongside import await_yardsticks, yardsticks_alongside
 from simulations.centralised import centralised
 from simulations.engine import Engine, run_league

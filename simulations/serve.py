@@ -26,8 +26,8 @@ from clients.worth import Deployed
 from common.errors import InputError, RunError
 from common.files import read_json
 from common.models import HansaModel
-from common.run_folder import RunFolder
 from common.settings.config import LeagueConfig
+from common.storage.run_folder import RunFolder
 from simulations.results import Metrics, Prediction, Recommendation
 from simulations.summary import summarise
 

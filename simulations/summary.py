@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from common.files import read_json, read_lines, write_json
 from common.metrics import bootstrap_interval
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.config import LeagueConfig
+from common.storage.run_folder import RunFolder, SiteEntry
 
 MIN_ROWS = 10
 LOWER_IS_BETTER = {"log_loss"}

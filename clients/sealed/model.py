@@ -15,11 +15,12 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from clients.sealed.keys import SiteKeys
-from common import checkpoint, wire
+from common import wire
 from common.crypto.container import canonical
 from common.errors import RunError, WireError
 from common.optimisers import optimiser_for
 from common.settings.config import LeagueConfig
+from common.storage import checkpoint
 
 _UNDONE = "undone"
 

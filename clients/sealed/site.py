@@ -27,8 +27,8 @@ from common.crypto.pipeline import OPEN_STEPS, Parcel, Step, Terms, open_sum, se
 from common.crypto.protocol import REFUSED, Attempt, GroupSum
 from common.errors import WireError
 from common.provision.pinned import Pinned
-from common.release import write_files
 from common.settings.config import LeagueConfig
+from common.storage.release import write_files
 
 
 class SealedSite:

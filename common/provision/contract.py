@@ -17,8 +17,8 @@ from common.errors import RunError
 from common.files import read_json, write_json
 from common.provision.authority import check_signature
 from common.provision.code import code_digest, installed_code
-from common.run_folder import SiteEntry, read_config
 from common.settings.config import LeagueConfig
+from common.storage.run_folder import SiteEntry, read_config
 
 FILE, SIGNATURE = "contract.json", "contract.sig"
 _FORMAT = 3

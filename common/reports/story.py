@@ -23,8 +23,8 @@ from typing import Any
 from common.errors import RunError
 from common.files import read_json, read_lines
 from common.privacy.stopped import stopped_sites
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.config import LeagueConfig
+from common.storage.run_folder import RunFolder, SiteEntry
 
 SCORE = "ndcg@20"
 TRAINING_SCORE = "valid/ndcg@20"

@@ -13,8 +13,8 @@ from typing import Any
 
 from common.errors import RunError
 from common.files import read_json, read_lines
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.config import LeagueConfig, PrivacyConfig
+from common.storage.run_folder import RunFolder, SiteEntry
 from server.pulse import FILE
 
 Overview = dict[str, Any]

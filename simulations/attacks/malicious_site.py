@@ -19,8 +19,8 @@ from clients.site import Site, open_site
 from common import wire
 from common.crypto.fields import MODULUS
 from common.crypto.protocol import Attempt
-from common.run_folder import RunFolder
 from common.settings.config import LeagueConfig
+from common.storage.run_folder import RunFolder
 
 Attack = Literal["none", "scaled", "flipped", "nan", "promotion", "gentle"]
 FACTORS: dict[Attack, float] = {

@@ -18,7 +18,7 @@ from typing import Any
 
 from common.files import write_whole
 from common.privacy.guarantee import noise_multiplier
-from common.run_folder import RunFolder
+from common.storage.run_folder import RunFolder
 from simulations.benchmarks import BenchResult
 from simulations.budget.plan import noise_beside_users
 from simulations.options import Setting, SimulateOptions

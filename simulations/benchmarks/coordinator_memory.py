@@ -23,7 +23,7 @@ _PROGRAM = """
 import json, resource, sys
 from pathlib import Path
 from common.settings.config import load_config
-from common.run_folder import RunFolder, SiteEntry
+from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.engine import run_league
 
 root, sites, size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])

@@ -29,7 +29,7 @@ from common.files import read_json, read_lines
 from common.processes import Child, free_port, stop
 from common.provision.contract import FILE
 from common.provision.site_keys import KEYS_FILE
-from common.run_folder import SiteEntry
+from common.storage.run_folder import SiteEntry
 from server.desk import await_model, order_run
 from server.orders import ADDRESS, Post
 from simulations.benchmarks import BenchResult

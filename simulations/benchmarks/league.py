@@ -19,7 +19,7 @@ import numpy as np
 
 from clients.site import open_site
 from common.files import read_lines
-from common.run_folder import RunFolder
+from common.storage.run_folder import RunFolder
 from simulations.benchmarks.cells import Cell, kept_cells
 from simulations.engine import run_league
 from simulations.league import create_run, plan_config

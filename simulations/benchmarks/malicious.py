@@ -23,9 +23,9 @@ from flwr.app import Context, RecordDict, UserConfig
 from common.errors import ConfigError
 from common.files import read_lines
 from common.progress import RoundProgress
-from common.run_folder import RunFolder
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
+from common.storage.run_folder import RunFolder
 from server.league import League, roll_call
 from server.phases import measure_last
 from server.prepare import prepare

@@ -27,8 +27,8 @@ from clients.sealed.site import SealedSite
 from common import wire
 from common.crypto.protocol import Attempt
 from common.files import read_lines
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.load import load_config
+from common.storage.run_folder import RunFolder, SiteEntry
 from server.sealed.uploads import SealedSum
 from server.sum_worker import SumWorker
 from simulations.benchmarks.protections_league import memory_rows, worth_rows

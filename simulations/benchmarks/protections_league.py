@@ -21,8 +21,8 @@ from common.crypto.container import seal_container
 from common.crypto.masks import SLICE_BYTES
 from common.crypto.protocol import Attempt, upload_facts, values_of
 from common.crypto.schemes import scheme_of
-from common.run_folder import RunFolder
 from common.settings.load import load_config
+from common.storage.run_folder import RunFolder
 from server.sealed.uploads import SealedSum
 from server.sum_worker import SumWorker
 from simulations.engine import run_league

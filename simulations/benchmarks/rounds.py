@@ -22,8 +22,8 @@ import torch
 
 from clients.noop import NoopSite
 from common.files import read_lines
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.load import load_config
+from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.benchmarks.flower_baseline import fedavg_round_s
 from simulations.engine import Engine, run_league
 

@@ -21,8 +21,8 @@ from clients.vault import PassphraseSource, Vault, unlock
 from common.errors import ConfigError, RunError
 from common.files import read_lines
 from common.privacy.stopped import stopped_sites
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.config import LeagueConfig
+from common.storage.run_folder import RunFolder, SiteEntry
 from server.receipts import Receipts
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from common.errors import RunError
 from common.files import read_lines
 from common.privacy.stopped import stopped_sites
-from common.run_folder import RunFolder
+from common.storage.run_folder import RunFolder
 from simulations.commands.output import Format, FormatOption, output_of, plain, table
 
 RunArgument = Annotated[Path, typer.Argument(help="The run folder.")]

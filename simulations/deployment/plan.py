@@ -26,9 +26,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from common.errors import ConfigError
 from common.provision.contract import Bounds
-from common.run_folder import SiteEntry
 from common.settings.config import LeagueConfig, Protection, Settings
 from common.settings.load import load_config
+from common.storage.run_folder import SiteEntry
 
 _OWN = ("coordinator", "contract", "site")
 

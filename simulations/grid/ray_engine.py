@@ -31,7 +31,7 @@ from flwr.app import UserConfig
 from common import errors
 from common.errors import HansaError, MachineError, RunError
 from common.files import read_json
-from common.run_folder import RunFolder
+from common.storage.run_folder import RunFolder
 
 _OFFLINE = {
     "FLWR_TELEMETRY_ENABLED": "0",

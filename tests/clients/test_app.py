@@ -11,8 +11,8 @@ from flwr.app import Context, Message, RecordDict
 from clients.app import app, redact
 from common import wire
 from common.errors import HansaError, InputError, WireError
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.load import load_config
+from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.grid.local import LocalGrid
 
 CONFIG = load_config({"rounds": {"protection": "plain"}})

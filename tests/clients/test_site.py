@@ -13,9 +13,9 @@ import torch
 
 from clients.site import Site, open_site
 from common.errors import ConfigError, InputError
-from common.run_folder import RunFolder
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
+from common.storage.run_folder import RunFolder
 from simulations.results import RunSummary
 
 

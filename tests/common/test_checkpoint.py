@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.checkpoint import Checkpoint, ForeignRun, load, load_latest, rounds_kept, save
 from common.errors import RunError
+from common.storage.checkpoint import Checkpoint, ForeignRun, load, load_latest, rounds_kept, save
 
 
 def _checkpoint(round_: int, config: str = "c") -> Checkpoint:

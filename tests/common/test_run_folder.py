@@ -8,8 +8,8 @@ import pytest
 
 from common.errors import ConfigError, RunError
 from common.files import append_line, read_lines, write_whole
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.load import load_config
+from common.storage.run_folder import RunFolder, SiteEntry
 
 SITES = [SiteEntry("b", "B", "x"), SiteEntry("a", "A", "x", held_out=True)]
 

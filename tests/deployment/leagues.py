@@ -13,7 +13,7 @@ from pathlib import Path
 
 from common.files import read_lines
 from common.processes import Child
-from common.run_folder import RunFolder
+from common.storage.run_folder import RunFolder
 from simulations.deployment.local import LocalLeague
 from simulations.engine import run_league
 from simulations.options import Setting

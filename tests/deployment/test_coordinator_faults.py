@@ -17,7 +17,7 @@ import pytest
 
 from common.errors import MachineError
 from common.files import read_lines
-from common.run_folder import RunFolder
+from common.storage.run_folder import RunFolder
 from server.desk import await_model, is_under_way, order_run, run_of
 from server.orders import Post
 from simulations.deployment.local import LocalLeague

@@ -16,7 +16,7 @@ import pytest
 
 from common.processes import free_port
 from common.provision.contract import FILE, SIGNATURE
-from common.run_folder import SiteEntry
+from common.storage.run_folder import SiteEntry
 from simulations.bazaar import BazaarConfig, write_league
 from simulations.league import shared_categories
 from tests.conftest import TINY_TRAINING

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load
 
 from common.files import read_lines
-from common.run_folder import read_sites
+from common.storage.run_folder import read_sites
 from server.control import make_bundle
 from server.desk import await_model, order_run
 from simulations.deployment.local import LocalLeague

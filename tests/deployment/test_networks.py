@@ -19,7 +19,7 @@ import pytest
 
 from common.files import read_lines
 from common.processes import Child, stop
-from common.run_folder import RunFolder
+from common.storage.run_folder import RunFolder
 from server.desk import await_model, order_run, run_of
 from server.orders import Post
 from simulations.deployment.kits import provision

@@ -13,7 +13,7 @@ import pytest
 
 from common.files import read_lines
 from common.processes import Child
-from common.run_folder import SiteEntry
+from common.storage.run_folder import SiteEntry
 from server.desk import await_model, is_under_way, order_run
 from server.orders import Order, Post
 from simulations.deployment.local import LocalLeague

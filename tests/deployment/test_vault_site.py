@@ -10,7 +10,7 @@ import pytest
 from clients.vault import PassphraseSource, Vault, unlock
 from clients.vault.admin import verify_vault
 from common.files import read_lines
-from common.run_folder import SiteEntry
+from common.storage.run_folder import SiteEntry
 from server.desk import await_model, order_run
 from simulations.cli import main
 from tests.deployment.leagues import below as processes_of

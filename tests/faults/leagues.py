@@ -17,8 +17,8 @@ from clients.sealed.site import SealedSite
 from common import wire
 from common.crypto.fields import MODULUS
 from common.crypto.protocol import Attempt
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.load import load_config
+from common.storage.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator
 from simulations.grid.flower import COORDINATOR, RUN_ID
 from simulations.grid.local import LocalGrid

@@ -14,8 +14,8 @@ from clients.app import app as honest
 from common import wire
 from common.errors import QuorumError
 from common.files import read_json, read_lines
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.load import load_config
+from common.storage.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator
 from simulations.grid.flower import COORDINATOR, RUN_ID
 from simulations.grid.local import LocalGrid

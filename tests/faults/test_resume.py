@@ -14,8 +14,8 @@ import pytest
 
 from common.errors import RunError
 from common.files import read_lines
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.load import load_config
+from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.engine import Engine, run_league
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -23,8 +23,8 @@ from common.crypto.fields import MODULUS, Packing, Words
 from common.crypto.protocol import Attempt, GroupSum
 from common.errors import QuorumError, WireError
 from common.files import read_lines
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.load import load_config
+from common.storage.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator
 from simulations.grid.flower import COORDINATOR, RUN_ID
 from simulations.grid.local import LocalGrid

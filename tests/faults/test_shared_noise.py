@@ -22,9 +22,9 @@ from common.errors import PrivacyError, QuorumError
 from common.files import read_lines
 from common.privacy.guarantee import noise_multiplier
 from common.privacy.shared_noise import noise_share
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.config import LeagueConfig
 from common.settings.load import load_config
+from common.storage.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator
 from simulations.grid.flower import COORDINATOR, RUN_ID
 from simulations.grid.local import LocalGrid

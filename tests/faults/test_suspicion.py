@@ -13,7 +13,7 @@ from common.crypto.protocol import Attempt, GroupSum, groups_of
 from common.crypto.suspicion import Refusal, refusal_of, to_json
 from common.errors import QuorumError, WireError
 from common.files import read_json, read_lines
-from common.run_folder import RunFolder
+from common.storage.run_folder import RunFolder
 from tests.faults.leagues import (
     SITES,
     make_keys,

@@ -16,8 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from common.errors import MachineError, QuorumError, RunError
 from common.files import read_lines, write_json
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.load import load_config
+from common.storage.run_folder import RunFolder, SiteEntry
 from server.dashboard.gauges import PHASES, exposition
 from server.dashboard.overview import overview, run_folder_of
 from server.dashboard.web import Dashboard

@@ -17,8 +17,8 @@ from common.errors import QuorumError, RunError
 from common.files import append_line, write_json
 from common.processes import Child, is_held, only_one, stop
 from common.provision.contract import FILE, Contract, Member
-from common.run_folder import RunFolder
 from common.settings.load import load_config
+from common.storage.run_folder import RunFolder
 from server import keeper
 from server.desk import await_model, await_stop, fault_from, is_under_way, order_run, order_stop, run_of
 from server.orders import ADDRESS, LOCK, Outcome, Post

@@ -15,8 +15,8 @@ from common import wire
 from common.errors import QuorumError, RunError, WireError
 from common.files import read_lines
 from common.progress import RoundProgress
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.load import load_config
+from common.storage.run_folder import RunFolder, SiteEntry
 from server import league as room
 from server.app import app as coordinator
 from server.league import League, check_clock, roll_call, welcome

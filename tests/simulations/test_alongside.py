@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from common.files import append_line
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.load import load_config
+from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.alongside import await_yardsticks
 from simulations.non_private import folder_beside
 

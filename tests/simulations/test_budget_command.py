@@ -12,8 +12,8 @@ from clients.ledger import Asked, open_ledger
 from clients.ledger.rounds import price_of_round
 from common.files import append_line
 from common.privacy.accounting import Mechanism, epsilon_rdp
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.load import load_config
+from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.cli import main
 
 CONFIG = load_config({"privacy": {"mode": "user", "epsilon": 3.0}, "rounds": {"count": 5}})

@@ -13,8 +13,8 @@ import pytest
 from clients.site import Site
 from common.errors import ConfigError
 from common.privacy.guarantee import guarantee_of, noise_multiplier
-from common.run_folder import RunFolder
 from common.settings.load import with_overrides
+from common.storage.run_folder import RunFolder
 from simulations.centralised import under_budget
 from simulations.league import PRIVATE_SETTINGS, create_run, fitted, plan_config
 from simulations.non_private import without_privacy

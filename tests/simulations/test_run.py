@@ -14,7 +14,7 @@ import pytest
 
 from common.errors import ConfigError, InputError, RunError
 from common.files import read_lines
-from common.run_folder import RunFolder
+from common.storage.run_folder import RunFolder
 from simulations import serve
 from simulations.options import SimulateOptions
 from simulations.results import RunSummary

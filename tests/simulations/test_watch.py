@@ -15,8 +15,8 @@ from rich.console import Console
 
 from common.errors import QuorumError
 from common.files import write_json
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.load import load_config
+from common.storage.run_folder import RunFolder, SiteEntry
 from server.dashboard.overview import overview
 from simulations.cli import main
 from simulations.commands.watch import _screen

@@ -45,7 +45,7 @@ def test_reads_what_was_written(tmp_path: Path) -> None:
 
 
 def test_apps_read_their_settings_from_it(tmp_path: Path) -> None:
-    from common.run_folder import read_config
+    from common.storage.run_folder import read_config
 
     _contract().write(tmp_path / FILE)
     assert read_config(tmp_path / FILE) == _contract().config

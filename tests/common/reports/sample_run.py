@@ -13,8 +13,8 @@ import polars as pl
 from PIL import Image
 
 from common.files import append_line
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.config import LeagueConfig
+from common.storage.run_folder import RunFolder, SiteEntry
 
 SCORES = {
     "popularity": 0.052, "item_knn": 0.081, "no_training": 0.098, "local": 0.094, "federated": 0.118,

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from common import wire
 from common.errors import WireError
 from common.files import read_lines
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.load import load_config
+from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.engine import Engine, run_league
 from simulations.grid.frames import pack_frame, unpack_frame
 from simulations.grid.local import LocalGrid

@@ -17,8 +17,8 @@ from safetensors.numpy import load_file
 
 from common.errors import ConfigError, MachineError
 from common.processes import free_port
-from common.run_folder import RunFolder, SiteEntry
 from common.settings.load import load_config
+from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.commands.simulate import _check
 from simulations.engine import run_league
 from simulations.grid.ray_engine import require_cluster
