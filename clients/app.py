@@ -22,7 +22,6 @@ from clients.noop import NoopSite
 from clients.protect import protect_for
 from clients.sealed.messages import answer_step, coarse
 from clients.sealed.site import SealedSite
-from common import wire
 from common.crypto.protocol import Attempt
 from common.disk import full_disk
 from common.errors import (
@@ -34,10 +33,11 @@ from common.errors import (
     RunError,
     WireError,
 )
+from common.protocol import wire
+from common.protocol.weights import require_own_weight, size_bucket
 from common.provision.pinned import Pinned
 from common.settings.config import LeagueConfig
 from common.storage.run_folder import RunFolder, SiteEntry, read_config, read_sites
-from common.weights import require_own_weight, size_bucket
 
 if TYPE_CHECKING:
     from clients.ledger.rounds import Shared

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from common.files import write_json
-from common.wire import FloatVector, Layout, TrainResult
+from common.protocol.wire import FloatVector, Layout, TrainResult
 
 _PULL = np.float32(0.25)
 

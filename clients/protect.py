@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 
 from common.errors import ConfigError
+from common.protocol.wire import FloatVector, Payload
 from common.settings.config import LeagueConfig
-from common.wire import FloatVector, Payload
 
 
 class Protect(Protocol):

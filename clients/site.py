@@ -36,8 +36,8 @@ from common.metrics import auc
 from common.models import HansaModel, build_model
 from common.models.model import PrivateParts, load_shared, shared_arrays
 from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier
+from common.protocol.wire import FloatVector, Layout, TrainResult
 from common.settings.config import LeagueConfig
-from common.wire import FloatVector, Layout, TrainResult
 
 FINE_TUNE_RATE = 0.3
 ENOUGH_EVENTS = 20
@@ -55,7 +55,7 @@ def open_site(folder: Path, config: LeagueConfig) -> Site:
 
 
 class Site:
-    """A `common.wire.Trainer` over one site's arrays."""
+    """A `common.protocol.wire.Trainer` over one site's arrays."""
 
     def __init__(self, dataset: SiteDataset, config: LeagueConfig, language: str = "en") -> None:
         self.dataset, self.config, self.language = dataset, config, language

@@ -16,8 +16,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from common.errors import RunError
+from common.protocol.wire import FloatVector
 from common.settings.config import RoundsConfig
-from common.wire import FloatVector
 
 _BETA2 = np.float32(0.99)
 _TAU = np.float32(1e-3)

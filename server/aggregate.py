@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from common.errors import QuorumError
-from common.wire import FloatVector
+from common.protocol.wire import FloatVector
 
 _CHUNK = 1 << 15
 _TOGETHER = 4

@@ -15,7 +15,7 @@ from typing import Any
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from common import wire
+from common.protocol import wire
 
 _log = logging.getLogger("hansa.coordinator")
 # Flower's codes for messages and replies whose parts never came, and for a process that died at work.

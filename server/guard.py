@@ -12,10 +12,10 @@ from statistics import fmean, median
 
 from flwr.serverapp import Grid
 
-from common import wire
 from common.errors import WireError
+from common.protocol import wire
+from common.protocol.wire import FloatVector
 from common.settings.config import RoundsConfig
-from common.wire import FloatVector
 from server.exchange import exchange
 from server.league import League, Roster
 from server.screen import Expected, finite_metrics, screen

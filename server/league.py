@@ -15,9 +15,9 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid
 
-from common import wire
 from common.errors import QuorumError, RunError, WireError
 from common.progress import RoundProgress
+from common.protocol import wire
 from common.settings.config import LeagueConfig
 from common.settings.rules import require_cohort
 from common.storage.run_folder import RunFolder, read_config, read_sites

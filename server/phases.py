@@ -12,11 +12,11 @@ from pathlib import Path
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from common import wire
 from common.errors import WireError
 from common.files import append_line, read_lines
 from common.progress import RoundProgress
-from common.wire import FloatVector
+from common.protocol import wire
+from common.protocol.wire import FloatVector
 from server.exchange import exchange
 from server.guard import note_best
 from server.league import League, Roster, require_quorum

@@ -20,8 +20,8 @@ from flwr.app import RecordDict
 from common.crypto.pipeline import Clip, Parcel, Quantise, Step, Terms, send
 from common.crypto.protocol import Attempt
 from common.errors import WireError
+from common.protocol.wire import FloatVector, Layout, check_finite, decode_floats
 from common.settings.config import RoundsConfig
-from common.wire import FloatVector, Layout, check_finite, decode_floats
 from server.aggregate import RunningSum
 
 P = TypeVar("P")

@@ -12,10 +12,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import RecordDict
 
-from common import wire
 from common.errors import RunError, WireError
 from common.files import read_json, write_json, write_whole
 from common.privacy.receipts import LedgerHead, sign_receipt
+from common.protocol import wire
 
 KEY, _HEADS = "receipts.key", "receipts.json"
 

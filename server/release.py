@@ -9,8 +9,8 @@ from __future__ import annotations
 from flwr.serverapp import Grid
 
 from common.progress import RoundProgress
+from common.protocol.wire import FloatVector
 from common.storage.release import write_files
-from common.wire import FloatVector
 from server.league import League, Roster, require_quorum
 from server.sealed.ask import ask, faults
 from server.sealed.sums import release_vector

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import ConfigError, QuorumError
+from common.protocol.wire import FloatVector, Layout
 from common.settings.config import LeagueConfig, RoundsConfig
-from common.wire import FloatVector, Layout
 from server.protection import Plain, Protection, Quantised
 
 _BLOCK = 1 << 16

@@ -17,13 +17,13 @@ import numpy as np
 from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
-from common import wire
 from common.crypto.schemes import name_of
 from common.crypto.suspicion import to_json
 from common.errors import WireError
 from common.files import append_line
 from common.progress import RoundProgress
-from common.wire import FloatVector
+from common.protocol import wire
+from common.protocol.wire import FloatVector
 from server.clock import RoundClock
 from server.exchange import exchange
 from server.guard import fall, measure, note_best, verdict

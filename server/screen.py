@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from flwr.app import Message, RecordDict
 
 from common.errors import WireError
+from common.protocol.weights import MAX_BUCKET, weight_of
+from common.protocol.wire import Header, place, read_header, read_metrics
 from common.settings.config import RoundsConfig
-from common.weights import MAX_BUCKET, weight_of
-from common.wire import Header, place, read_header, read_metrics
 
 MAX_CLAIMED_WEIGHT = float(1 << 20)
 _REASON_LENGTH = 300

@@ -15,8 +15,8 @@ from common.errors import RunError
 from common.files import read_lines, write_whole
 from common.optimisers import ServerOptimiser, optimiser_for
 from common.progress import RoundProgress
+from common.protocol.wire import FloatVector, Layout
 from common.storage import checkpoint
-from common.wire import FloatVector, Layout
 from server.league import League
 
 METRIC = "valid/ndcg@20"

@@ -148,7 +148,7 @@ def evaluate(run_dir: Path) -> Metrics:
     """Recompute every site's figures of the released model from its data, and the tables from them."""
     from safetensors.numpy import load_file as load_arrays
 
-    from common.wire import Layout
+    from common.protocol.wire import Layout
 
     folder = RunFolder(run_dir.resolve())
     config = folder.config()

@@ -16,9 +16,9 @@ from common.errors import PrivacyError
 from common.files import write_whole
 from common.privacy.guarantee import UNITS, round_mechanism
 from common.privacy.receipts import read_receipt
+from common.protocol.wire import FloatVector, vector_digest
 from common.provision.pinned import Pinned
 from common.settings.config import LeagueConfig
-from common.wire import FloatVector, vector_digest
 
 Shared = Callable[[FloatVector, Callable[[], object]], str]
 """From an update, and what asks the ledger before noise is drawn, to the digest of what leaves."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from common.errors import PrivacyError
 from common.files import write_whole
-from common.wire import FloatVector, vector_digest
+from common.protocol.wire import FloatVector, vector_digest
 
 Integers = NDArray[np.int64]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from clients.private.noise import Noise, told
 from common.errors import PrivacyError
-from common.wire import FloatVector
+from common.protocol.wire import FloatVector
 
 MOST = 10.0
 

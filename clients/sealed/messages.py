@@ -13,8 +13,8 @@ import numpy as np
 from flwr.app import Message, RecordDict
 
 from clients.sealed.site import SealedSite
-from common import wire
 from common.errors import WireError
+from common.protocol import wire
 
 _MOST_BYTES = 1 << 29
 _DIGITS = 3

@@ -17,8 +17,8 @@ from common.crypto.protocol import Attempt, bounded
 from common.errors import PrivacyError
 from common.privacy.guarantee import noise_multiplier
 from common.privacy.shared_noise import effective_multiplier, noise_share, require_honest
+from common.protocol.wire import FloatVector
 from common.settings.config import LeagueConfig
-from common.wire import FloatVector
 
 
 def noisy_integers(

@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from common import wire
 from common.crypto.fields import Packing, dequantise, quantise
 from common.crypto.protocol import Attempt, bounded, norm_bound, numbers
 from common.errors import WireError
+from common.protocol import wire
 from common.settings.config import RoundsConfig
 
 STEPS: Mapping[str, tuple[str, ...]] = MappingProxyType({

@@ -23,8 +23,8 @@ from common.crypto.fields import MODULUS, Packing
 from common.crypto.masks import SLICE_BYTES, attempt_label
 from common.crypto.schemes import scheme_of
 from common.errors import ConfigError, WireError
+from common.protocol.wire import FloatVector, Layout
 from common.settings.config import RoundsConfig
-from common.wire import FloatVector, Layout
 
 LEAST_GROUP = 3
 REFUSED = "the sum is refused"

@@ -13,8 +13,8 @@ import numpy as np
 from safetensors.numpy import save as save_tensors
 
 from common.files import write_json, write_whole
+from common.protocol.wire import FloatVector, Layout
 from common.settings.config import LeagueConfig
-from common.wire import FloatVector, Layout
 
 MODEL = "model.safetensors"
 

@@ -13,8 +13,8 @@ import numpy as np
 from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
-from common import wire
 from common.errors import WireError
+from common.protocol import wire
 from server.exchange import exchange
 from server.league import League, Roster
 from server.screen import Expected, screen

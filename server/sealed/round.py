@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 
 from common.crypto.protocol import REFUSED, Attempt, groups_of
 from common.errors import QuorumError, WireError
-from common.wire import FloatVector
+from common.protocol.wire import FloatVector
 from server.clock import RoundClock
 from server.league import League, Roster, require_quorum
 from server.sealed.ask import Answers

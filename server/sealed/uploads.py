@@ -18,7 +18,6 @@ import numpy as np
 from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
-from common import wire
 from common.crypto import masks, shamir
 from common.crypto.cipher import Buffer
 from common.crypto.container import check_signature, open_container
@@ -33,6 +32,7 @@ from common.crypto.protocol import (
     values_of,
 )
 from common.errors import QuorumError, WireError
+from common.protocol import wire
 from common.settings.config import RoundsConfig
 from server.clock import RoundClock
 from server.league import League, Roster

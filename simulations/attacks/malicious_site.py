@@ -16,9 +16,9 @@ from flwr.app import Context, Message
 from clients.app import app as honest_app
 from clients.sealed.site import SealedSite
 from clients.site import Site, open_site
-from common import wire
 from common.crypto.fields import MODULUS
 from common.crypto.protocol import Attempt
+from common.protocol import wire
 from common.settings.config import LeagueConfig
 from common.storage.run_folder import RunFolder
 

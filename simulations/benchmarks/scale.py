@@ -20,11 +20,11 @@ import tenseal.sealapi as seal
 from flwr.app import Message
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 
-from common import wire
 from common.crypto import he, masks, shamir
 from common.crypto.fields import MODULUS, MOST_SUMMED, Packing, Words
 from common.crypto.seal_files import SealFiles
 from common.crypto.seal_schemes import SealScheme
+from common.protocol import wire
 from simulations.benchmarks.tree import Costs, Tree
 from simulations.grid.flower import COORDINATOR, become
 

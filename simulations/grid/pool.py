@@ -18,7 +18,7 @@ from typing import Any, Self
 from flwr.app import Error, Message, RecordDict, UserConfig
 
 from common.errors import WireError
-from common.wire import HELLO, VECTOR
+from common.protocol.wire import HELLO, VECTOR
 from simulations.forkserver import fork
 from simulations.grid.base import SimulatedGrid, Task, delivered
 from simulations.grid.frames import pack_frame, unpack_frame

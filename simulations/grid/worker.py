@@ -13,7 +13,7 @@ from typing import Any
 from flwr.app import Context
 
 from clients.app import app
-from common.wire import VECTOR
+from common.protocol.wire import VECTOR
 from simulations.grid.base import Task, delivered, node_context
 from simulations.grid.flower import become
 from simulations.grid.frames import pack_frame, unpack_frame

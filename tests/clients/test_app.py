@@ -9,8 +9,8 @@ import pytest
 from flwr.app import Context, Message, RecordDict
 
 from clients.app import app, redact
-from common import wire
 from common.errors import HansaError, InputError, WireError
+from common.protocol import wire
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.grid.local import LocalGrid

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import WireError
+from common.protocol.weights import MAX_BUCKET, require_own_weight, size_bucket, weight_of
 from common.settings.config import WeightRule
-from common.weights import MAX_BUCKET, require_own_weight, size_bucket, weight_of
 
 RULES = get_args(WeightRule)
 

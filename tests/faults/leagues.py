@@ -14,9 +14,9 @@ from safetensors.numpy import load_file
 from clients.app import app as honest
 from clients.noop import NoopSite
 from clients.sealed.site import SealedSite
-from common import wire
 from common.crypto.fields import MODULUS
 from common.crypto.protocol import Attempt
+from common.protocol import wire
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import pytest
 from flwr.app import RecordDict
 
-from common import wire
 from common.errors import QuorumError
 from common.files import read_lines
+from common.protocol import wire
 from server.clock import RoundClock
 from simulations.grid.base import Task
 from simulations.grid.local import LocalGrid

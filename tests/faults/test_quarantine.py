@@ -11,9 +11,9 @@ import pytest
 from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 
 from clients.app import app as honest
-from common import wire
 from common.errors import QuorumError
 from common.files import read_json, read_lines
+from common.protocol import wire
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator

@@ -17,12 +17,12 @@ from clients.app import app as honest
 from clients.noop import NoopSite
 from clients.sealed.orders import Order
 from clients.sealed.site import SealedSite
-from common import wire
 from common.crypto import he, masks
 from common.crypto.fields import MODULUS, Packing, Words
 from common.crypto.protocol import Attempt, GroupSum
 from common.errors import QuorumError, WireError
 from common.files import read_lines
+from common.protocol import wire
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator

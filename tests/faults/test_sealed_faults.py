@@ -19,12 +19,12 @@ from safetensors.numpy import load_file
 
 from clients.noop import NoopSite
 from clients.sealed.site import SealedSite
-from common import wire
 from common.crypto.container import open_container, seal_container
 from common.crypto.masks import SLICE_BYTES
 from common.crypto.protocol import Attempt, upload_facts
 from common.errors import QuorumError, WireError
 from common.files import read_lines
+from common.protocol import wire
 from tests.faults.leagues import (
     SITES,
     SIZE,

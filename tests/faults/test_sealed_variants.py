@@ -12,10 +12,10 @@ from flwr.app import Context, Error, Message, RecordDict
 from safetensors.numpy import load_file
 
 from clients.noop import NoopSite
-from common import wire
 from common.crypto.fields import Packing
 from common.errors import ConfigError, WireError
 from common.files import read_json, read_lines
+from common.protocol import wire
 from common.settings.load import load_config
 from simulations.grid.local import LocalGrid
 from tests.faults.leagues import SITES, SIZE, make_keys, make_league, model_of, run_league, sealed_sites

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from common.optimisers import optimiser_for
+from common.protocol.wire import Layout
 from common.settings.config import RoundsConfig
-from common.wire import Layout
 from server.guard import note_best
 from server.state import METRIC, RunState
 

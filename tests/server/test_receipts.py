@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common import wire
 from common.errors import RunError, WireError
 from common.privacy.receipts import LedgerHead, read_receipt
+from common.protocol import wire
 from server.receipts import Receipts, ledger_head, with_receipt
 
 HEAD = LedgerHead("a" * 32, 7, "b" * 64)

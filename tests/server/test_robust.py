@@ -10,8 +10,8 @@ from flwr.app import RecordDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import wire
 from common.errors import QuorumError, WireError
+from common.protocol import wire
 from common.settings.load import load_config
 from server.robust import AGGREGATORS, krum, norm_bound, protection_for, trimmed_mean
 

@@ -12,7 +12,7 @@ import pytest
 from flwr.app import Error, Message
 from flwr.serverapp import Grid
 
-from common import wire
+from common.protocol import wire
 from server import grids
 from server.exchange import exchange
 from server.grids import SteadyGrid

@@ -23,7 +23,7 @@ from common.crypto.fields import Integers
 from common.errors import PrivacyError
 from common.files import append_line, read_lines
 from common.privacy.accounting import Mechanism, epsilon_rdp
-from common.wire import FloatVector, vector_digest
+from common.protocol.wire import FloatVector, vector_digest
 from tests.clients.ledger.helpers import (
     WHOLE,
     ask_until_refused,

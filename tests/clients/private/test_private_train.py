@@ -21,8 +21,8 @@ from common.errors import PrivacyError
 from common.models import HansaModel, build_model
 from common.privacy.accounting import Mechanism, epsilon_rdp
 from common.privacy.guarantee import noise_multiplier
+from common.protocol.wire import Layout
 from common.settings.load import with_overrides
-from common.wire import Layout
 from tests.clients.small_site import CONFIG, IMAGE, START, TEXT, drawn_site
 
 PRIVATE = with_overrides(CONFIG, {"privacy.mode": "user", "privacy.steps_per_round": 3})

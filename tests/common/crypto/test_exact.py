@@ -15,8 +15,8 @@ from common.crypto import he, masks
 from common.crypto.fields import MODULUS, Packing, Words
 from common.crypto.pipeline import Parcel, Terms, open_steps, open_sum, send
 from common.crypto.protocol import Attempt
+from common.protocol.wire import Layout
 from common.settings.load import load_config
-from common.wire import Layout
 
 PACKINGS = [Packing(22, 2), Packing(14, 3)]
 T = np.uint64(MODULUS)

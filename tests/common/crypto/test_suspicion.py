@@ -18,8 +18,8 @@ from common.crypto.pipeline import Parcel, Terms, open_steps, open_sum, send
 from common.crypto.protocol import Attempt, GroupSum, groups_of
 from common.crypto.suspicion import Judged, from_json, judge, refusal_of, to_json
 from common.errors import WireError
+from common.protocol.wire import Layout
 from common.settings.config import RoundsConfig
-from common.wire import Layout
 
 NAMES = [f"s{place:02}" for place in range(24)]
 

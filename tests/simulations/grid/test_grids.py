@@ -12,9 +12,9 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import wire
 from common.errors import WireError
 from common.files import read_lines
+from common.protocol import wire
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.engine import Engine, run_league

@@ -1,0 +1,1 @@
+"""What travels: one flat vector with a header, and each site's weight."""
