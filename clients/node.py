@@ -32,7 +32,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from clients.kit import Kit
 from common.files import write_json
-from common.flower_pace import quicken
+from common.flower.pace import quicken
 from common.pauses import Pauses
 from common.provision.door import EDITION, INSTANCE, REFUSED, Refusal
 

@@ -37,7 +37,7 @@ from clients.vital import FILE, show_life
 from common import logs
 from common.errors import HansaError, WireError
 from common.files import write_json
-from common.flower_pace import quicken
+from common.flower.pace import quicken
 from common.pauses import Pauses
 from common.provision.code import bundle_code, code_digest
 from common.provision.contract import Contract

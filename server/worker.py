@@ -20,7 +20,7 @@ from flwr.superlink.runtime import run_serverapp
 
 import server.app  # noqa: F401 — the run doesn't wait for these imports
 from common import logs
-from common.flower_pace import quicken
+from common.flower.pace import quicken
 
 _PAUSE_S = 0.2
 

@@ -13,7 +13,7 @@ from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError, p
 from flwr.supercore.run import RunNotRunningException
 
 from clients.node import short_sleep, whole_or_dropped
-from common.flower_pace import PACE, quicken
+from common.flower.pace import PACE, quicken
 from common.pauses import Pauses
 
 

@@ -1,0 +1,1 @@
+"""Flower's private parts: looked up here, and nowhere else."""
