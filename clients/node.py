@@ -33,8 +33,8 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from clients.kit import Kit
 from common.files import write_json
 from common.flower.pace import quicken
-from common.pauses import Pauses
 from common.provision.door import EDITION, INSTANCE, REFUSED, Refusal
+from common.runtime.pauses import Pauses
 
 _IDLE_S = (
     1.0  # Flower sleeps three seconds where there's no message, half a second where its worker is at one

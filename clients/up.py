@@ -20,13 +20,13 @@ from clients.fitness import require_fit
 from clients.kit import Kit
 from clients.vital import FILE as ALIVE
 from clients.vital import is_hung
-from common import logs
 from common.errors import HansaError, RunError
 from common.files import read_json
-from common.processes import Child, free_port, only_one, stop
 from common.provision.contract import FILE
 from common.provision.door import Refusal
 from common.provision.site_keys import KEYS_FILE
+from common.runtime import logs
+from common.runtime.processes import Child, free_port, only_one, stop
 
 _LOOK_S = 0.5
 _SHORT_S, _MOST_SHORT, _LONGEST_PAUSE_S = 20.0, 8, 15.0

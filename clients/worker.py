@@ -34,13 +34,13 @@ from clients.app import app
 from clients.kit import Kit
 from clients.membership import ANSWERED, PAUSED
 from clients.vital import FILE, show_life
-from common import logs
 from common.errors import HansaError, WireError
 from common.files import write_json
 from common.flower.pace import quicken
-from common.pauses import Pauses
 from common.provision.code import bundle_code, code_digest
 from common.provision.contract import Contract
+from common.runtime import logs
+from common.runtime.pauses import Pauses
 
 _WAIT_FOR_NODE_S = 60.0
 _REFUSED, _COMPLETED, _FAILED = 1004, "completed", "failed"

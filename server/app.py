@@ -9,11 +9,11 @@ from __future__ import annotations
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from common.disk import full_disk, set_aside, use_what_was_set_aside
 from common.errors import HansaError
 from common.files import write_json
-from common.progress import RoundProgress, Style
 from common.protocol import wire
+from common.runtime.disk import full_disk, set_aside, use_what_was_set_aside
+from common.runtime.progress import RoundProgress, Style
 from server.grids import SteadyGrid
 from server.league import League, roll_call
 from server.phases import evaluate, measure_last

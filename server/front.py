@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from common.errors import MachineError, RunError
 from common.files import read_json, write_whole
-from common.processes import Child
 from common.provision.door import CERTIFICATE, MOST_BODY_BYTES, REFUSED, ROUTES, Refusal
+from common.runtime.processes import Child
 
 Front = Literal["guard", "nginx", "none"]
 FRONTS: dict[str, Front] = {"guard": "guard", "nginx": "nginx", "none": "none"}

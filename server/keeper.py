@@ -18,10 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from common import logs
 from common.errors import HansaError, RunError
 from common.files import read_json, write_json
-from common.processes import only_one
+from common.runtime import logs
+from common.runtime.processes import only_one
 from common.storage.run_folder import RunFolder
 from server.front import FRONTS, Front
 from server.orders import ADDRESS, LOCK, Order, Outcome, Post, State

@@ -16,8 +16,8 @@ from flwr.app import Context
 from flwr.serverapp import Grid
 
 from common.errors import QuorumError, RunError, WireError
-from common.progress import RoundProgress
 from common.protocol import wire
+from common.runtime.progress import RoundProgress
 from common.settings.config import LeagueConfig
 from common.settings.rules import require_cohort
 from common.storage.run_folder import RunFolder, read_config, read_sites

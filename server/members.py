@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from flwr.serverapp import Grid
 
-from common.progress import RoundProgress
+from common.runtime.progress import RoundProgress
 from server.league import League, Roster, welcome
 from server.prepare import ask_members
 from server.pulse import WatchedGrid

@@ -14,9 +14,9 @@ from flwr.serverapp import Grid
 
 from common.errors import WireError
 from common.files import append_line, read_lines
-from common.progress import RoundProgress
 from common.protocol import wire
 from common.protocol.wire import FloatVector
+from common.runtime.progress import RoundProgress
 from server.exchange import exchange
 from server.guard import note_best
 from server.league import League, Roster, require_quorum

@@ -15,9 +15,9 @@ from flwr.serverapp import Grid
 
 from common.errors import QuorumError, WireError
 from common.optimisers import optimiser_for
-from common.progress import RoundProgress
 from common.protocol import wire
 from common.protocol.wire import FloatVector, Layout
+from common.runtime.progress import RoundProgress
 from server.exchange import exchange
 from server.league import League, Roster, require_quorum
 from server.screen import Expected, contract_weight, screen

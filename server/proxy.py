@@ -26,8 +26,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from common import logs
 from common.provision.door import CERTIFICATE, EDITION, INSTANCE, MOST_BODY_BYTES, REFUSED, ROUTES, Refusal
+from common.runtime import logs
 
 _PASSED_ON = {
     "content-type", "accept", "user-agent", "flwr-public-key", "flwr-signature", "flwr-timestamp",

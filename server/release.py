@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from flwr.serverapp import Grid
 
-from common.progress import RoundProgress
 from common.protocol.wire import FloatVector
+from common.runtime.progress import RoundProgress
 from common.storage.release import write_files
 from server.league import League, Roster, require_quorum
 from server.sealed.ask import ask, faults

@@ -21,9 +21,9 @@ from common.crypto.schemes import name_of
 from common.crypto.suspicion import to_json
 from common.errors import WireError
 from common.files import append_line
-from common.progress import RoundProgress
 from common.protocol import wire
 from common.protocol.wire import FloatVector
+from common.runtime.progress import RoundProgress
 from server.clock import RoundClock
 from server.exchange import exchange
 from server.guard import fall, measure, note_best, verdict

@@ -14,8 +14,8 @@ from typing import Any
 from common.errors import RunError
 from common.files import read_lines, write_whole
 from common.optimisers import ServerOptimiser, optimiser_for
-from common.progress import RoundProgress
 from common.protocol.wire import FloatVector, Layout
+from common.runtime.progress import RoundProgress
 from common.storage import checkpoint
 from server.league import League
 

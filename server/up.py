@@ -17,9 +17,9 @@ from pathlib import Path
 from flwr.app import UserConfig
 
 from common.errors import RunError
-from common.processes import Child, free_port, stop
 from common.provision.authority import write_private
 from common.provision.contract import FILE, SIGNATURE, Contract, read_signed
+from common.runtime.processes import Child, free_port, stop
 from common.storage.run_folder import RunFolder
 from server.control import Control
 from server.front import Front, start_front

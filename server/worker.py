@@ -19,8 +19,8 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.superlink.runtime import run_serverapp
 
 import server.app  # noqa: F401 — the run doesn't wait for these imports
-from common import logs
 from common.flower.pace import quicken
+from common.runtime import logs
 
 _PAUSE_S = 0.2
 

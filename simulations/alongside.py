@@ -17,7 +17,7 @@ import torch
 from clients.site import open_site
 from common.errors import HansaError
 from common.files import read_lines
-from common.progress import RoundProgress, Style
+from common.runtime.progress import RoundProgress, Style
 from common.storage.run_folder import RunFolder
 from simulations.centralised import centralised
 from simulations.forkserver import fork

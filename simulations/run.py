@@ -16,8 +16,8 @@ from flwr.app import UserConfig
 from clients.site import open_site
 from common.errors import RunError
 from common.files import read_json, read_lines, write_json, write_whole
-from common.progress import RoundProgress, Style
 from common.reports import model_card, write_report
+from common.runtime.progress import RoundProgress, Style
 from common.settings.config import LeagueConfig
 from common.storage.run_folder import RunFolder
 from simulations.alongside import await_yardsticks, yardsticks_alongside

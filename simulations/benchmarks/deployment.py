@@ -26,9 +26,9 @@ import psutil
 
 from common.errors import HansaError, RunError
 from common.files import read_json, read_lines
-from common.processes import Child, free_port, stop
 from common.provision.contract import FILE
 from common.provision.site_keys import KEYS_FILE
+from common.runtime.processes import Child, free_port, stop
 from common.storage.run_folder import SiteEntry
 from server.desk import await_model, order_run
 from server.orders import ADDRESS, Post

@@ -22,7 +22,7 @@ from flwr.app import Context, RecordDict, UserConfig
 
 from common.errors import ConfigError
 from common.files import read_lines
-from common.progress import RoundProgress
+from common.runtime.progress import RoundProgress
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
 from common.storage.run_folder import RunFolder

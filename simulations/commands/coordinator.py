@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from common import logs
 from common.errors import ConfigError, RunError
 from common.files import read_lines
+from common.runtime import logs
 from simulations.commands.output import Format, FormatOption, note, output_of, plain, table
 from simulations.deployment.progress import sentence_of
 

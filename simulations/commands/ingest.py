@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from common.progress import RoundProgress
+from common.runtime.progress import RoundProgress
 from simulations.commands.output import Format, FormatOption, note, output_of, table
 from simulations.commands.vault import PROMPT, KeyOption, PassphraseOption
 

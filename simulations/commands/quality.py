@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from common.errors import InputError
-from common.progress import RoundProgress
+from common.runtime.progress import RoundProgress
 from simulations.commands.output import Format, FormatOption, note, output_of, table
 
 FAILED = 1

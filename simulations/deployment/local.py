@@ -13,8 +13,8 @@ from pathlib import Path
 
 from common.errors import MachineError, RunError
 from common.files import read_lines
-from common.processes import Child, free_port, stop
 from common.provision.contract import FILE, Contract
+from common.runtime.processes import Child, free_port, stop
 from common.storage.run_folder import RunFolder, SiteEntry
 from server.desk import await_model, order_run
 from server.front import Front

@@ -14,7 +14,7 @@ from flwr.supercore.run import RunNotRunningException
 
 from clients.node import short_sleep, whole_or_dropped
 from common.flower.pace import PACE, quicken
-from common.pauses import Pauses
+from common.runtime.pauses import Pauses
 
 
 @pytest.fixture

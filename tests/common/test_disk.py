@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.disk import full_disk, set_aside, use_what_was_set_aside
+from common.runtime.disk import full_disk, set_aside, use_what_was_set_aside
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from common import logs
 from common.errors import InputError
+from common.runtime import logs
 
 CANARY = "canary-4711"
 

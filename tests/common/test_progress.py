@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from common.progress import RoundProgress, Style
+from common.runtime.progress import RoundProgress, Style
 
 
 def _tell(style: Style, stream: io.StringIO) -> str:

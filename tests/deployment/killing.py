@@ -20,7 +20,7 @@ from typing import Any
 
 import clients.up as up
 import clients.worker as worker
-from common.processes import Child
+from common.runtime.processes import Child
 
 PHASES = {"training": 0.3, "encrypting": 0.03, "uploading": 0.02}
 """Seconds that each takes at most, about."""

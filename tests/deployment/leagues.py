@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.files import read_lines
-from common.processes import Child
+from common.runtime.processes import Child
 from common.storage.run_folder import RunFolder
 from simulations.deployment.local import LocalLeague
 from simulations.engine import run_league

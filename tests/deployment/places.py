@@ -16,8 +16,8 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from clients.kit import Kit
-from common.processes import Child, free_port, stop
 from common.provision.door import INSTANCE, REFUSED
+from common.runtime.processes import Child, free_port, stop
 from common.settings.load import load_config
 from server.orders import Post
 from simulations.deployment.kits import provision

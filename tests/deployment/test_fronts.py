@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from common.files import read_lines
-from common.processes import Child, free_port, stop
+from common.runtime.processes import Child, free_port, stop
 from server.desk import await_model, order_run
 from server.front import listens_on, nginx_program
 from simulations.deployment.local import LocalLeague

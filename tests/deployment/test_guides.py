@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from common.processes import free_port
 from common.provision.contract import FILE, SIGNATURE
+from common.runtime.processes import free_port
 from common.storage.run_folder import SiteEntry
 from simulations.bazaar import BazaarConfig, write_league
 from simulations.league import shared_categories

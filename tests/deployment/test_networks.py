@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from common.files import read_lines
-from common.processes import Child, stop
+from common.runtime.processes import Child, stop
 from common.storage.run_folder import RunFolder
 from server.desk import await_model, order_run, run_of
 from server.orders import Post

@@ -17,9 +17,9 @@ import pytest
 from clients.fitness import look_over
 from clients.kit import Kit
 from clients.membership import accept_contract
-from common.processes import Child, stop
 from common.provision.authority import Authority
 from common.provision.contract import FILE, SIGNATURE
+from common.runtime.processes import Child, stop
 from server.front import start_front
 from server.orders import ADDRESS, Post
 from simulations.deployment.kits import provision

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from common.files import read_lines
-from common.processes import Child
+from common.runtime.processes import Child
 from common.storage.run_folder import SiteEntry
 from server.desk import await_model, is_under_way, order_run
 from server.orders import Order, Post

@@ -15,8 +15,8 @@ import pytest
 
 from common.errors import QuorumError, RunError
 from common.files import append_line, write_json
-from common.processes import Child, is_held, only_one, stop
 from common.provision.contract import FILE, Contract, Member
+from common.runtime.processes import Child, is_held, only_one, stop
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder
 from server import keeper
@@ -250,7 +250,7 @@ def test_a_second_coordinator_of_a_kit_is_refused(kept: SimpleNamespace) -> None
 def test_a_lock_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
     path = tmp_path / "kit" / "private" / LOCK
     program = (
-        "import sys, time; from pathlib import Path; from common.processes import only_one\n"
+        "import sys, time; from pathlib import Path; from common.runtime.processes import only_one\n"
         f"held = only_one(Path({str(path)!r}), 'this'); print('held', flush=True); time.sleep(60)"
     )
     root = str(Path(__file__).resolve().parents[2])
@@ -269,7 +269,7 @@ def test_a_lock_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
 
 def test_children_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from common.processes import Child\n"
+        "import sys, time; from pathlib import Path; from common.runtime.processes import Child\n"
         f"command, log = ['-m', 'http.server', '0', '--bind', '127.0.0.1'], Path({str(tmp_path / 'log')!r})\n"
         "child = Child.start('x', command, log)\n"
         "print(child.process.pid, flush=True); time.sleep(60)"

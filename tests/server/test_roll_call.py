@@ -13,8 +13,8 @@ from flwr.app import Context, Error, Message, RecordDict, UserConfig
 from clients.app import app as honest
 from common.errors import QuorumError, RunError, WireError
 from common.files import read_lines
-from common.progress import RoundProgress
 from common.protocol import wire
+from common.runtime.progress import RoundProgress
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from server import league as room

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from common.errors import ConfigError, MachineError
-from common.processes import free_port
+from common.runtime.processes import free_port
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.commands.simulate import _check

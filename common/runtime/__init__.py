@@ -1,0 +1,1 @@
+"""How the parties' processes run: lives, logs, a full disk, progress, pauses."""
