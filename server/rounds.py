@@ -17,10 +17,10 @@ import numpy as np
 from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
-from common.crypto.schemes import name_of
 from common.crypto.suspicion import to_json
 from common.errors import WireError
 from common.files import append_line
+from common.he.schemes import name_of
 from common.protocol import wire
 from common.protocol.wire import FloatVector
 from common.runtime.progress import RoundProgress

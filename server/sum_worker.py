@@ -14,11 +14,11 @@ from types import TracebackType
 
 import numpy as np
 
-from common.crypto import limited
-from common.crypto.cipher import Buffer, Values
-from common.crypto.limited import PATIENCE_S, LimitedProcess
-from common.crypto.schemes import scheme
 from common.errors import MachineError, WireError
+from common.he import limited_process
+from common.he.cipher import Buffer, Values
+from common.he.limited_process import PATIENCE_S, LimitedProcess
+from common.he.schemes import scheme
 
 
 class SumWorker:
@@ -26,7 +26,7 @@ class SumWorker:
 
     Parameters
     ----------
-    name : of the scheme; see `common.crypto.schemes`.
+    name : of the scheme; see `common.he.schemes`.
     patience_s : see `LimitedProcess`.
     """
 
@@ -56,7 +56,7 @@ class SumWorker:
     def start(self, count: int) -> None:
         """Begin an empty sum of `count` values."""
         self._count, self._folded, self._end = count, [], 0
-        self._ask(limited.START, [str(count).encode()])
+        self._ask(limited_process.START, [str(count).encode()])
 
     def parse(self, parts: Sequence[Buffer], *, where: str) -> None:
         """Check an upload's ciphertexts, all of them; `fold` adds them then.
@@ -71,7 +71,7 @@ class SumWorker:
             raise WireError("the ciphertexts have an impossible number or length", where=where)
         self._pending = _append(self._spool.fileno(), self._end, parts)
         try:
-            self._ask(limited.PARSE, [_numbers(self._pending)])
+            self._ask(limited_process.PARSE, [_numbers(self._pending)])
         except MachineError:
             self._again()
             raise WireError("a ciphertext broke the process that reads it", where=where) from None
@@ -80,24 +80,24 @@ class SumWorker:
 
     def fold(self) -> None:
         """Add the upload that was parsed last."""
-        self._ask(limited.FOLD, [])
+        self._ask(limited_process.FOLD, [])
         self._folded.append(self._pending)
         self._end = self._pending[-1]
 
     def subtract(self, values: Values) -> None:
         """Take known values out of the sum."""
-        self._ask(limited.SUBTRACT, [values.tobytes()])
+        self._ask(limited_process.SUBTRACT, [values.tobytes()])
 
     def saved(self) -> list[bytes]:
         """The sum's ciphertexts."""
-        return self._ask(limited.SAVE, [])
+        return self._ask(limited_process.SAVE, [])
 
     def _again(self) -> None:
         self._process.stop()
-        self._ask(limited.START, [str(self._count).encode()])
+        self._ask(limited_process.START, [str(self._count).encode()])
         for places in self._folded:
-            self._ask(limited.PARSE, [_numbers(places)])
-            self._ask(limited.FOLD, [])
+            self._ask(limited_process.PARSE, [_numbers(places)])
+            self._ask(limited_process.FOLD, [])
 
     def _ask(self, meaning: int, parts: Sequence[Buffer]) -> list[bytes]:
         return self._process.ask(meaning, parts, ciphertexts=self._scheme.ciphertexts(self._count))

@@ -17,13 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from common.crypto.cipher import Key
 from common.crypto.container import check_signature, open_container, seal_container
-from common.crypto.crew import key_of
 from common.crypto.protocol import Attempt, bundle_message, wrap_message
-from common.crypto.schemes import name_of
 from common.errors import RunError, WireError
 from common.files import read_json, write_json, write_whole
+from common.he.cipher import Key
+from common.he.schemes import name_of
+from common.he.workers import key_of
 from common.provision.pinned import Pinned
 from common.provision.site_keys import make_keys
 from common.settings.config import LeagueConfig

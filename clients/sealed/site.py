@@ -21,10 +21,10 @@ from clients.sealed.orders import Order
 from clients.sealed.shared_noise import digest_of, noisy_integers
 from clients.sealed.steps import UPDATES, site_steps
 from clients.sealed.suspicion import Suspicion
-from common.crypto.cipher import Key, Values
 from common.crypto.pipeline import OPEN_STEPS, Parcel, Step, Terms, open_sum, send
 from common.crypto.protocol import REFUSED, Attempt, GroupSum
 from common.errors import WireError
+from common.he.cipher import Key, Values
 from common.protocol import wire
 from common.provision.pinned import Pinned
 from common.settings.config import LeagueConfig

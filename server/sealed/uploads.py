@@ -19,7 +19,6 @@ from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
 from common.crypto import masks, shamir
-from common.crypto.cipher import Buffer
 from common.crypto.container import check_signature, open_container
 from common.crypto.fields import MODULUS, Words
 from common.crypto.pipeline import Parcel, Terms, open_steps, open_sum
@@ -32,6 +31,7 @@ from common.crypto.protocol import (
     values_of,
 )
 from common.errors import QuorumError, WireError
+from common.he.cipher import Buffer
 from common.protocol import wire
 from common.settings.config import RoundsConfig
 from server.clock import RoundClock

@@ -18,9 +18,9 @@ import numpy as np
 import tenseal.sealapi as seal
 from numpy.typing import NDArray
 
-from common.crypto import ckks, he
-from common.crypto.cipher import Buffer
 from common.crypto.fields import MODULUS, Words
+from common.he import bfv, ckks
+from common.he.cipher import Buffer
 from simulations.attacks.ring import Numbers, Ring
 
 Floats = NDArray[np.float64]
@@ -72,7 +72,7 @@ def read_with_key(
 
 
 def recover_bfv_key(
-    scheme: he.Scheme, part: Buffer, words: Words, noise: Numbers | None = None
+    scheme: bfv.Scheme, part: Buffer, words: Words, noise: Numbers | None = None
 ) -> Numbers | None:
     """The same against BFV: solve c₀ + c₁·s = ⌊q·m/t⌉ + noise for s; None where no key comes out.
 
@@ -91,7 +91,7 @@ def recover_bfv_key(
     return secret if set(secret.tolist()) <= {-1, 0, 1} else None
 
 
-def bfv_noise(scheme: he.Scheme, part: Buffer, words: Words, key: bytes) -> Numbers:
+def bfv_noise(scheme: bfv.Scheme, part: Buffer, words: Words, key: bytes) -> Numbers:
     """A ciphertext's noise, which takes the key to know: c₀ + c₁·s − ⌊q·m/t⌉."""
     ring = _bfv_ring(scheme)
     first, second, scaled = _bfv_polynomials(scheme, ring, part, words)
@@ -105,7 +105,7 @@ def bfv_noise(scheme: he.Scheme, part: Buffer, words: Words, key: bytes) -> Numb
 
 
 def _bfv_polynomials(
-    scheme: he.Scheme, ring: Ring, part: Buffer, words: Words
+    scheme: bfv.Scheme, ring: Ring, part: Buffer, words: Words
 ) -> tuple[Numbers, Numbers, Numbers]:
     found = scheme.ciphertext(part, scheme.sum_bytes, where="attack")
     whole = np.zeros(scheme.slots, dtype=np.uint64)
@@ -117,9 +117,9 @@ def _bfv_polynomials(
     return first, second, np.array(scaled, dtype=object)
 
 
-def _bfv_ring(scheme: he.Scheme) -> Ring:
+def _bfv_ring(scheme: bfv.Scheme) -> Ring:
     parameters = scheme.context.first_context_data().parms()
-    return Ring(he.DEGREE, int(parameters.coeff_modulus()[0].value()))
+    return Ring(bfv.DEGREE, int(parameters.coeff_modulus()[0].value()))
 
 
 def _smallest_ring(scheme: ckks.Scheme) -> tuple[Ring, int]:

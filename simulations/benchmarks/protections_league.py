@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from common.crypto.container import seal_container
 from common.crypto.masks import SLICE_BYTES
 from common.crypto.protocol import Attempt, upload_facts, values_of
-from common.crypto.schemes import scheme_of
+from common.he.schemes import scheme_of
 from common.protocol import wire
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder

@@ -20,10 +20,11 @@ import tenseal.sealapi as seal
 from flwr.app import Message
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 
-from common.crypto import he, masks, shamir
+from common.crypto import masks, shamir
 from common.crypto.fields import MODULUS, MOST_SUMMED, Packing, Words
-from common.crypto.seal_files import SealFiles
-from common.crypto.seal_schemes import SealScheme
+from common.he import bfv
+from common.he.seal_files import SealFiles
+from common.he.seal_schemes import SealScheme
 from common.protocol import wire
 from simulations.benchmarks.tree import Costs, Tree
 from simulations.grid.flower import COORDINATOR, become
@@ -61,8 +62,8 @@ def run(quick: bool) -> dict[str, Any]:
             rounds[10_000, 10_000]["round_s"] / rounds[10_000, 100]["round_s"], 2
         )
     many = 10 * MOST_SUMMED
-    for scheme, summed in [(he.Scheme(), MOST_SUMMED)] + (
-        [] if quick else [(he.Scheme(), many), (WiderScheme(), many)]
+    for scheme, summed in [(bfv.Scheme(), MOST_SUMMED)] + (
+        [] if quick else [(bfv.Scheme(), many), (WiderScheme(), many)]
     ):
         bits = noise_left(summed, scheme)
         rows.append({"what": "noise", "scheme": scheme.parameters, "sites": summed, "bits_left": bits,
@@ -73,7 +74,7 @@ def run(quick: bool) -> dict[str, Any]:
 
 def measure(size: int) -> Costs:
     """The costs of one vector of `size` parameters."""
-    words, key, scheme = _words(size), he.Key(he.Scheme()), he.Scheme()
+    words, key, scheme = _words(size), bfv.Key(bfv.Scheme()), bfv.Scheme()
     small, large = (_protect_s(words, key, group) for group in _GROUPS)
     peer_s = max(0.0, (large - small) / (_GROUPS[1] - _GROUPS[0]))
     upload = key.encrypt(words)
@@ -81,7 +82,7 @@ def measure(size: int) -> Costs:
     total.add(total.parse(upload, where="bench"))
     fold_s = _seconds(lambda: total.add(total.parse(upload, where="bench")))
     summed = total.saved()
-    add_s = _seconds(lambda: [scheme.ciphertext(part, he.SUM_BYTES, where="bench") for part in summed])
+    add_s = _seconds(lambda: [scheme.ciphertext(part, bfv.SUM_BYTES, where="bench") for part in summed])
     packing = Packing()
     open_s = _seconds(lambda: packing.unpack(key.decrypt(summed, len(words), where="bench"), size))
     seeds = [os.urandom(masks.SEED_BYTES) for _ in range(4)]
@@ -92,15 +93,15 @@ def measure(size: int) -> Costs:
     )  # fmt: skip
 
 
-class WiderScheme(he.Scheme):
+class WiderScheme(bfv.Scheme):
     """What the plan may take instead: a prime two bits longer, which SEAL allows at its 192-bit level."""
 
-    parameters = f"BFV/{he.DEGREE}/[60]/{MODULUS}/symmetric-seeded, 192-bit level"
+    parameters = f"BFV/{bfv.DEGREE}/[60]/{MODULUS}/symmetric-seeded, 192-bit level"
 
     def __init__(self) -> None:
         wanted = seal.EncryptionParameters(seal.SCHEME_TYPE.BFV)
-        wanted.set_poly_modulus_degree(he.DEGREE)
-        wanted.set_coeff_modulus(seal.CoeffModulus.Create(he.DEGREE, [60]))
+        wanted.set_poly_modulus_degree(bfv.DEGREE)
+        wanted.set_coeff_modulus(seal.CoeffModulus.Create(bfv.DEGREE, [60]))
         wanted.set_plain_modulus(MODULUS)
         SealScheme.__init__(self, SealFiles(wanted, seal.SEC_LEVEL_TYPE.TC192))
         self.encoder = seal.BatchEncoder(self.context)
@@ -109,23 +110,23 @@ class WiderScheme(he.Scheme):
 def _wider_upload() -> float:
     """How much longer its uploads are."""
     wide, now = (
-        len(he.Key(scheme).encrypt(np.zeros(he.DEGREE, np.uint64))[0])
-        for scheme in (WiderScheme(), he.Scheme())
+        len(bfv.Key(scheme).encrypt(np.zeros(bfv.DEGREE, np.uint64))[0])
+        for scheme in (WiderScheme(), bfv.Scheme())
     )
     return wide / now
 
 
-def noise_left(count: int, scheme: he.Scheme) -> int:
+def noise_left(count: int, scheme: bfv.Scheme) -> int:
     """Sum that many real ciphertexts, see that the sum is exact, and tell the bits of noise it may still take."""
-    key = he.Key(scheme)
+    key = bfv.Key(scheme)
     generator = np.random.default_rng(0)
-    total, expected = scheme.sum(he.DEGREE), np.zeros(he.DEGREE, dtype=np.uint64)
+    total, expected = scheme.sum(bfv.DEGREE), np.zeros(bfv.DEGREE, dtype=np.uint64)
     for _ in range(count):
-        words = generator.integers(0, MODULUS, he.DEGREE, dtype=np.uint64)
+        words = generator.integers(0, MODULUS, bfv.DEGREE, dtype=np.uint64)
         total.add(total.parse(key.encrypt(words), where="bench"))
         expected = (expected + words) % np.uint64(MODULUS)
     (saved,) = total.saved()
-    if not np.array_equal(key.decrypt([saved], he.DEGREE, where="bench"), expected):
+    if not np.array_equal(key.decrypt([saved], bfv.DEGREE, where="bench"), expected):
         raise ArithmeticError(f"the sum of {count} ciphertexts isn't exact")
     return key.noise_budget_bits(saved)
 
@@ -135,7 +136,7 @@ def _words(size: int) -> Words:
     return Packing().pack(np.rint(update * 2**18).astype(np.int64))
 
 
-def _protect_s(words: Words, key: he.Key, group: int) -> float:
+def _protect_s(words: Words, key: bfv.Key, group: int) -> float:
     seeds = {f"s{place:03d}": os.urandom(masks.SEED_BYTES) for place in range(1, group)}
     return _seconds(lambda: key.encrypt(masks.mask(words, "s000", seeds, os.urandom(masks.SEED_BYTES))))
 

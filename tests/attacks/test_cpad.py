@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.crypto import ckks, he
 from common.crypto.container import open_container
 from common.crypto.fields import MODULUS
 from common.crypto.pipeline import Parcel, open_sum
 from common.crypto.protocol import Attempt, GroupSum, upload_facts
+from common.he import bfv, ckks
 from simulations.attacks import cpad
 from tests.faults.leagues import SITES, make_keys, sealed_sites
 
@@ -55,13 +55,13 @@ def test_ckks_gives_its_key_and_each_upload_to_who_has_the_ciphertexts_and_the_s
 
 
 def test_bfv_gives_nothing_to_the_same_computation() -> None:
-    scheme, rng = he.Scheme(), np.random.default_rng(0)
-    key, total = scheme.key(), scheme.sum(he.DEGREE)
+    scheme, rng = bfv.Scheme(), np.random.default_rng(0)
+    key, total = scheme.key(), scheme.sum(bfv.DEGREE)
     for _ in range(4):
-        words = rng.integers(0, MODULUS, he.DEGREE, dtype=np.uint64)
+        words = rng.integers(0, MODULUS, bfv.DEGREE, dtype=np.uint64)
         total.add(total.parse(key.encrypt(words), where="attack"))
     [part] = total.saved()
-    decrypted = key.decrypt([part], he.DEGREE, where="site")
+    decrypted = key.decrypt([part], bfv.DEGREE, where="site")
     assert cpad.recover_bfv_key(scheme, part, decrypted) is None
     # Not for a slip in the algebra: whoever knew the noise, which no decryption tells, would have the key.
     noise = cpad.bfv_noise(scheme, part, decrypted, key.secret())

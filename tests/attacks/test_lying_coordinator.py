@@ -14,8 +14,8 @@ from common.crypto.container import open_container
 from common.crypto.fields import MODULUS, Packing, Words
 from common.crypto.pipeline import Parcel, Terms, open_steps, send
 from common.crypto.protocol import REFUSED, Attempt, GroupSum, upload_facts
-from common.crypto.schemes import scheme
 from common.errors import QuorumError, WireError
+from common.he.schemes import scheme
 from tests.faults.leagues import SITES, make_keys, sealed_sites
 
 SIZE = 400_000

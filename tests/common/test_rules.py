@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.crypto import he
 from common.crypto.fields import MODULUS, MOST_SUMMED
 from common.crypto.shamir import MAX_SHARES, split
 from common.errors import ConfigError, WireError
+from common.he import bfv
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
 from common.settings.rules import require_cohort
@@ -52,19 +52,19 @@ def test_plain_sums_are_of_any_size() -> None:
 
 def test_the_largest_sum_keeps_four_bits_of_noise_and_is_exact() -> None:
     """The gate that the limit stands for, with real ciphertexts; twice as many no more have them."""
-    scheme, key, generator = he.scheme(), he.Key(he.scheme()), np.random.default_rng(1)
-    total, expected = scheme.sum(he.DEGREE), np.zeros(he.DEGREE, dtype=np.uint64)
+    scheme, key, generator = bfv.scheme(), bfv.Key(bfv.scheme()), np.random.default_rng(1)
+    total, expected = scheme.sum(bfv.DEGREE), np.zeros(bfv.DEGREE, dtype=np.uint64)
 
     def add(count: int) -> int:
         nonlocal expected
         for _ in range(count):
-            words = generator.integers(0, MODULUS, he.DEGREE, dtype=np.uint64)
+            words = generator.integers(0, MODULUS, bfv.DEGREE, dtype=np.uint64)
             total.add(total.parse(key.encrypt(words), where="test"))
             expected = (expected + words) % np.uint64(MODULUS)
         return key.noise_budget_bits(total.saved()[0])
 
     assert add(MOST_SUMMED) >= 4
-    assert np.array_equal(key.decrypt(total.saved(), he.DEGREE, where="test"), expected)
+    assert np.array_equal(key.decrypt(total.saved(), bfv.DEGREE, where="test"), expected)
     assert add(2 * MOST_SUMMED) < 4
 
 

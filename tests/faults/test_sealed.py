@@ -17,11 +17,12 @@ from clients.app import app as honest
 from clients.noop import NoopSite
 from clients.sealed.orders import Order
 from clients.sealed.site import SealedSite
-from common.crypto import he, masks
+from common.crypto import masks
 from common.crypto.fields import MODULUS, Packing, Words
 from common.crypto.protocol import Attempt, GroupSum
 from common.errors import QuorumError, WireError
 from common.files import read_lines
+from common.he import bfv
 from common.protocol import wire
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
@@ -220,7 +221,7 @@ def test_a_lying_coordinator_and_a_colluding_key_holder_learn_noise(tmp_path: Pa
     update = np.random.default_rng(0).normal(0, 0.1, SIZE).astype(np.float32)
     data = [site.protect(update, attempt) for site in sites][1]
     # The colluder holds the key: decrypt one upload alone, as the coordinator would pass it on.
-    scheme = he.Scheme()
+    scheme = bfv.Scheme()
     start = 10 + int.from_bytes(data[6:10], "big")
     lengths = json.loads(data[10:start])["lengths"]
     words_count = Packing().words(SIZE)
@@ -230,7 +231,7 @@ def test_a_lying_coordinator_and_a_colluding_key_holder_learn_noise(tmp_path: Pa
         start += length
     total = scheme.sum(words_count)
     total.add(total.parse(parts, where="attack"))
-    key = he.Key(scheme, (tmp_path / "delta" / "league-0001.key").read_bytes())
+    key = bfv.Key(scheme, (tmp_path / "delta" / "league-0001.key").read_bytes())
     words = key.decrypt(total.saved(), words_count, where="attack").astype(np.int64)
     words[words > MODULUS // 2] -= MODULUS
     low = ((words + (1 << 21)) & ((1 << 22) - 1)) - (1 << 21)
@@ -287,10 +288,10 @@ def test_one_decrypted_upload_is_noise_and_the_key_of_another_epoch_opens_nothin
     update = np.random.default_rng(0).normal(0, 0.1, size).astype(np.float32)
     words = Packing().pack(np.rint(update * 2**18).astype(np.int64))
     seeds = {name: os.urandom(masks.SEED_BYTES) for name in names if name != "birch"}
-    key = he.Key(he.Scheme())
+    key = bfv.Key(bfv.Scheme())
 
-    def seen(content: Words, reader: he.Key) -> Words:
-        total = he.Scheme().sum(len(words))
+    def seen(content: Words, reader: bfv.Key) -> Words:
+        total = bfv.Scheme().sum(len(words))
         total.add(total.parse(key.encrypt(content), where="attack"))
         return reader.decrypt(total.saved(), len(words), where="attack")
 
@@ -307,4 +308,4 @@ def test_one_decrypted_upload_is_noise_and_the_key_of_another_epoch_opens_nothin
     hidden = masks.mask(words, "birch", seeds, os.urandom(masks.SEED_BYTES))
     assert correlation(seen(hidden, key)) < 0.01  # five standard deviations of chance at 250,000 words
     with pytest.raises(WireError, match="can't be decrypted with this key"):
-        seen(words, he.Key(he.Scheme()))
+        seen(words, bfv.Key(bfv.Scheme()))

@@ -14,15 +14,15 @@ import numpy as np
 import psutil
 import pytest
 
-from common.crypto import he
-from common.crypto.cipher import Values
-from common.crypto.crew import key_of
-from common.crypto.schemes import scheme
 from common.errors import WireError
+from common.he import bfv
+from common.he.cipher import Values
+from common.he.schemes import scheme
+from common.he.workers import key_of
 from server.sum_worker import SumWorker
 from tests.server.hostile import HARMLESS, KINDS, damaged
 
-COUNT = 2 * he.DEGREE
+COUNT = 2 * bfv.DEGREE
 ROOM_MB = 64
 SCHEMES = ["bfv", "bfv-public", "ckks/8192/60-40-40/40"]
 SECONDS = 0.05
@@ -101,7 +101,7 @@ def test_five_thousand_hostile_ciphertexts(name: str) -> None:
 
 
 def test_a_worker_killed_over_an_upload_costs_that_upload_only(worker: SumWorker) -> None:
-    key, words = he.scheme().key(), np.full(COUNT, 7, dtype=np.uint64)
+    key, words = bfv.scheme().key(), np.full(COUNT, 7, dtype=np.uint64)
     worker.parse(key.encrypt(words), where="site 'amber'")
     worker.fold()
     assert worker.pid is not None
@@ -124,7 +124,7 @@ def test_the_worker_has_little_memory_and_little_time(worker: SumWorker) -> None
 
 @pytest.mark.slow
 def test_a_worker_that_hangs_is_ended_and_the_next_one_has_the_sum() -> None:
-    key, words = he.scheme().key(), np.full(COUNT, 7, dtype=np.uint64)
+    key, words = bfv.scheme().key(), np.full(COUNT, 7, dtype=np.uint64)
     with SumWorker("bfv", patience_s=8.0) as worker:
         worker.start(COUNT)
         worker.parse(key.encrypt(words), where="site 'amber'")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.crypto.fields import Packing
-from common.crypto.schemes import scheme_of
+from common.he.schemes import scheme_of
 from common.settings.config import LeagueConfig
 from common.settings.load import load_config
 from simulations.costs import SIGHTS, Cost, bytes_per_site, costs_of

@@ -8,9 +8,9 @@ import signal
 import numpy as np
 import pytest
 
-from common.crypto.crew import Crew, CrewKey, key_of
-from common.crypto.schemes import scheme
 from common.errors import ConfigError, WireError
+from common.he.schemes import scheme
+from common.he.workers import Crew, CrewKey, key_of
 
 
 @pytest.mark.parametrize("name", ["bfv", "bfv-public", "ckks/8192/60-40-40/40"])

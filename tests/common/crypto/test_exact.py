@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.crypto import he, masks
+from common.crypto import masks
 from common.crypto.fields import MODULUS, Packing, Words
 from common.crypto.pipeline import Parcel, Terms, open_steps, open_sum, send
 from common.crypto.protocol import Attempt
+from common.he import bfv
 from common.protocol.wire import Layout
 from common.settings.load import load_config
 
@@ -29,9 +30,9 @@ def _pairs(names: Sequence[str]) -> dict[tuple[str, str], bytes]:
     return found
 
 
-def _encrypted_sum(words: dict[str, Words], gone: set[str], key: he.Key) -> tuple[Words, int]:
+def _encrypted_sum(words: dict[str, Words], gone: set[str], key: bfv.Key) -> tuple[Words, int]:
     """Mask, encrypt, sum the survivors, take out what didn't cancel, decrypt; and the noise that is left room for."""
-    names, scheme = sorted(words), he.scheme()
+    names, scheme = sorted(words), bfv.scheme()
     pairs, own = _pairs(names), {name: os.urandom(masks.SEED_BYTES) for name in names}
     alive, count = [name for name in names if name not in gone], len(words[names[0]])
     total = scheme.sum(count)
@@ -50,7 +51,7 @@ def _check(sites: int, size: int, gone: set[int], packing: Packing, seed: int) -
     most = (packing.limit - sites) // sites
     whole = {name: rng.integers(-most, most, size, endpoint=True) for name in names}
     words = {name: packing.pack(value) for name, value in whole.items()}
-    key = he.Key(he.scheme())
+    key = bfv.Key(bfv.scheme())
     found, bits = _encrypted_sum(words, {names[place] for place in gone}, key)
     alive = [name for place, name in enumerate(names) if place not in gone]
     assert np.array_equal(packing.unpack(found, size), sum(whole[name] for name in alive))
@@ -76,7 +77,7 @@ def test_every_pattern_of_dropouts_that_keeps_the_quorum(sites: int) -> None:
 
 
 def test_the_largest_cohort_keeps_four_bits_of_noise() -> None:
-    _check(64, 2 * he.DEGREE, {3, 40}, PACKINGS[0], 0)
+    _check(64, 2 * bfv.DEGREE, {3, 40}, PACKINGS[0], 0)
 
 
 @pytest.mark.slow

@@ -10,10 +10,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.crypto import he, masks, shamir
+from common.crypto import masks, shamir
 from common.crypto.container import MAGIC, open_container, seal_container
 from common.crypto.fields import MODULUS, Packing, dequantise, quantise
 from common.errors import ConfigError, QuorumError, WireError
+from common.he import bfv
 
 PACKINGS = [Packing(22, 2), Packing(14, 3)]
 
@@ -108,8 +109,8 @@ def test_two_survivor_sets_never_both_reach_the_threshold(sites: int, colluding:
 
 @pytest.mark.parametrize("sites", [2, 64])
 def test_encrypted_sums_are_exact_with_bits_of_noise_to_spare(sites: int) -> None:
-    scheme = he.Scheme()
-    key = he.Key(scheme)
+    scheme = bfv.Scheme()
+    key = bfv.Key(scheme)
     rng = np.random.default_rng(1)
     count = 5000
     total, truth = scheme.sum(count), np.zeros(count, dtype=np.uint64)
@@ -123,19 +124,19 @@ def test_encrypted_sums_are_exact_with_bits_of_noise_to_spare(sites: int) -> Non
     assert key.noise_budget_bits(parts[0]) >= 4
     expected = (truth + np.uint64(MODULUS) - known) % np.uint64(MODULUS)
     assert np.array_equal(key.decrypt(parts, count, where="test"), expected)
-    again = he.Key(scheme, key.secret())
+    again = bfv.Key(scheme, key.secret())
     assert np.array_equal(again.decrypt(parts, count, where="test"), expected)
 
 
 def test_a_foreign_key_and_damaged_ciphertexts_are_refused() -> None:
-    scheme = he.Scheme()
-    key = he.Key(scheme)
+    scheme = bfv.Scheme()
+    key = bfv.Key(scheme)
     fresh = key.encrypt(np.arange(10, dtype=np.uint64))[0]
     total = scheme.sum(10)
     total.add(total.parse([fresh], where="test"))
     parts = total.saved()
     with pytest.raises(WireError, match="can't be decrypted"):
-        he.Key(scheme).decrypt(parts, 10, where="test")
+        bfv.Key(scheme).decrypt(parts, 10, where="test")
     rng = np.random.default_rng(0)
     for data in [
         b"",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from common.crypto import he
 from common.crypto.fields import MOST_SUMMED
+from common.he import bfv
 from simulations.benchmarks.scale import WiderScheme, measure, noise_left
 from simulations.benchmarks.tree import Costs, Tree
 
@@ -67,5 +67,5 @@ def test_costs_are_measured_and_grow_with_the_vector() -> None:
 
 
 def test_a_sum_of_many_real_ciphertexts_is_exact_with_room_left() -> None:
-    assert noise_left(50, he.Scheme()) >= 4
-    assert noise_left(50, WiderScheme()) == noise_left(50, he.Scheme()) + 2
+    assert noise_left(50, bfv.Scheme()) >= 4
+    assert noise_left(50, WiderScheme()) == noise_left(50, bfv.Scheme()) + 2

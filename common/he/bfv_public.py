@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import tenseal as ts
 
-from common.crypto import cipher
-from common.crypto.cipher import Buffer, Values
 from common.crypto.fields import MODULUS, Words
-from common.crypto.seal_files import check_header
 from common.errors import WireError
+from common.he import cipher
+from common.he.cipher import Buffer, Values
+from common.he.seal_files import check_header
 
 DEGREE = 4096
 PRIMES = [60, 49]

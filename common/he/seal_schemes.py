@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import tenseal.sealapi as seal
 
-from common.crypto import cipher
-from common.crypto.cipher import Buffer, Values
-from common.crypto.seal_files import SealFiles
+from common.he import cipher
+from common.he.cipher import Buffer, Values
+from common.he.seal_files import SealFiles
 
 
 class SealScheme(cipher.Scheme):

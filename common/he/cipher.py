@@ -2,7 +2,7 @@
 
 A scheme encrypts a vector of values, `slots` a ciphertext: words modulo t (`exact`) or floats. Invariants: a sum is
 made of parsed ciphertexts only; what a scheme parses has the scheme's lengths; whatever can break on a peer's bytes is
-marked `apart` and runs in a process with little memory (`common.crypto.limited`).
+marked `apart` and runs in a process with little memory (`common.he.limited_process`).
 """
 
 from __future__ import annotations

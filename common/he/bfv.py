@@ -15,11 +15,11 @@ from functools import cache
 import numpy as np
 import tenseal.sealapi as seal
 
-from common.crypto.cipher import Buffer, Values
 from common.crypto.fields import MODULUS, Words
-from common.crypto.seal_files import SealFiles
-from common.crypto.seal_schemes import SealKey, SealScheme
 from common.errors import WireError
+from common.he.cipher import Buffer, Values
+from common.he.seal_files import SealFiles
+from common.he.seal_schemes import SealKey, SealScheme
 
 DEGREE = 4096
 PRIME_BITS = 58

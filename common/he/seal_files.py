@@ -15,8 +15,8 @@ from typing import Any
 
 import tenseal.sealapi as seal
 
-from common.crypto.cipher import Buffer
 from common.errors import MachineError, WireError
+from common.he.cipher import Buffer
 
 _MAGIC = b"\x5e\xa1\x10"
 

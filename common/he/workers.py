@@ -13,11 +13,11 @@ from functools import cache
 
 import numpy as np
 
-from common.crypto import limited
-from common.crypto.cipher import Buffer, Key, Values
-from common.crypto.limited import LimitedProcess
-from common.crypto.schemes import scheme
 from common.errors import MachineError, WireError
+from common.he import limited_process
+from common.he.cipher import Buffer, Key, Values
+from common.he.limited_process import LimitedProcess
+from common.he.schemes import scheme
 
 
 class Crew:
@@ -38,7 +38,7 @@ class Crew:
     def new_secret(self) -> bytes:
         """A new key's bytes."""
         with self._lock:
-            return self._members[0].ask(limited.SECRET, [])[0]
+            return self._members[0].ask(limited_process.SECRET, [])[0]
 
     def encrypt(self, secret: bytes, values: Values) -> list[bytes]:
         """Fresh ciphertexts, in order."""
@@ -46,7 +46,7 @@ class Crew:
         with self._lock:
             for member, part in slices:
                 self._key(member, secret)
-                member.send(limited.ENCRYPT, [values[part].tobytes()], ciphertexts=len(values))
+                member.send(limited_process.ENCRYPT, [values[part].tobytes()], ciphertexts=len(values))
             return [found for member, _ in slices for found in member.answer()]
 
     def decrypt(self, secret: bytes, parts: Sequence[Buffer], count: int, *, where: str) -> Values:
@@ -65,7 +65,7 @@ class Crew:
                     some = parts[part.start // slots : -(-part.stop // slots)]
                     self._key(member, secret)
                     told = [str(part.stop - part.start).encode(), *some]
-                    member.send(limited.DECRYPT, told, ciphertexts=len(some))
+                    member.send(limited_process.DECRYPT, told, ciphertexts=len(some))
                 found = [np.frombuffer(member.answer()[0], dtype=dtype) for member, _ in slices]
             except (MachineError, WireError) as fault:
                 for member, _ in slices:
@@ -74,7 +74,7 @@ class Crew:
         return np.concatenate(found)
 
     def _key(self, member: LimitedProcess, secret: bytes) -> None:
-        member.ask(limited.KEY, [secret])
+        member.ask(limited_process.KEY, [secret])
 
     def _slices(self, count: int) -> list[tuple[LimitedProcess, slice]]:
         """Whole ciphertexts for each member."""

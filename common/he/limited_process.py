@@ -21,16 +21,16 @@ from typing import IO
 
 import numpy as np
 
-from common.crypto.cipher import Buffer, Key, Scheme, Sum, Values
-from common.crypto.schemes import scheme
 from common.errors import MachineError, WireError
+from common.he.cipher import Buffer, Key, Scheme, Sum, Values
+from common.he.schemes import scheme
 
 ROOM = 48 << 20
 PATIENCE_S = 20.0
 START, PARSE, FOLD, SUBTRACT, SAVE, KEY, SECRET, ENCRYPT, DECRYPT = b"sPfuvkKed"
 _DONE, _REFUSED = b"+-"
 _PROGRAM = (
-    "import sys; from common.crypto.limited import serve; "
+    "import sys; from common.he.limited_process import serve; "
     "serve(sys.stdin.buffer, sys.stdout.buffer, sys.argv[1], int(sys.argv[2]))"
 )
 

@@ -16,10 +16,10 @@ import numpy as np
 import tenseal.sealapi as seal
 from numpy.typing import NDArray
 
-from common.crypto.cipher import Buffer, Values
-from common.crypto.seal_files import SealFiles
-from common.crypto.seal_schemes import SealKey, SealScheme
 from common.errors import ConfigError, WireError
+from common.he.cipher import Buffer, Values
+from common.he.seal_files import SealFiles
+from common.he.seal_schemes import SealKey, SealScheme
 
 NVFLARE = "8192/60-40-40/40"
 _FORM = re.compile(r"(\d{4,5})/(\d{2}(?:-\d{2}){1,4})/(\d{2})")

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from common.crypto import ckks, he
-from common.crypto.cipher import Scheme
 from common.errors import ConfigError
+from common.he import bfv, ckks
+from common.he.cipher import Scheme
 from common.settings.config import RoundsConfig
 
 
@@ -38,12 +38,12 @@ def scheme(name: str) -> Scheme:
     ConfigError : there is no such scheme.
     """
     if name == "bfv":
-        return he.scheme()
+        return bfv.scheme()
     if name == "bfv-public":
         # Late: the public interface brings more of TenSEAL than most leagues need.
-        from common.crypto import he_public
+        from common.he import bfv_public
 
-        return he_public.Scheme()
+        return bfv_public.Scheme()
     if name.startswith("ckks/"):
         return ckks.Scheme(name.removeprefix("ckks/"))
     raise ConfigError(f"there is no encryption scheme '{name}'", where="rounds")
