@@ -22,7 +22,6 @@ from clients.noop import NoopSite
 from clients.protect import protect_for
 from clients.sealed.messages import answer_step, coarse
 from clients.sealed.site import SealedSite
-from common.crypto.protocol import Attempt
 from common.errors import (
     ConfigError,
     HansaError,
@@ -36,6 +35,7 @@ from common.protocol import wire
 from common.protocol.weights import require_own_weight, size_bucket
 from common.provision.pinned import Pinned
 from common.runtime.disk import full_disk
+from common.secagg.protocol import Attempt
 from common.settings.config import LeagueConfig
 from common.storage.run_folder import RunFolder, SiteEntry, read_config, read_sites
 

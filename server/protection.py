@@ -17,10 +17,10 @@ from typing import Generic, TypeVar
 import numpy as np
 from flwr.app import RecordDict
 
-from common.crypto.pipeline import Clip, Parcel, Quantise, Step, Terms, send
-from common.crypto.protocol import Attempt
 from common.errors import WireError
 from common.protocol.wire import FloatVector, Layout, check_finite, decode_floats
+from common.secagg.pipeline import Clip, Parcel, Quantise, Step, Terms, send
+from common.secagg.protocol import Attempt
 from common.settings.config import RoundsConfig
 from server.aggregate import RunningSum
 

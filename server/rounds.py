@@ -17,13 +17,13 @@ import numpy as np
 from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
-from common.crypto.suspicion import to_json
 from common.errors import WireError
 from common.files import append_line
 from common.he.schemes import name_of
 from common.protocol import wire
 from common.protocol.wire import FloatVector
 from common.runtime.progress import RoundProgress
+from common.secagg.suspicion import to_json
 from server.clock import RoundClock
 from server.exchange import exchange
 from server.guard import fall, measure, note_best, verdict

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from common.crypto import masks
-from common.crypto.pipeline import STEPS, Parcel, Terms, open_steps, open_sum, send
-from common.crypto.protocol import Attempt, groups_of, values_of
 from common.he.cipher import Values
 from common.he.schemes import scheme_of
 from common.protocol.wire import Layout
+from common.secagg import masks
+from common.secagg.pipeline import STEPS, Parcel, Terms, open_steps, open_sum, send
+from common.secagg.protocol import Attempt, groups_of, values_of
 from common.settings.config import LeagueConfig, RoundsConfig
 from common.settings.load import with_overrides
 from server.aggregate import RunningSum

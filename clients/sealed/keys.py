@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from common.crypto.container import check_signature, open_container, seal_container
-from common.crypto.protocol import Attempt, bundle_message, wrap_message
 from common.errors import RunError, WireError
 from common.files import read_json, write_json, write_whole
 from common.he.cipher import Key
@@ -26,6 +25,7 @@ from common.he.schemes import name_of
 from common.he.workers import key_of
 from common.provision.pinned import Pinned
 from common.provision.site_keys import make_keys
+from common.secagg.protocol import Attempt, bundle_message, wrap_message
 from common.settings.config import LeagueConfig
 
 _OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)

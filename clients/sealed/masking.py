@@ -19,14 +19,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from clients.sealed.keys import SiteKeys
-from common.crypto import masks, shamir
 from common.crypto.container import canonical, check_signature
 from common.crypto.fields import Words
-from common.crypto.protocol import LEAST_GROUP, Attempt, survivor_message
 from common.errors import WireError
 from common.files import read_json, write_json
 from common.he.cipher import Values
 from common.privacy.shared_noise import require_honest
+from common.secagg import masks, shamir
+from common.secagg.protocol import LEAST_GROUP, Attempt, survivor_message
 from common.settings.config import LeagueConfig
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from common.crypto.protocol import Attempt, GroupSum
 from common.errors import WireError
+from common.secagg.protocol import Attempt, GroupSum
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Order:
     epoch : of the key that the answer's digest is made with.
     undo : take the round back, or pass over it, in place of applying its sums.
     without : places of groups that don't count.
-    refusals : signed refusals of earlier rounds, as `common.crypto.suspicion` reads them.
+    refusals : signed refusals of earlier rounds, as `common.secagg.suspicion` reads them.
     """
 
     round: int

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.crypto.fields import Integers, quantise
-from common.crypto.protocol import Attempt, bounded
 from common.errors import PrivacyError
 from common.privacy.guarantee import noise_multiplier
 from common.privacy.shared_noise import effective_multiplier, noise_share, require_honest
 from common.protocol.wire import FloatVector
+from common.secagg.protocol import Attempt, bounded
 from common.settings.config import LeagueConfig
 
 

@@ -2,7 +2,7 @@
 
 Invariants: a mask is used for one upload only; a site signs one survivor set a round; where updates are encrypted the
 model, the optimiser and the league's key lie at the site alone and move on by sums in order. What happens to an update
-is a list of steps (`common.crypto.pipeline`, `clients.sealed.steps`); `keys`, `masking` and `model` keep one each.
+is a list of steps (`common.secagg.pipeline`, `clients.sealed.steps`); `keys`, `masking` and `model` keep one each.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from clients.sealed.orders import Order
 from clients.sealed.shared_noise import digest_of, noisy_integers
 from clients.sealed.steps import UPDATES, site_steps
 from clients.sealed.suspicion import Suspicion
-from common.crypto.pipeline import OPEN_STEPS, Parcel, Step, Terms, open_sum, send
-from common.crypto.protocol import REFUSED, Attempt, GroupSum
 from common.errors import WireError
 from common.he.cipher import Key, Values
 from common.protocol import wire
 from common.provision.pinned import Pinned
+from common.secagg.pipeline import OPEN_STEPS, Parcel, Step, Terms, open_sum, send
+from common.secagg.protocol import REFUSED, Attempt, GroupSum
 from common.settings.config import LeagueConfig
 from common.storage.release import write_files
 

@@ -1,4 +1,4 @@
-"""Steps of an update's way that need a site's secrets: mask, encrypt, sign; `common.crypto.pipeline` has the others.
+"""Steps of an update's way that need a site's secrets: mask, encrypt, sign; `common.secagg.pipeline` has the others.
 
 Invariant: each undoes on a sum what it did on an update: signatures become a look at what the site itself signed,
 ciphertexts are decrypted, and masks have cancelled or were taken out by the coordinator.
@@ -12,10 +12,10 @@ from clients.sealed.keys import SiteKeys
 from clients.sealed.masking import Masking
 from clients.sealed.shared_noise import nobody_pays, noisy_integers
 from common.crypto.container import seal_container
-from common.crypto.pipeline import OPEN_STEPS, STEPS, Parcel, Quantise, Step, Terms
-from common.crypto.protocol import upload_facts, values_of
 from common.errors import WireError
 from common.privacy.shared_noise import enough_noise
+from common.secagg.pipeline import OPEN_STEPS, STEPS, Parcel, Quantise, Step, Terms
+from common.secagg.protocol import upload_facts, values_of
 from common.settings.config import LeagueConfig
 
 UPDATES = "updates"  # the folder of what was made for a round

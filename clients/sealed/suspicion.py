@@ -12,10 +12,10 @@ from typing import Any
 
 from clients.sealed.keys import SiteKeys
 from clients.sealed.orders import Order
-from common.crypto.protocol import Attempt, groups_of
-from common.crypto.suspicion import Judged, Refusal, from_json, judge, refusal_of, to_json
 from common.errors import WireError
 from common.files import write_whole
+from common.secagg.protocol import Attempt, groups_of
+from common.secagg.suspicion import Judged, Refusal, from_json, judge, refusal_of, to_json
 from common.settings.config import LeagueConfig
 
 

@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from common.crypto.protocol import Attempt, GroupSum
-from common.crypto.suspicion import Judged, Refusal, from_json, judge, refusal_of, to_json
 from common.files import write_whole
+from common.secagg.protocol import Attempt, GroupSum
+from common.secagg.suspicion import Judged, Refusal, from_json, judge, refusal_of, to_json
 from server.league import League
 from server.sealed.ask import Answers
 from server.sealed.keys import Bundles

@@ -11,9 +11,9 @@ from contextlib import ExitStack
 
 from flwr.serverapp import Grid
 
-from common.crypto.protocol import REFUSED, Attempt, groups_of
 from common.errors import QuorumError, WireError
 from common.protocol.wire import FloatVector
+from common.secagg.protocol import REFUSED, Attempt, groups_of
 from server.clock import RoundClock
 from server.league import League, Roster, require_quorum
 from server.sealed.ask import Answers

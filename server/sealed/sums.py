@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from flwr.serverapp import Grid
 
-from common.crypto.protocol import REFUSED
-from common.crypto.suspicion import to_json
 from common.errors import QuorumError, WireError
 from common.files import read_json, write_json, write_whole
 from common.protocol import wire
+from common.secagg.protocol import REFUSED
+from common.secagg.suspicion import to_json
 from server.exchange import exchange
 from server.league import League, Roster, require_quorum
 from server.screen import Expected, screen

@@ -18,11 +18,14 @@ import numpy as np
 from flwr.app import RecordDict
 from flwr.serverapp import Grid
 
-from common.crypto import masks, shamir
 from common.crypto.container import check_signature, open_container
 from common.crypto.fields import MODULUS, Words
-from common.crypto.pipeline import Parcel, Terms, open_steps, open_sum
-from common.crypto.protocol import (
+from common.errors import QuorumError, WireError
+from common.he.cipher import Buffer
+from common.protocol import wire
+from common.secagg import masks, shamir
+from common.secagg.pipeline import Parcel, Terms, open_steps, open_sum
+from common.secagg.protocol import (
     Attempt,
     most_bytes,
     survivor_message,
@@ -30,9 +33,6 @@ from common.crypto.protocol import (
     upload_parts,
     values_of,
 )
-from common.errors import QuorumError, WireError
-from common.he.cipher import Buffer
-from common.protocol import wire
 from common.settings.config import RoundsConfig
 from server.clock import RoundClock
 from server.league import League, Roster

@@ -17,8 +17,8 @@ from clients.app import app as honest_app
 from clients.sealed.site import SealedSite
 from clients.site import Site, open_site
 from common.crypto.fields import MODULUS
-from common.crypto.protocol import Attempt
 from common.protocol import wire
+from common.secagg.protocol import Attempt
 from common.settings.config import LeagueConfig
 from common.storage.run_folder import RunFolder
 

@@ -24,9 +24,9 @@ import tenseal as ts
 
 from clients.noop import NoopSite
 from clients.sealed.site import SealedSite
-from common.crypto.protocol import Attempt
 from common.files import read_lines
 from common.protocol import wire
+from common.secagg.protocol import Attempt
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from server.sealed.uploads import SealedSum

@@ -17,10 +17,10 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from common.crypto.container import seal_container
-from common.crypto.masks import SLICE_BYTES
-from common.crypto.protocol import Attempt, upload_facts, values_of
 from common.he.schemes import scheme_of
 from common.protocol import wire
+from common.secagg.masks import SLICE_BYTES
+from common.secagg.protocol import Attempt, upload_facts, values_of
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder
 from server.sealed.uploads import SealedSum

@@ -20,12 +20,12 @@ import tenseal.sealapi as seal
 from flwr.app import Message
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 
-from common.crypto import masks, shamir
 from common.crypto.fields import MODULUS, MOST_SUMMED, Packing, Words
 from common.he import bfv
 from common.he.seal_files import SealFiles
 from common.he.seal_schemes import SealScheme
 from common.protocol import wire
+from common.secagg import masks, shamir
 from simulations.benchmarks.tree import Costs, Tree
 from simulations.grid.flower import COORDINATOR, become
 

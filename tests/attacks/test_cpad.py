@@ -9,9 +9,9 @@ import pytest
 
 from common.crypto.container import open_container
 from common.crypto.fields import MODULUS
-from common.crypto.pipeline import Parcel, open_sum
-from common.crypto.protocol import Attempt, GroupSum, upload_facts
 from common.he import bfv, ckks
+from common.secagg.pipeline import Parcel, open_sum
+from common.secagg.protocol import Attempt, GroupSum, upload_facts
 from simulations.attacks import cpad
 from tests.faults.leagues import SITES, make_keys, sealed_sites
 

@@ -9,13 +9,13 @@ import pytest
 
 from clients.sealed.orders import Order
 from clients.sealed.site import SealedSite
-from common.crypto import masks, shamir
 from common.crypto.container import open_container
 from common.crypto.fields import MODULUS, Packing, Words
-from common.crypto.pipeline import Parcel, Terms, open_steps, send
-from common.crypto.protocol import REFUSED, Attempt, GroupSum, upload_facts
 from common.errors import QuorumError, WireError
 from common.he.schemes import scheme
+from common.secagg import masks, shamir
+from common.secagg.pipeline import Parcel, Terms, open_steps, send
+from common.secagg.protocol import REFUSED, Attempt, GroupSum, upload_facts
 from tests.faults.leagues import SITES, make_keys, sealed_sites
 
 SIZE = 400_000

@@ -15,8 +15,8 @@ from clients.app import app as honest
 from clients.noop import NoopSite
 from clients.sealed.site import SealedSite
 from common.crypto.fields import MODULUS
-from common.crypto.protocol import Attempt
 from common.protocol import wire
+from common.secagg.protocol import Attempt
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator

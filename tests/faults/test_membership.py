@@ -12,10 +12,10 @@ from flwr.app import Context, Error, Message
 
 import server.league
 from clients.sealed.keys import SiteKeys
-from common.crypto.protocol import Attempt
 from common.errors import QuorumError, WireError
 from common.files import read_json, read_lines, write_json
 from common.protocol import wire
+from common.secagg.protocol import Attempt
 from common.settings.load import load_config
 from simulations.grid.base import Task
 from simulations.grid.local import LocalGrid

@@ -17,13 +17,13 @@ from clients.app import app as honest
 from clients.noop import NoopSite
 from clients.sealed.orders import Order
 from clients.sealed.site import SealedSite
-from common.crypto import masks
 from common.crypto.fields import MODULUS, Packing, Words
-from common.crypto.protocol import Attempt, GroupSum
 from common.errors import QuorumError, WireError
 from common.files import read_lines
 from common.he import bfv
 from common.protocol import wire
+from common.secagg import masks
+from common.secagg.protocol import Attempt, GroupSum
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator

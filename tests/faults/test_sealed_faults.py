@@ -20,11 +20,11 @@ from safetensors.numpy import load_file
 from clients.noop import NoopSite
 from clients.sealed.site import SealedSite
 from common.crypto.container import open_container, seal_container
-from common.crypto.masks import SLICE_BYTES
-from common.crypto.protocol import Attempt, upload_facts
 from common.errors import QuorumError, WireError
 from common.files import read_lines
 from common.protocol import wire
+from common.secagg.masks import SLICE_BYTES
+from common.secagg.protocol import Attempt, upload_facts
 from tests.faults.leagues import (
     SITES,
     SIZE,

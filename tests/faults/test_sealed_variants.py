@@ -90,8 +90,8 @@ def test_a_protected_count_weighs_and_is_not_told(protection: str, keys: Path, t
 
 
 def test_a_sum_of_counts_that_cannot_be_is_refused(keys: Path, tmp_path: Path) -> None:
-    from common.crypto.pipeline import Parcel, Terms, open_steps, open_sum
-    from common.crypto.protocol import Attempt
+    from common.secagg.pipeline import Parcel, Terms, open_steps, open_sum
+    from common.secagg.protocol import Attempt
 
     rounds = load_config({"rounds": {"protection": "masked", "weights": "count"}}).rounds
     layout = wire.Layout.of({"a": (4,)})

@@ -16,12 +16,12 @@ from clients.app import app as honest
 from clients.noop import NoopSite
 from clients.sealed.shared_noise import noisy_integers
 from clients.sealed.site import SealedSite
-from common.crypto.protocol import Attempt
 from common.errors import PrivacyError, QuorumError
 from common.files import read_lines
 from common.privacy.guarantee import noise_multiplier
 from common.privacy.shared_noise import noise_share
 from common.protocol import wire
+from common.secagg.protocol import Attempt
 from common.settings.config import LeagueConfig
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry

@@ -8,11 +8,11 @@ import pytest
 from flwr.app import Context, Error, Message
 
 from clients.sealed.site import SealedSite
-from common.crypto.protocol import Attempt, GroupSum, groups_of
-from common.crypto.suspicion import Refusal, refusal_of, to_json
 from common.errors import QuorumError, WireError
 from common.files import read_json, read_lines
 from common.protocol import wire
+from common.secagg.protocol import Attempt, GroupSum, groups_of
+from common.secagg.suspicion import Refusal, refusal_of, to_json
 from common.storage.run_folder import RunFolder
 from tests.faults.leagues import (
     SITES,

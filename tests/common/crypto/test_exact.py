@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.crypto import masks
 from common.crypto.fields import MODULUS, Packing, Words
-from common.crypto.pipeline import Parcel, Terms, open_steps, open_sum, send
-from common.crypto.protocol import Attempt
 from common.he import bfv
 from common.protocol.wire import Layout
+from common.secagg import masks
+from common.secagg.pipeline import Parcel, Terms, open_steps, open_sum, send
+from common.secagg.protocol import Attempt
 from common.settings.load import load_config
 
 PACKINGS = [Packing(22, 2), Packing(14, 3)]

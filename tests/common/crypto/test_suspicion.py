@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.crypto.fields import MODULUS
-from common.crypto.pipeline import Parcel, Terms, open_steps, open_sum, send
-from common.crypto.protocol import Attempt, GroupSum, groups_of
-from common.crypto.suspicion import Judged, from_json, judge, refusal_of, to_json
 from common.errors import WireError
 from common.protocol.wire import Layout
+from common.secagg.pipeline import Parcel, Terms, open_steps, open_sum, send
+from common.secagg.protocol import Attempt, GroupSum, groups_of
+from common.secagg.suspicion import Judged, from_json, judge, refusal_of, to_json
 from common.settings.config import RoundsConfig
 
 NAMES = [f"s{place:02}" for place in range(24)]

@@ -20,10 +20,10 @@ import numpy as np
 
 from common.crypto.container import canonical
 from common.crypto.fields import MODULUS, Packing
-from common.crypto.masks import SLICE_BYTES, attempt_label
 from common.errors import ConfigError, WireError
 from common.he.schemes import scheme_of
 from common.protocol.wire import FloatVector, Layout
+from common.secagg.masks import SLICE_BYTES, attempt_label
 from common.settings.config import RoundsConfig
 
 LEAST_GROUP = 3

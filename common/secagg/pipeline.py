@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from common.crypto.fields import Packing, dequantise, quantise
-from common.crypto.protocol import Attempt, bounded, norm_bound, numbers
 from common.errors import WireError
 from common.protocol import wire
+from common.secagg.protocol import Attempt, bounded, norm_bound, numbers
 from common.settings.config import RoundsConfig
 
 STEPS: Mapping[str, tuple[str, ...]] = MappingProxyType({
@@ -105,7 +105,7 @@ class Step(ABC):
 class Clip(Step):
     """Cut to the contract's norm; back: a mean of such updates is finite, in range in each layer, and no longer.
 
-    A mean of honest updates always passes, so a sum that doesn't holds a lie (`common.crypto.suspicion`).
+    A mean of honest updates always passes, so a sum that doesn't holds a lie (`common.secagg.suspicion`).
     """
 
     def out(self, parcel: Parcel) -> None:

@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from common.crypto.container import canonical, check_signature
-from common.crypto.protocol import GroupSum
 from common.errors import WireError
+from common.secagg.protocol import GroupSum
 
 MOST_NAMED = 2
 """Where the contract allows more liars than this nobody is named: the sets to look at grow with a power of it."""

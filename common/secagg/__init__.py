@@ -1,0 +1,1 @@
+"""Secure aggregation: masks, shares, and what the parties tell each other."""
