@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from flwr.serverapp import Grid
 
 from common.errors import QuorumError, WireError
-from common.optimisers import optimiser_for
+from common.models.optimisers import optimiser_for
 from common.protocol import wire
 from common.protocol.wire import FloatVector, Layout
 from common.runtime.progress import RoundProgress

@@ -13,7 +13,7 @@ from typing import Any
 
 from common.errors import RunError
 from common.files import read_lines, write_whole
-from common.optimisers import ServerOptimiser, optimiser_for
+from common.models.optimisers import ServerOptimiser, optimiser_for
 from common.protocol.wire import FloatVector, Layout
 from common.runtime.progress import RoundProgress
 from common.storage import checkpoint

@@ -24,7 +24,7 @@ from clients.site import FINE_TUNE_RATE, Site
 from clients.train import batches, passes, step
 from clients.worth import Results, judge_model
 from common.models import HansaModel
-from common.optimisers import optimiser_for
+from common.models.optimisers import optimiser_for
 from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides

@@ -17,7 +17,7 @@ from safetensors.numpy import save as save_tensors
 from clients.sealed.keys import SiteKeys
 from common.crypto.container import canonical
 from common.errors import RunError, WireError
-from common.optimisers import optimiser_for
+from common.models.optimisers import optimiser_for
 from common.protocol import wire
 from common.settings.config import LeagueConfig
 from common.storage import checkpoint

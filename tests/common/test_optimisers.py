@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import RunError
-from common.optimisers import optimiser_for
+from common.models.optimisers import optimiser_for
 from common.settings.config import RoundsConfig
 from common.settings.load import load_config
 

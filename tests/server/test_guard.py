@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.optimisers import optimiser_for
+from common.models.optimisers import optimiser_for
 from common.protocol.wire import Layout
 from common.settings.config import RoundsConfig
 from server.guard import note_best
