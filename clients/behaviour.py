@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.dataset import DAY_S, KINDS, PURCHASE, Floats, Ints, Log, Split
+from clients.data.dataset import DAY_S, KINDS, PURCHASE, Floats, Ints, Log, Split
 from common.models.heads import N_LOG_FEATURES
 
 WINDOWS_S = (DAY_S, 7 * DAY_S, 28 * DAY_S, 10**10)

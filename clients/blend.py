@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from clients.dataset import Floats
+from clients.data.dataset import Floats
 from clients.evaluate import TestRows
 
 Scorer = Callable[[TestRows, slice], Floats]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clients.dataset import PURCHASE, Floats, Ints, Log, SiteDataset, as_user_inputs, gather_histories
+from clients.data.dataset import PURCHASE, Floats, Ints, Log, SiteDataset, as_user_inputs, gather_histories
 from common.metrics import coverage, diversity, ranking_metrics, top_k
 from common.models import HansaModel, UserInputs
 

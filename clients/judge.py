@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from clients.behaviour import BehaviourRows, behaviour_rows, horizon_s, instants_ahead, instants_back
-from clients.dataset import SiteDataset, as_user_inputs, gather_histories, rows_before
+from clients.data.dataset import SiteDataset, as_user_inputs, gather_histories, rows_before
 from clients.evaluate import catalogue_vectors, chunks
 from clients.objective import held_for_category
 from clients.samples import BEHAVIOUR_INSTANTS

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from clients.dataset import DAY_S, Floats, Log
+from clients.data.dataset import DAY_S, Floats, Log
 from clients.evaluate import TestRows
 from clients.samples import TARGET_WEIGHTS
 

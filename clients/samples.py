@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from clients.behaviour import BehaviourRows, behaviour_rows, horizon_s, instants_back
-from clients.dataset import DAY_S, PURCHASE, SEARCH, Ints, Log, SiteDataset
+from clients.data.dataset import DAY_S, PURCHASE, SEARCH, Ints, Log, SiteDataset
 
 TARGET_WEIGHTS = np.array([0.1, 0.1, 0.3, 1.0, 0.0])  # view, click, cart, purchase, search
 BEHAVIOUR_INSTANTS = 8

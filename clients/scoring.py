@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clients.blend import Scorer, Weights, blend, fit_weights
-from clients.dataset import SiteDataset
+from clients.data.dataset import SiteDataset
 from clients.evaluate import (
     Ranking,
     TestRows,

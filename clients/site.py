@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from clients.behaviour import BehaviourRows
-from clients.dataset import SiteDataset
+from clients.data.arrays import prepare_site
+from clients.data.dataset import SiteDataset
+from clients.data.source import open_house
 from clients.encoders import TEXT_DIM
-from clients.house import open_house
 from clients.judge import behaviour_logits, rows_of
 from clients.outputs import write_outputs
-from clients.prepare import prepare_site
 from clients.private.noise import Noise, SystemNoise
 from clients.private.objective import UserLosses
 from clients.private.preflight import preflight

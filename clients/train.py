@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from clients.dataset import Ints
+from clients.data.dataset import Ints
 from clients.objective import joint_loss
 from clients.samples import TrainingData, derived_seed
 from common.models import HansaModel

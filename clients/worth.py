@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.blend import Scorer, Weights
-from clients.dataset import SiteDataset
+from clients.data.dataset import SiteDataset
 from clients.judge import (
     Calibration,
     behaviour_logits,

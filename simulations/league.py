@@ -11,8 +11,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from clients.data.source import open_house
 from clients.encoders.cache import default_cache_folder
-from clients.house import open_house
 from common.errors import ConfigError, RunError
 from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier
 from common.privacy.shared_noise import enough_noise

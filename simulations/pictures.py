@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 from PIL import Image
 
-from clients.house import open_house
+from clients.data.source import open_house
 from clients.ingest import SiteData, decode_image
 from common.errors import InputError
 from common.schema import EVENTS, PRODUCTS

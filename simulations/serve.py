@@ -15,11 +15,11 @@ import numpy as np
 import polars as pl
 from safetensors.torch import load_file
 
-from clients.dataset import KINDS, PURCHASE, Log, SiteDataset
-from clients.house import open_house
+from clients.data.arrays import prepare_site
+from clients.data.dataset import KINDS, PURCHASE, Log, SiteDataset
+from clients.data.source import open_house
 from clients.judge import Calibration
 from clients.outputs import end_of_log, predict_now, recommend_rows, rows_now
-from clients.prepare import prepare_site
 from clients.scoring import Tuned
 from clients.site import Site, attach_residual, open_site
 from clients.worth import Deployed

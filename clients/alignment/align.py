@@ -19,10 +19,10 @@ from clients.alignment.regions import attention, peak
 from clients.alignment.spoken import Spoken, align_reviews
 from clients.alignment.times import TimeFigures, align_by_time, time_figures
 from clients.alignment.vectors import Features, image_vectors, readable, text_vectors, variants
+from clients.data.arrays import item_texts
 from clients.encoders import encode_regions, encode_texts
 from clients.ingest import ImageStore, SiteData, decode_image
 from clients.ingest.text import words
-from clients.prepare import item_texts
 
 REGION_SIDE = 224
 MOST = 3000

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from clients.alignment.reviews import FEWEST_REVIEWS, Catalogue, ReviewPairing, judge_reviews
 from clients.alignment.vectors import Features, text_vectors, variants
 from clients.anonymise import mask
+from clients.data.arrays import item_texts
 from clients.ingest import SiteData
-from clients.prepare import item_texts
 
 MOST_REVIEWS = 2000
 MOST_PRODUCTS = 3000

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from clients.house import open_vault
+from clients.data.source import open_vault
 from clients.ingest import read_site_info
 from clients.ledger.budget import Budget
 from clients.ledger.ledger import Ledger

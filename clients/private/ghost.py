@@ -21,7 +21,7 @@ import torch
 from opacus.grad_sample import GradSampleModule
 from torch import Tensor, nn
 
-from clients.dataset import SiteDataset
+from clients.data.dataset import SiteDataset
 from clients.private.adapted import Grown, Rows, back
 from clients.private.fused import Fused, pull
 from clients.private.gradients import Gradients, factors

@@ -16,7 +16,7 @@ import torch
 from opacus.layers.dp_rnn import DPRNNBase
 from torch import Tensor
 
-from clients.dataset import Ints
+from clients.data.dataset import Ints
 from clients.private.layers import layer_faults
 from clients.private.objective import UserLosses
 from clients.private.sample import UserBatch, UserRows, draw_users

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from clients.behaviour import BehaviourRows
-from clients.dataset import DAY_S, Ints, Log, SiteDataset
+from clients.data.dataset import DAY_S, Ints, Log, SiteDataset
 from clients.samples import TrainingData, training_data
 from common.models.heads import N_LOG_FEATURES
 from common.settings.config import LeagueConfig

@@ -11,11 +11,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.data.arrays import item_texts
 from clients.encoders import FeatureCache, encode_images, encode_texts
 from clients.encoders.cache import content_key
 from clients.encoders.frozen import IMAGE_ENCODER, TEXT_ENCODER
 from clients.ingest import SiteData, decode_array
-from clients.prepare import item_texts
 from common.errors import InputError
 
 SAMPLE = 256

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from clients.house import open_house
+from clients.data.source import open_house
 from clients.ingest import SiteData
 from clients.ledger import Asked, open_ledger
 from clients.statistics import counts

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from clients.dataset import KINDS
+from clients.data.dataset import KINDS
 from clients.ingest import SiteData
 from clients.ingest.text import words
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clients.dataset import SiteDataset
+from clients.data.dataset import SiteDataset
 from clients.private.noise import SystemNoise
 from clients.private.train import train_private
 from clients.private.units import unit_data

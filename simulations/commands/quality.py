@@ -32,7 +32,7 @@ def quality(
     passed.
     """
     from clients.alignment import align, write_alignment
-    from clients.house import open_house
+    from clients.data.source import open_house
     from clients.ingest import read_site_info
     from clients.quality import assess, embedding_spread, write_quality
     from clients.quality.crowds import crowd_figures

@@ -203,8 +203,8 @@ def leave(
 
 
 def _data(site: Path):  # type: ignore[no-untyped-def]
+    from clients.data.source import open_house
     from clients.fitness import Finding
-    from clients.house import open_house
 
     try:
         with open_house(site) as house:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from clients.dataset import DAY_S, Log, Reviews, SiteDataset, Split
+from clients.data.dataset import DAY_S, Log, Reviews, SiteDataset, Split
 from common.models import ItemInputs
 from common.settings.config import LeagueConfig
 from common.settings.load import load_config

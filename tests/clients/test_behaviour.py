@@ -17,7 +17,7 @@ from clients.behaviour import (
     instants_back,
     log_features,
 )
-from clients.dataset import DAY_S, KINDS, PURCHASE, Log, Split
+from clients.data.dataset import DAY_S, KINDS, PURCHASE, Log, Split
 from common.models.heads import N_LOG_FEATURES
 from tests.clients.small_site import START, drawn_log, drawn_site, with_other_future
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.dataset import DAY_S, SEARCH, Log, as_user_inputs, gather_histories, rows_before
+from clients.data.dataset import DAY_S, SEARCH, Log, as_user_inputs, gather_histories, rows_before
 from tests.clients.small_site import START, drawn_log, drawn_site
 
 SEEDS = st.integers(0, 2**31)

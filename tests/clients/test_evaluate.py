@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clients import evaluate
-from clients.dataset import DAY_S, PURCHASE, SiteDataset
+from clients.data.dataset import DAY_S, PURCHASE, SiteDataset
 from clients.evaluate import TestRows as Rows
 from clients.evaluate import basket_rows, chunks, cosine_scores, returning_rows
 from clients.scoring import Tuned, deployed_scorer, rank, tower_scorer, windows

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.house import open_house
+from clients.data.source import open_house
 from clients.site import open_site
 from clients.vault import PassphraseSource, Vault, unlock
 from clients.vault.erase import erase_user

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clients.dataset import DAY_S
+from clients.data.dataset import DAY_S
 from clients.evaluate import returning_rows
 from clients.neighbours import ItemNeighbours, popularity
 from clients.samples import TARGET_WEIGHTS

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from clients.standard import ROW_NORM, Standard
+from clients.data.standardise import ROW_NORM, Standard
 
 
 def drawn(seed: int, n: int = 40, width: int = 12) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clients.dataset import DAY_S, PURCHASE, Log
+from clients.data.dataset import DAY_S, PURCHASE, Log
 from clients.objective import joint_loss
 from clients.samples import TARGET_WEIGHTS, derived_seed, log_popularity, training_data
 from clients.train import batches, passes, train_epochs

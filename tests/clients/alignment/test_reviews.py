@@ -13,8 +13,8 @@ from clients.alignment import align, write_alignment
 from clients.alignment.reviews import Catalogue, judge_reviews
 from clients.alignment.spoken import QUOTED, align_reviews, quote
 from clients.alignment.vectors import Features, image_vectors, readable, text_vectors
+from clients.data.arrays import item_texts
 from clients.ingest import SiteData, read_site
-from clients.prepare import item_texts
 from simulations.bazaar import BazaarConfig, write_league
 from simulations.bazaar.lexicon import LEXICONS
 from simulations.bazaar.texts import write_review

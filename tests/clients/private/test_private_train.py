@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from clients.dataset import DAY_S, PURCHASE, Log, SiteDataset
+from clients.data.dataset import DAY_S, PURCHASE, Log, SiteDataset
 from clients.private import Kept, train_private
 from clients.private.discrete import Integers
 from clients.private.noise import SystemNoise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from clients.dataset import DAY_S
+from clients.data.dataset import DAY_S
 from clients.private.sample import draw_users
 from clients.private.units import as_records, unit_data, without
 from tests.clients.private.units import settings, site_for

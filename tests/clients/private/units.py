@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from clients.dataset import SiteDataset
+from clients.data.dataset import SiteDataset
 from clients.private.objective import UserLosses
 from clients.private.preflight import stirred
 from clients.private.sample import UserRows, draw_users

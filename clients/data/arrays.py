@@ -14,13 +14,13 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from clients.dataset import DAY_S, KINDS, Ints, Log, Reviews, SiteDataset, Split
+from clients.data.dataset import DAY_S, KINDS, Ints, Log, Reviews, SiteDataset, Split
+from clients.data.standardise import Standard
 from clients.encoders import FeatureCache, encode_images, encode_texts, hash_tokens, public_image_basis
 from clients.encoders.cache import FolderShards, Half, content_key, default_cache_folder
 from clients.encoders.frozen import IMAGE_ENCODER, TEXT_DIM, TEXT_ENCODER
 from clients.ingest import SiteData
 from clients.ingest.images import decode_array
-from clients.standard import Standard
 from common.errors import ConfigError, InputError
 from common.models import ItemInputs
 from common.settings.config import LeagueConfig, ModelConfig, SplitConfig
