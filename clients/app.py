@@ -164,9 +164,9 @@ def _trained(
         result = site.train(vector, header.round)
         return result, {"weight": result.weight}
     # Late, as the site itself: only a site that trains needs torch and Opacus.
+    from clients.dp import Kept
     from clients.ledger import open_ledger
     from clients.ledger.rounds import check_receipt, paid_round, price_of_round
-    from clients.private import Kept
 
     private = _out(context, site.name) / "private"
     with open_ledger(_place(context)[1], private) as ledger:

@@ -19,15 +19,15 @@ from clients.behaviour import BehaviourRows
 from clients.data.arrays import prepare_site
 from clients.data.dataset import SiteDataset
 from clients.data.source import open_house
+from clients.dp.noise.sources import Noise, SystemNoise
+from clients.dp.objective import UserLosses
+from clients.dp.preflight import preflight
+from clients.dp.train import seeded_chance, train_private
+from clients.dp.units import unit_data
+from clients.dp.whole_site import site_update
 from clients.encoders import TEXT_DIM
 from clients.judge import behaviour_logits, rows_of
 from clients.outputs import write_outputs
-from clients.private.noise import Noise, SystemNoise
-from clients.private.objective import UserLosses
-from clients.private.preflight import preflight
-from clients.private.train import seeded_chance, train_private
-from clients.private.units import unit_data
-from clients.private.whole_site import site_update
 from clients.samples import TrainingData, derived_seed, training_data
 from clients.scoring import Tuned, Windows, deployed_scorer, rank, tune, windows
 from clients.train import train_epochs

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clients.private.train import train_private
+from clients.dp.train import train_private
 from clients.samples import TrainingData, derived_seed
 from clients.site import FINE_TUNE_RATE, Site
 from clients.train import batches, passes, step

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from clients.dp import Kept
 from clients.ledger.entries import COORDINATOR, Asked
 from clients.ledger.ledger import Ledger
-from clients.private import Kept
 from common.errors import PrivacyError
 from common.files import write_whole
 from common.privacy.guarantee import UNITS, round_mechanism

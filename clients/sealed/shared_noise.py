@@ -36,7 +36,7 @@ def noisy_integers(
     QuorumError : the cohort is too small to hold the noise.
     """
     # Late: only a site that shares noise needs what trains privately.
-    from clients.private.kept import Kept
+    from clients.dp.kept import Kept
 
     where = f"site '{site}', round {attempt.round}"
     require_honest(config, len(attempt.weights), where)
@@ -72,7 +72,7 @@ def digest_of(whole: Integers) -> str:
 
 
 def _made(config: LeagueConfig, update: FloatVector, attempt: Attempt, site: str) -> Integers:
-    from clients.private.noise import Noise, SeededNoise, SystemNoise
+    from clients.dp.noise.sources import Noise, SeededNoise, SystemNoise
     from clients.samples import derived_seed
 
     rounds, sigma = config.rounds, noise_multiplier(config)

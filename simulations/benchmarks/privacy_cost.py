@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from clients.data.dataset import SiteDataset
-from clients.private.noise import SystemNoise
-from clients.private.train import train_private
-from clients.private.units import unit_data
+from clients.dp.noise.sources import SystemNoise
+from clients.dp.train import train_private
+from clients.dp.units import unit_data
 from clients.samples import training_data
 from clients.site import open_site
 from clients.train import batches, step

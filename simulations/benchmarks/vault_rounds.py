@@ -25,9 +25,9 @@ from typing import Any
 
 import torch
 
+from clients.dp import Kept
 from clients.ledger import open_ledger
 from clients.ledger.rounds import paid_round, price_of_round
-from clients.private import Kept
 from clients.site import open_site
 from common.settings.load import load_config
 

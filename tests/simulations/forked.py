@@ -18,7 +18,7 @@ from simulations import forkserver
 
 def look(pipe: Connection, facts: dict[str, Any]) -> None:
     """Tell what this process finds: chance of every kind that a site draws, and where it came from."""
-    from clients.private.noise import SystemNoise, system_generator
+    from clients.dp.noise.sources import SystemNoise, system_generator
 
     found = {
         "facts": facts,

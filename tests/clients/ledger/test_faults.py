@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clients.dp import Kept
 from clients.ledger import Asked, Budget, Ledger
 from clients.ledger.rounds import paid_round
-from clients.private import Kept
 from clients.sealed.shared_noise import digest_of
 from clients.vault import RoleKey, Vault
 from common.crypto.fields import Integers

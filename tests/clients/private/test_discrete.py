@@ -11,8 +11,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from clients.private.discrete import PRECISION, DiscreteGaussian, Table, table_of
-from clients.private.noise import SystemNoise
+from clients.dp.noise.discrete import PRECISION, DiscreteGaussian, Table, table_of
+from clients.dp.noise.sources import SystemNoise
 
 ONE = 1 << PRECISION
 
@@ -57,7 +57,7 @@ def test_a_table_holds_the_distribution_to_the_last_bit(deviation: float) -> Non
 @pytest.mark.parametrize("deviation", [30.0, 97.7])
 def test_draws_put_together_have_the_distribution_at_every_value(deviation: float) -> None:
     """The exact sum of the tables' draws, against the formula: a ratio of 1 far into the tails."""
-    from clients.private.discrete import _split
+    from clients.dp.noise.discrete import _split
 
     for levels in (2, 3) if deviation > 90 else (2,):
         factor, variance = _split(Fraction(deviation) ** 2, levels)

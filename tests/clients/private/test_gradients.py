@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from clients.private.ghost import Catalogue, ghost, ghost_from_scratch
-from clients.private.gradients import clipped_sum, hooks, looped, norms
-from clients.private.preflight import sensitivity
-from clients.private.train import clipped_sums
+from clients.dp.gradients.ghost import Catalogue, ghost, ghost_from_scratch
+from clients.dp.gradients.per_user import clipped_sum, hooks, looped, norms
+from clients.dp.preflight import sensitivity
+from clients.dp.train import clipped_sums
 from common.privacy.shared_noise import TOLERANCE
 from common.settings.load import with_overrides
 from tests.clients.private.units import MISSING, SCRATCH, prepared, settings

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from clients.private.noise import GRID, SeededNoise, SystemNoise, system_generator, told
+from clients.dp.noise.sources import GRID, SeededNoise, SystemNoise, system_generator, told
 from common.privacy.shared_noise import TOLERANCE
 
 DRAWS = 1_000_000

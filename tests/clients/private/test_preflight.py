@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clients.private.layers import layer_faults
-from clients.private.objective import UserLosses
-from clients.private.preflight import preflight, sample_faults, sensitivity_faults, stirred
-from clients.private.sample import UserBatch, UserRows, draw_users
-from clients.private.train import clipped_sums
-from clients.private.units import unit_data
+from clients.dp.layers import layer_faults
+from clients.dp.objective import UserLosses
+from clients.dp.preflight import preflight, sample_faults, sensitivity_faults, stirred
+from clients.dp.sample import UserBatch, UserRows, draw_users
+from clients.dp.train import clipped_sums
+from clients.dp.units import unit_data
 from clients.samples import TrainingData
 from common.errors import PrivacyError
 from common.models import build_model
@@ -235,7 +235,7 @@ def test_a_sample_that_reads_other_users_is_found(monkeypatch: pytest.MonkeyPatc
         popular = rows.features + float(found.log_popularity.max())
         return UserRows(*(popular if part is rows.features else part for part in rows))
 
-    monkeypatch.setattr("clients.private.preflight.draw_users", by_popularity)
+    monkeypatch.setattr("clients.dp.preflight.draw_users", by_popularity)
     (fault,) = sample_faults(data, CONFIG, data.users[:8])
     assert "features" in fault.what
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from clients.data.dataset import DAY_S, PURCHASE, Log, SiteDataset
-from clients.private import Kept, train_private
-from clients.private.discrete import Integers
-from clients.private.noise import SystemNoise
-from clients.private.sample import draw_users
-from clients.private.train import seeded_chance
+from clients.dp import Kept, train_private
+from clients.dp.noise.discrete import Integers
+from clients.dp.noise.sources import SystemNoise
+from clients.dp.sample import draw_users
+from clients.dp.train import seeded_chance
 from clients.samples import TrainingData, training_data
 from clients.site import Site
 from common.errors import PrivacyError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clients.private.noise import SystemNoise
-from clients.private.whole_site import site_update
+from clients.dp.noise.sources import SystemNoise
+from clients.dp.whole_site import site_update
 from common.errors import PrivacyError
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from clients.data.dataset import SiteDataset
-from clients.private.objective import UserLosses
-from clients.private.preflight import stirred
-from clients.private.sample import UserRows, draw_users
-from clients.private.units import unit_data
+from clients.dp.objective import UserLosses
+from clients.dp.preflight import stirred
+from clients.dp.sample import UserRows, draw_users
+from clients.dp.units import unit_data
 from clients.samples import TrainingData
 from common.models import build_model
 from common.settings.config import LeagueConfig

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from clients.private.sample import UserBatch, UserRows
+from clients.dp.sample import UserBatch, UserRows
 from common.models import HansaModel
 from common.models.losses import behaviour_loss, ranking_loss, sentiment_loss
 from common.settings.config import LeagueConfig

@@ -22,12 +22,12 @@ from opacus.grad_sample import GradSampleModule
 from torch import Tensor, nn
 
 from clients.data.dataset import SiteDataset
-from clients.private.adapted import Grown, Rows, back
-from clients.private.fused import Fused, pull
-from clients.private.gradients import Gradients, factors
-from clients.private.objective import UserLosses
-from clients.private.sample import UserRows, review_texts
-from clients.private.scratch import Encoders
+from clients.dp.gradients.adapted import Grown, Rows, back
+from clients.dp.gradients.encoders import Encoders
+from clients.dp.gradients.fused import Fused, pull
+from clients.dp.gradients.per_user import Gradients, factors
+from clients.dp.objective import UserLosses
+from clients.dp.sample import UserRows, review_texts
 from common.models import ItemInputs
 
 _AT_ONCE, _AT_ONCE_ALONE = 128, 16

@@ -19,7 +19,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-from clients.private.discrete import DiscreteGaussian, Integers
+from clients.dp.noise.discrete import DiscreteGaussian, Integers
 from common.privacy.shared_noise import TOLERANCE
 
 GRID = 1 << 24

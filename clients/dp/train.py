@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clients.private.ghost import Catalogue, ghost, ghost_from_scratch
-from clients.private.gradients import Gradients
-from clients.private.noise import Noise, SeededNoise, SystemNoise, system_generator, told
-from clients.private.objective import UserLosses
-from clients.private.sample import UserRows, draw_users
+from clients.dp.gradients.ghost import Catalogue, ghost, ghost_from_scratch
+from clients.dp.gradients.per_user import Gradients
+from clients.dp.noise.sources import Noise, SeededNoise, SystemNoise, system_generator, told
+from clients.dp.objective import UserLosses
+from clients.dp.sample import UserRows, draw_users
 from clients.samples import TrainingData, derived_seed
 from common.models import HansaModel
 from common.settings.config import LeagueConfig

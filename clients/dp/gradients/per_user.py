@@ -12,8 +12,8 @@ import torch
 from opacus.grad_sample import GradSampleModule, register_grad_sampler
 from torch import Tensor, nn
 
-from clients.private.objective import UserLosses
-from clients.private.sample import UserBatch
+from clients.dp.objective import UserLosses
+from clients.dp.sample import UserBatch
 from common.models.fusion import Absent
 from common.models.model import Scale
 

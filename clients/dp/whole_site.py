@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from clients.private.noise import Noise, told
+from clients.dp.noise.sources import Noise, told
 from common.errors import PrivacyError
 from common.protocol.wire import FloatVector
 

@@ -17,11 +17,11 @@ from opacus.layers.dp_rnn import DPRNNBase
 from torch import Tensor
 
 from clients.data.dataset import Ints
-from clients.private.layers import layer_faults
-from clients.private.objective import UserLosses
-from clients.private.sample import UserBatch, UserRows, draw_users
-from clients.private.train import ClippedSum, clipped_sums
-from clients.private.units import without
+from clients.dp.layers import layer_faults
+from clients.dp.objective import UserLosses
+from clients.dp.sample import UserBatch, UserRows, draw_users
+from clients.dp.train import ClippedSum, clipped_sums
+from clients.dp.units import without
 from clients.samples import TrainingData
 from common.errors import PrivacyError
 from common.privacy.shared_noise import TOLERANCE

@@ -1,0 +1,1 @@
+"""Per-user gradients, each way to them a module."""

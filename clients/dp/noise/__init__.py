@@ -1,0 +1,1 @@
+"""Noise: the discrete Gaussian, and where its chance comes from."""
