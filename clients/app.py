@@ -18,10 +18,10 @@ from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
-from clients.noop import NoopSite
 from clients.protect import protect_for
 from clients.sealed.messages import answer_step, coarse
 from clients.sealed.site import SealedSite
+from clients.training.noop import NoopSite
 from common.errors import (
     ConfigError,
     HansaError,

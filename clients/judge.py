@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from clients.behaviour import BehaviourRows, behaviour_rows, horizon_s, instants_ahead, instants_back
 from clients.data.dataset import SiteDataset, as_user_inputs, gather_histories, rows_before
 from clients.evaluate import catalogue_vectors, chunks
-from clients.objective import held_for_category
-from clients.samples import BEHAVIOUR_INSTANTS
+from clients.training.behaviour import BehaviourRows, behaviour_rows, horizon_s, instants_ahead, instants_back
+from clients.training.objective import held_for_category
+from clients.training.samples import BEHAVIOUR_INSTANTS
 from common.metrics import auc, group_auc, log_loss
 from common.models import HansaModel
 from common.settings.config import LeagueConfig

@@ -24,7 +24,7 @@ from clients.evaluate import (
     returning_rows,
 )
 from clients.neighbours import HALF_LIVES_D, SHRINKAGES, ItemNeighbours, popularity
-from clients.samples import derived_seed
+from clients.training.samples import derived_seed
 from common.models import HansaModel
 from common.settings.config import LeagueConfig
 

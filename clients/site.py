@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clients.behaviour import BehaviourRows
 from clients.data.arrays import prepare_site
 from clients.data.dataset import SiteDataset
 from clients.data.source import open_house
@@ -28,9 +27,10 @@ from clients.dp.whole_site import site_update
 from clients.encoders import TEXT_DIM
 from clients.judge import behaviour_logits, rows_of
 from clients.outputs import write_outputs
-from clients.samples import TrainingData, derived_seed, training_data
 from clients.scoring import Tuned, Windows, deployed_scorer, rank, tune, windows
-from clients.train import train_epochs
+from clients.training.behaviour import BehaviourRows
+from clients.training.epochs import train_epochs
+from clients.training.samples import TrainingData, derived_seed, training_data
 from clients.worth import Deployment, Results, baselines, deploy, judge_model
 from common.metrics import auc
 from common.models import HansaModel, build_model

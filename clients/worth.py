@@ -26,8 +26,8 @@ from clients.judge import (
     reliability_bins,
     rows_of,
 )
-from clients.samples import derived_seed
 from clients.scoring import Tuned, Windows, deployed_scorer, fitted_blends, rank, tower_scorer
+from clients.training.samples import derived_seed
 from common.files import write_json
 from common.models import HansaModel
 from common.settings.config import LeagueConfig

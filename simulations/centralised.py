@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from clients.dp.train import train_private
-from clients.samples import TrainingData, derived_seed
 from clients.site import FINE_TUNE_RATE, Site
-from clients.train import batches, passes, step
+from clients.training.epochs import batches, passes, step
+from clients.training.samples import TrainingData, derived_seed
 from clients.worth import Results, judge_model
 from common.models import HansaModel
 from common.models.optimisers import optimiser_for

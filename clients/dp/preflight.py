@@ -22,7 +22,7 @@ from clients.dp.objective import UserLosses
 from clients.dp.sample import UserBatch, UserRows, draw_users
 from clients.dp.train import ClippedSum, clipped_sums
 from clients.dp.units import without
-from clients.samples import TrainingData
+from clients.training.samples import TrainingData
 from common.errors import PrivacyError
 from common.privacy.shared_noise import TOLERANCE
 from common.settings.config import LeagueConfig

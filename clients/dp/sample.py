@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clients.behaviour import BehaviourRows
 from clients.data.dataset import Ints, SiteDataset, gather_histories, rows_before
-from clients.samples import TrainingData, draw_behaviour, draw_targets, visible_events
+from clients.training.behaviour import BehaviourRows
+from clients.training.samples import TrainingData, draw_behaviour, draw_targets, visible_events
 from common.models.heads import N_LOG_FEATURES
 from common.settings.config import LeagueConfig
 

@@ -18,7 +18,7 @@ from clients.dp.gradients.per_user import Gradients
 from clients.dp.noise.sources import Noise, SeededNoise, SystemNoise, system_generator, told
 from clients.dp.objective import UserLosses
 from clients.dp.sample import UserRows, draw_users
-from clients.samples import TrainingData, derived_seed
+from clients.training.samples import TrainingData, derived_seed
 from common.models import HansaModel
 from common.settings.config import LeagueConfig
 

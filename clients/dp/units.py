@@ -13,9 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from clients.behaviour import BehaviourRows
 from clients.data.dataset import DAY_S, Ints, Log, SiteDataset
-from clients.samples import TrainingData, training_data
+from clients.training.behaviour import BehaviourRows
+from clients.training.samples import TrainingData, training_data
 from common.models.heads import N_LOG_FEATURES
 from common.settings.config import LeagueConfig
 

@@ -73,7 +73,7 @@ def digest_of(whole: Integers) -> str:
 
 def _made(config: LeagueConfig, update: FloatVector, attempt: Attempt, site: str) -> Integers:
     from clients.dp.noise.sources import Noise, SeededNoise, SystemNoise
-    from clients.samples import derived_seed
+    from clients.training.samples import derived_seed
 
     rounds, sigma = config.rounds, noise_multiplier(config)
     scale, sites = attempt.scale(rounds), len(attempt.weights)

@@ -1,6 +1,6 @@
 """Behaviour head: purchase intent and next event from hand-made log features and the user vector.
 
-The log features (counts by recency window, gaps; `clients.behaviour`) are exactly those of the logistic baseline that
+The log features (counts by recency window, gaps; `clients.training.behaviour`) are exactly those of the logistic baseline that
 the head is measured against, and a linear path carries them to the output, so the head starts where that baseline is.
 """
 

@@ -20,9 +20,9 @@ from clients.data.dataset import SiteDataset
 from clients.dp.noise.sources import SystemNoise
 from clients.dp.train import train_private
 from clients.dp.units import unit_data
-from clients.samples import training_data
 from clients.site import open_site
-from clients.train import batches, step
+from clients.training.epochs import batches, step
+from clients.training.samples import training_data
 from common.models import HansaModel
 from common.privacy.guarantee import noise_multiplier
 from common.settings.config import LeagueConfig

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import tenseal as ts
 
-from clients.noop import NoopSite
 from clients.sealed.site import SealedSite
+from clients.training.noop import NoopSite
 from common.files import read_lines
 from common.protocol import wire
 from common.secagg.protocol import Attempt

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from clients.noop import NoopSite
+from clients.training.noop import NoopSite
 from common.files import read_lines
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry

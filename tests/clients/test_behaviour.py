@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.behaviour import (
+from clients.data.dataset import DAY_S, KINDS, PURCHASE, Log, Split
+from clients.training.behaviour import (
     WINDOWS_S,
     behaviour_rows,
     horizon_s,
@@ -17,7 +18,6 @@ from clients.behaviour import (
     instants_back,
     log_features,
 )
-from clients.data.dataset import DAY_S, KINDS, PURCHASE, Log, Split
 from common.models.heads import N_LOG_FEATURES
 from tests.clients.small_site import START, drawn_log, drawn_site, with_other_future
 

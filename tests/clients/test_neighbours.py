@@ -8,7 +8,7 @@ import pytest
 from clients.data.dataset import DAY_S
 from clients.evaluate import returning_rows
 from clients.neighbours import ItemNeighbours, popularity
-from clients.samples import TARGET_WEIGHTS
+from clients.training.samples import TARGET_WEIGHTS
 from tests.clients.small_site import START, drawn_site, with_other_future
 
 AT = START + 32 * DAY_S

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from clients.data.dataset import DAY_S, PURCHASE, Log
-from clients.objective import joint_loss
-from clients.samples import TARGET_WEIGHTS, derived_seed, log_popularity, training_data
-from clients.train import batches, passes, train_epochs
+from clients.training.epochs import batches, passes, train_epochs
+from clients.training.objective import joint_loss
+from clients.training.samples import TARGET_WEIGHTS, derived_seed, log_popularity, training_data
 from common.models import HansaModel, build_model
 from common.models.model import shared_arrays
 from common.settings.load import with_overrides

@@ -14,9 +14,9 @@ import pytest
 from flwr.app import Context, Error, Message, RecordDict, UserConfig
 
 from clients.app import app as honest
-from clients.noop import NoopSite
 from clients.sealed.orders import Order
 from clients.sealed.site import SealedSite
+from clients.training.noop import NoopSite
 from common.crypto.fields import MODULUS, Packing, Words
 from common.errors import QuorumError, WireError
 from common.files import read_lines

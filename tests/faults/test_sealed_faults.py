@@ -17,8 +17,8 @@ import pytest
 from flwr.app import Context, Error, Message
 from safetensors.numpy import load_file
 
-from clients.noop import NoopSite
 from clients.sealed.site import SealedSite
+from clients.training.noop import NoopSite
 from common.crypto.container import open_container, seal_container
 from common.errors import QuorumError, WireError
 from common.files import read_lines

@@ -11,7 +11,7 @@ import pytest
 from flwr.app import Context, Error, Message, RecordDict
 from safetensors.numpy import load_file
 
-from clients.noop import NoopSite
+from clients.training.noop import NoopSite
 from common.crypto.fields import Packing
 from common.errors import ConfigError, WireError
 from common.files import read_json, read_lines

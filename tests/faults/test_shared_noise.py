@@ -13,9 +13,9 @@ from flwr.app import Context, Error, Message, RecordDict, UserConfig
 from safetensors.numpy import load_file
 
 from clients.app import app as honest
-from clients.noop import NoopSite
 from clients.sealed.shared_noise import noisy_integers
 from clients.sealed.site import SealedSite
+from clients.training.noop import NoopSite
 from common.errors import PrivacyError, QuorumError
 from common.files import read_lines
 from common.privacy.guarantee import noise_multiplier

@@ -16,7 +16,7 @@ from clients.dp.preflight import preflight, sample_faults, sensitivity_faults, s
 from clients.dp.sample import UserBatch, UserRows, draw_users
 from clients.dp.train import clipped_sums
 from clients.dp.units import unit_data
-from clients.samples import TrainingData
+from clients.training.samples import TrainingData
 from common.errors import PrivacyError
 from common.models import build_model
 from common.settings.config import LeagueConfig

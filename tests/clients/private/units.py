@@ -12,7 +12,7 @@ from clients.dp.objective import UserLosses
 from clients.dp.preflight import stirred
 from clients.dp.sample import UserRows, draw_users
 from clients.dp.units import unit_data
-from clients.samples import TrainingData
+from clients.training.samples import TrainingData
 from common.models import build_model
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides

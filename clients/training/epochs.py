@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from clients.data.dataset import Ints
-from clients.objective import joint_loss
-from clients.samples import TrainingData, derived_seed
+from clients.training.objective import joint_loss
+from clients.training.samples import TrainingData, derived_seed
 from common.models import HansaModel
 from common.settings.config import LeagueConfig
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clients.behaviour import BehaviourRows, behaviour_rows, horizon_s, instants_back
 from clients.data.dataset import DAY_S, PURCHASE, SEARCH, Ints, Log, SiteDataset
+from clients.training.behaviour import BehaviourRows, behaviour_rows, horizon_s, instants_back
 
 TARGET_WEIGHTS = np.array([0.1, 0.1, 0.3, 1.0, 0.0])  # view, click, cart, purchase, search
 BEHAVIOUR_INSTANTS = 8

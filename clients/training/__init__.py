@@ -1,0 +1,1 @@
+"""Training at a site: samples, the joint loss, epochs."""
