@@ -25,13 +25,13 @@ from clients.dp.train import seeded_chance, train_private
 from clients.dp.units import unit_data
 from clients.dp.whole_site import site_update
 from clients.encoders import TEXT_DIM
-from clients.judge import behaviour_logits, rows_of
-from clients.outputs import write_outputs
-from clients.scoring import Tuned, Windows, deployed_scorer, rank, tune, windows
+from clients.evaluation.heads import behaviour_logits, rows_of
+from clients.evaluation.methods import Deployment, Results, baselines, deploy, judge_model
+from clients.evaluation.outputs import write_outputs
+from clients.evaluation.scorers import Tuned, Windows, deployed_scorer, rank, tune, windows
 from clients.training.behaviour import BehaviourRows
 from clients.training.epochs import train_epochs
 from clients.training.samples import TrainingData, derived_seed, training_data
-from clients.worth import Deployment, Results, baselines, deploy, judge_model
 from common.metrics import auc
 from common.models import HansaModel, build_model
 from common.models.model import PrivateParts, load_shared, shared_arrays

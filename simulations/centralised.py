@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from clients.dp.train import train_private
+from clients.evaluation.methods import Results, judge_model
 from clients.site import FINE_TUNE_RATE, Site
 from clients.training.epochs import batches, passes, step
 from clients.training.samples import TrainingData, derived_seed
-from clients.worth import Results, judge_model
 from common.models import HansaModel
 from common.models.optimisers import optimiser_for
 from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier

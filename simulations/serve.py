@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 from clients.data.arrays import prepare_site
 from clients.data.dataset import KINDS, PURCHASE, Log, SiteDataset
 from clients.data.source import open_house
-from clients.judge import Calibration
-from clients.outputs import end_of_log, predict_now, recommend_rows, rows_now
-from clients.scoring import Tuned
+from clients.evaluation.heads import Calibration
+from clients.evaluation.methods import Deployed
+from clients.evaluation.outputs import end_of_log, predict_now, recommend_rows, rows_now
+from clients.evaluation.scorers import Tuned
 from clients.site import Site, attach_residual, open_site
-from clients.worth import Deployed
 from common.errors import InputError, RunError
 from common.files import read_json
 from common.models import HansaModel

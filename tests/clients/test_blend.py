@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clients.blend import Scorer, blend, fit_weights
-from clients.evaluate import TestRows as Rows
-from clients.scoring import Tuned, fitted_blends, tune, windows
+from clients.evaluation.blend import Scorer, blend, fit_weights
+from clients.evaluation.rows import TestRows as Rows
+from clients.evaluation.scorers import Tuned, fitted_blends, tune, windows
 from tests.clients.small_site import CONFIG, drawn_site, with_other_future
 
 N_ITEMS = 20

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clients import evaluate
 from clients.data.dataset import DAY_S, PURCHASE, SiteDataset
-from clients.evaluate import TestRows as Rows
-from clients.evaluate import basket_rows, chunks, cosine_scores, returning_rows
-from clients.scoring import Tuned, deployed_scorer, rank, tower_scorer, windows
+from clients.evaluation.rows import TestRows as Rows
+from clients.evaluation.rows import basket_rows, chunks, cosine_scores, returning_rows
+from clients.evaluation.scorers import Tuned, deployed_scorer, rank, tower_scorer, windows
 from common.models import build_model
 from tests.clients.small_site import CONFIG, IMAGE, START, TEXT, drawn_site, with_other_future
 
@@ -85,7 +84,7 @@ def test_chunks_give_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = returning_rows(site, TEST_FROM, UNTIL, 6)
     model = build_model(CONFIG.model, TEXT, IMAGE, seed=1)
     whole = rank(site, rows, tower_scorer(model, site)).summary()
-    monkeypatch.setattr(evaluate, "CHUNK", 4)
+    monkeypatch.setattr(rows, "CHUNK", 4)
     assert len(chunks(len(rows))) > 2
     parts = rank(site, rows, tower_scorer(model, site)).summary()
     assert parts == pytest.approx(whole, rel=1e-5)

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.blend import Scorer, Weights
 from clients.data.dataset import SiteDataset
-from clients.judge import (
+from clients.evaluation.blend import Scorer, Weights
+from clients.evaluation.heads import (
     Calibration,
     behaviour_logits,
     behaviour_metrics,
@@ -26,7 +26,7 @@ from clients.judge import (
     reliability_bins,
     rows_of,
 )
-from clients.scoring import Tuned, Windows, deployed_scorer, fitted_blends, rank, tower_scorer
+from clients.evaluation.scorers import Tuned, Windows, deployed_scorer, fitted_blends, rank, tower_scorer
 from clients.training.samples import derived_seed
 from common.files import write_json
 from common.models import HansaModel

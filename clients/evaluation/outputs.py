@@ -15,14 +15,14 @@ import polars as pl
 import torch
 from safetensors.torch import save_file
 
-from clients.blend import blend
 from clients.data.arrays import RAW_DIM
 from clients.data.dataset import KINDS, Ints, SiteDataset, gather_histories
-from clients.evaluate import TestRows, chunks
-from clients.judge import behaviour_logits
-from clients.scoring import tower_scorer
+from clients.evaluation.blend import blend
+from clients.evaluation.heads import behaviour_logits
+from clients.evaluation.methods import Deployed
+from clients.evaluation.rows import TestRows, chunks
+from clients.evaluation.scorers import tower_scorer
 from clients.training.behaviour import behaviour_rows, horizon_s
-from clients.worth import Deployed
 from common.metrics import top_k
 from common.models import HansaModel
 from common.settings.config import LeagueConfig

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clients.blend import Scorer, Weights, blend, fit_weights
 from clients.data.dataset import SiteDataset
-from clients.evaluate import (
+from clients.evaluation.blend import Scorer, Weights, blend, fit_weights
+from clients.evaluation.neighbours import HALF_LIVES_D, SHRINKAGES, ItemNeighbours, popularity
+from clients.evaluation.rows import (
     Ranking,
     TestRows,
     basket_rows,
@@ -23,7 +24,6 @@ from clients.evaluate import (
     model_scores,
     returning_rows,
 )
-from clients.neighbours import HALF_LIVES_D, SHRINKAGES, ItemNeighbours, popularity
 from clients.training.samples import derived_seed
 from common.models import HansaModel
 from common.settings.config import LeagueConfig

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from clients.data.dataset import SiteDataset, as_user_inputs, gather_histories, rows_before
-from clients.evaluate import catalogue_vectors, chunks
+from clients.evaluation.rows import catalogue_vectors, chunks
 from clients.training.behaviour import BehaviourRows, behaviour_rows, horizon_s, instants_ahead, instants_back
 from clients.training.objective import held_for_category
 from clients.training.samples import BEHAVIOUR_INSTANTS

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from clients.data.dataset import Floats
-from clients.evaluate import TestRows
+from clients.evaluation.rows import TestRows
 
 Scorer = Callable[[TestRows, slice], Floats]
 MAX_ROWS = 768
