@@ -20,7 +20,7 @@ from safetensors.numpy import load
 
 from clients.encoders.cache import FeatureCache, FolderShards, Shards, default_cache_folder
 from clients.ingest import SiteData, read_site, read_site_info
-from clients.ingest.sealed import read_vault
+from clients.ingest.into_vault.ingest import read_vault
 from clients.vault import PassphraseSource, Vault, unlock
 from common.errors import ConfigError
 from common.schema import TABLES, SiteInfo, Table

@@ -19,7 +19,7 @@ from typing import IO
 import polars as pl
 
 from clients.ingest.complaints import ComplaintBook
-from clients.ingest.parquet import plain_batches
+from clients.ingest.parquet.read import plain_batches
 from common.errors import InputError
 from common.schema import SUFFIXES, Table, did_you_mean
 

@@ -27,8 +27,8 @@ from typing import Any
 
 import polars as pl
 
-from clients.ingest.manifest import MANIFEST
-from clients.ingest.sealed import KEY
+from clients.ingest.into_vault.ingest import KEY
+from clients.ingest.into_vault.manifest import MANIFEST
 from clients.vault import PassphraseSource, Vault, unlock
 from common.errors import InputError, MachineError
 from simulations.benchmarks import BenchResult

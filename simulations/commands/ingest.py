@@ -33,8 +33,8 @@ def ingest(
 
     Run it again whenever the folder has changed: only what is new is sealed. A killed run goes on where it was.
     """
+    from clients.ingest.into_vault.ingest import ingest_site
     from clients.ingest.pictures import PictureSettings
-    from clients.ingest.sealed import ingest_site
     from clients.vault import PassphraseSource, Vault, unlock
 
     role = unlock(key or vault / "keys" / "owner.key", PassphraseSource.parse(passphrase))

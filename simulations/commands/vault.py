@@ -208,7 +208,7 @@ def erase_user(
     Removes one person's rows, features and own pictures, and writes a signed receipt, which also says what can't be
     undone. The raw folder is yours: remove the person there too.
     """
-    from clients.ingest.forget import forget, pseudonym_of
+    from clients.ingest.into_vault.forget import forget, pseudonym_of
 
     given = _first_line(who)
     with _open(folder, key, passphrase) as vault:

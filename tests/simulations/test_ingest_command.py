@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from clients.ingest.sealed import read_vault
+from clients.ingest.into_vault.ingest import read_vault
 from clients.site import open_site
 from clients.vault import PassphraseSource, Vault, unlock
 from common.settings.load import load_config

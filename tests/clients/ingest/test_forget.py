@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from clients.anonymise import Pseudonyms
-from clients.ingest.forget import forget, pseudonym_of
-from clients.ingest.packs import ERASED_PICTURE
-from clients.ingest.sealed import KEY, ingest_site, read_vault
+from clients.ingest.into_vault.forget import forget, pseudonym_of
+from clients.ingest.into_vault.ingest import KEY, ingest_site, read_vault
+from clients.ingest.into_vault.packs import ERASED_PICTURE
 from clients.vault import RoleKey, Vault
 from clients.vault.admin import verify_vault
 from clients.vault.erase import erase_user, read_receipt, rows_eraser

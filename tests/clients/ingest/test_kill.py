@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from clients.ingest.sealed import KEY, ingest_site, read_vault
+from clients.ingest.into_vault.ingest import KEY, ingest_site, read_vault
 from clients.vault import PassphraseSource, RoleKey, Vault, unlock
 from clients.vault.admin import verify_vault
 from common.crypto.keys import lock
@@ -21,7 +21,7 @@ from common.crypto.keys import lock
 _CHILD = """
 import sys
 from pathlib import Path
-from clients.ingest.sealed import ingest_site
+from clients.ingest.into_vault.ingest import ingest_site
 from clients.vault import PassphraseSource, Vault, unlock
 folder = Path(sys.argv[1])
 vault = Vault.open(folder, unlock(folder / "owner.key", PassphraseSource("file", sys.argv[2])))

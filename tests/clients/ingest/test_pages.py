@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.ingest import ingest_site, read_site
-from clients.ingest.pages import _reads_past_chunks, check_pages, read_chunks, read_header
-from clients.ingest.thrift import I32, read_struct
+from clients.ingest.parquet.pages import _reads_past_chunks, check_pages, read_chunks, read_header
+from clients.ingest.parquet.thrift import I32, read_struct
 from common.errors import InputError
 from tests.clients.ingest.stores import FolderStore
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clients.ingest import read_site
-from clients.ingest.packs import pack, unpack
-from clients.ingest.sealed import ingest_site, read_vault
+from clients.ingest.into_vault.ingest import ingest_site, read_vault
+from clients.ingest.into_vault.packs import pack, unpack
 from common.errors import InputError
 from tests.clients.ingest.stores import FolderStore
 

@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clients.ingest import files, read_site, tables
-from clients.ingest.scratch import Scratch
-from clients.ingest.sealed import ingest_site, read_vault
+from clients.ingest import files, read_site
+from clients.ingest.into_vault import tables
+from clients.ingest.into_vault.ingest import ingest_site, read_vault
+from clients.ingest.into_vault.scratch import Scratch
 from clients.ingest.seen import SeenIds
 from common.errors import InputError
 from tests.clients.ingest.stores import FolderStore
@@ -29,7 +30,7 @@ ISO = "%Y-%m-%dT%H:%M:%SZ"
 _CHILD = """
 import json, resource, sys
 from pathlib import Path
-from clients.ingest.sealed import ingest_site
+from clients.ingest.into_vault.ingest import ingest_site
 from tests.clients.ingest.stores import FolderStore
 def used():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clients.ingest.files import find_table
-from clients.ingest.store import Store
+from clients.ingest.into_vault.store import Store
 from common.schema import TABLES
 
 # Raise it when the same folder shall give other content than before.

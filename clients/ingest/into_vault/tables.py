@@ -16,11 +16,11 @@ import polars as pl
 
 from clients.anonymise import Pseudonyms, mask
 from clients.anonymise.identifiers import MAYBE
+from clients.ingest.into_vault.manifest import TableFacts
+from clients.ingest.into_vault.scratch import Scratch
+from clients.ingest.into_vault.store import Store, keyed_name
 from clients.ingest.logs import clean_events
-from clients.ingest.manifest import TableFacts
-from clients.ingest.parquet import claimed_rows
-from clients.ingest.scratch import Scratch
-from clients.ingest.store import Store, keyed_name
+from clients.ingest.parquet.read import claimed_rows
 from clients.ingest.text import clean_text
 from common.errors import InputError
 from common.schema import EVENTS, Table

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from clients.ingest.thrift import I32, I64, Struct, read_struct
+from clients.ingest.parquet.thrift import I32, I64, Struct, read_struct
 
 MAGIC = b"PAR1"
 MAX_FOOTER = 16 << 20

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from clients.ingest.images import ImageStore
-from clients.ingest.manifest import FORM, IngestReport, digest_of
+from clients.ingest.into_vault.manifest import FORM, IngestReport, digest_of
+from clients.ingest.into_vault.store import Reader, Report, keyed_name
+from clients.ingest.into_vault.tables import Bench
 from clients.ingest.pictures import PictureSettings, tidy_picture
-from clients.ingest.store import Reader, Report, keyed_name
-from clients.ingest.tables import Bench
 from common.errors import InputError
 
 MAGIC = b"HPK1"

@@ -15,9 +15,9 @@ from pathlib import Path
 import polars as pl
 
 from clients.anonymise import Pseudonyms
-from clients.ingest.packs import ERASED_PICTURE, pack, unpack
-from clients.ingest.sealed import KEY, marked
-from clients.ingest.tables import read_parts
+from clients.ingest.into_vault.ingest import KEY, marked
+from clients.ingest.into_vault.packs import ERASED_PICTURE, pack, unpack
+from clients.ingest.into_vault.tables import read_parts
 from clients.vault import Vault
 from clients.vault.erase import DEFAULT_ERASERS, Eraser, erase_user
 from common.errors import InputError

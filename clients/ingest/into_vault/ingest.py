@@ -23,7 +23,7 @@ import polars as pl
 from clients.anonymise import KEY_BYTES, Pseudonyms
 from clients.ingest.complaints import ComplaintBook, count_refused
 from clients.ingest.files import find_table
-from clients.ingest.manifest import (
+from clients.ingest.into_vault.manifest import (
     FORM,
     MANIFEST,
     IngestReport,
@@ -34,11 +34,11 @@ from clients.ingest.manifest import (
     quick_looks,
     read_manifest,
 )
-from clients.ingest.packs import ERASED_PICTURE, PackedImages, seal_pictures
+from clients.ingest.into_vault.packs import ERASED_PICTURE, PackedImages, seal_pictures
+from clients.ingest.into_vault.store import Report, Store
+from clients.ingest.into_vault.tables import Bench, read_parts, seal_table
 from clients.ingest.pictures import PictureSettings
 from clients.ingest.site import SiteData, SiteReader, finish, judge, read_site_info
-from clients.ingest.store import Report, Store
-from clients.ingest.tables import Bench, read_parts, seal_table
 from clients.vault.erase import ERASED
 from common.errors import InputError
 from common.schema import PRODUCTS, TABLES, Complaint, SplitSection, Table

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from clients.ingest.pages import Chunk, check_pages, read_chunks
+from clients.ingest.parquet.pages import Chunk, check_pages, read_chunks
 from common.errors import InputError
 
 # A row of a real export takes bytes; a bomb's takes none.

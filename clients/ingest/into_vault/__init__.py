@@ -1,0 +1,1 @@
+"""From cleaned rows and pictures to sealed objects."""

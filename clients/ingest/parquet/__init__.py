@@ -1,0 +1,1 @@
+"""Parquet files of strangers, read with bounds on everything."""
