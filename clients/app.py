@@ -18,9 +18,9 @@ from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
-from clients.protect import protect_for
-from clients.sealed.messages import answer_step, coarse
-from clients.sealed.site import SealedSite
+from clients.secagg.handler import SealedSite
+from clients.secagg.messages import answer_step, coarse
+from clients.secagg.plain import protect_for
 from clients.training.noop import NoopSite
 from common.errors import (
     ConfigError,

@@ -1,6 +1,6 @@
 """The coordinator's half of a protection: what it may see of the updates, and how it sums them.
 
-A protection is chosen by name in the league's settings. Its site half, `clients.protect`, turns an update
+A protection is chosen by name in the league's settings. Its site half, `clients.secagg.plain`, turns an update
 into one vector for the wire; this half checks such a payload, folds it into one running sum, and opens the
 sum. `plain` shows every update to the coordinator; for the others see `server.sealed`.
 

@@ -7,7 +7,7 @@
     plain       (nothing: the coordinator is trusted, and bounds what it gets)
 
 Invariant: back(Σ out(updateᵢ)) is the survivors' weighted mean of the clipped updates, but for the rounding to whole
-numbers, whose sum has no error at all; under `ckks` to 1e-7. What needs no secret is here; `clients.sealed.steps` has
+numbers, whose sum has no error at all; under `ckks` to 1e-7. What needs no secret is here; `clients.secagg.steps` has
 the rest.
 """
 

@@ -14,7 +14,7 @@ import numpy as np
 from flwr.app import Context, Message
 
 from clients.app import app as honest_app
-from clients.sealed.site import SealedSite
+from clients.secagg.handler import SealedSite
 from clients.site import Site, open_site
 from common.crypto.fields import MODULUS
 from common.protocol import wire

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import tenseal as ts
 
-from clients.sealed.site import SealedSite
+from clients.secagg.handler import SealedSite
 from clients.training.noop import NoopSite
 from common.files import read_lines
 from common.protocol import wire

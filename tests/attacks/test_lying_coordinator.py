@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.sealed.orders import Order
-from clients.sealed.site import SealedSite
+from clients.secagg.handler import SealedSite
+from clients.secagg.orders import Order
 from common.crypto.container import open_container
 from common.crypto.fields import MODULUS, Packing, Words
 from common.errors import QuorumError, WireError

@@ -58,7 +58,7 @@ def _worker() -> None:
     arguments = sys.argv
     killer = Killer(Path(arguments[arguments.index("--kit") + 1]) / "kills")
     import clients.site as site
-    from clients.sealed.site import SealedSite
+    from clients.secagg.handler import SealedSite
 
     site.Site.train = killer.within("training", site.Site.train, lambda _, vector, round_: round_)  # type: ignore[method-assign]
     SealedSite._sent = killer.within(  # type: ignore[method-assign]

@@ -12,7 +12,7 @@ from flwr.app import Context, Message, RecordDict, UserConfig
 from safetensors.numpy import load_file
 
 from clients.app import app as honest
-from clients.sealed.site import SealedSite
+from clients.secagg.handler import SealedSite
 from clients.training.noop import NoopSite
 from common.crypto.fields import MODULUS
 from common.protocol import wire

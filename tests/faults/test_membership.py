@@ -11,7 +11,7 @@ import pytest
 from flwr.app import Context, Error, Message
 
 import server.league
-from clients.sealed.keys import SiteKeys
+from clients.secagg.keys import SiteKeys
 from common.errors import QuorumError, WireError
 from common.files import read_json, read_lines, write_json
 from common.protocol import wire

@@ -14,8 +14,8 @@ import pytest
 from flwr.app import Context, Error, Message, RecordDict, UserConfig
 
 from clients.app import app as honest
-from clients.sealed.orders import Order
-from clients.sealed.site import SealedSite
+from clients.secagg.handler import SealedSite
+from clients.secagg.orders import Order
 from clients.training.noop import NoopSite
 from common.crypto.fields import MODULUS, Packing, Words
 from common.errors import QuorumError, WireError

@@ -17,7 +17,7 @@ import pytest
 from flwr.app import Context, Error, Message
 from safetensors.numpy import load_file
 
-from clients.sealed.site import SealedSite
+from clients.secagg.handler import SealedSite
 from clients.training.noop import NoopSite
 from common.crypto.container import open_container, seal_container
 from common.errors import QuorumError, WireError

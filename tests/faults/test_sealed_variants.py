@@ -153,7 +153,7 @@ def _is_first_model(record: Any) -> bool:
 
 def test_under_ckks_a_site_refuses_to_give_the_model(keys: Path, tmp_path: Path) -> None:
     [site, *_] = sealed_sites(tmp_path, keys, 3, protection="ckks", release="sites")
-    from clients.sealed.messages import answer_step
+    from clients.secagg.messages import answer_step
 
     with pytest.raises(WireError, match="leaves the release to the sites"):
         answer_step(site, "release", wire.Header("r"), RecordDict(), tmp_path)

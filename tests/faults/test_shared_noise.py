@@ -13,8 +13,8 @@ from flwr.app import Context, Error, Message, RecordDict, UserConfig
 from safetensors.numpy import load_file
 
 from clients.app import app as honest
-from clients.sealed.shared_noise import noisy_integers
-from clients.sealed.site import SealedSite
+from clients.secagg.handler import SealedSite
+from clients.secagg.shared_noise import noisy_integers
 from clients.training.noop import NoopSite
 from common.errors import PrivacyError, QuorumError
 from common.files import read_lines

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from flwr.app import Context, Error, Message
 
-from clients.sealed.site import SealedSite
+from clients.secagg.handler import SealedSite
 from common.errors import QuorumError, WireError
 from common.files import read_json, read_lines
 from common.protocol import wire
@@ -143,7 +143,7 @@ def test_a_coordinator_alone_can_put_nobody_out(keys: Path, tmp_path: Path) -> N
 
 
 def test_groups_other_than_those_that_the_refusals_give_are_refused(keys: Path, tmp_path: Path) -> None:
-    from clients.sealed.orders import Order
+    from clients.secagg.orders import Order
 
     sites = sealed_sites(tmp_path, keys, 6, protection="he+masked", groups=2)
     rounds, seed = sites[0]._config.rounds, sites[0]._config.seed

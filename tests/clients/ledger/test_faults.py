@@ -17,7 +17,7 @@ import pytest
 from clients.dp import Kept
 from clients.ledger import Asked, Budget, Ledger
 from clients.ledger.rounds import paid_round
-from clients.sealed.shared_noise import digest_of
+from clients.secagg.shared_noise import digest_of
 from clients.vault import RoleKey, Vault
 from common.crypto.fields import Integers
 from common.errors import PrivacyError

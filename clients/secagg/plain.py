@@ -2,7 +2,7 @@
 
 Invariant: what this returns is all that leaves the site of an update. The coordinator's half is
 `server.protection`; both are chosen by the name in the league's settings. `plain` sends the update as it is; the
-other protections are in `clients.sealed`.
+other protections are in `clients.secagg`.
 """
 
 from __future__ import annotations

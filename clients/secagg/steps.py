@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clients.sealed.keys import SiteKeys
-from clients.sealed.masking import Masking
-from clients.sealed.shared_noise import nobody_pays, noisy_integers
+from clients.secagg.keys import SiteKeys
+from clients.secagg.masking import Masking
+from clients.secagg.shared_noise import nobody_pays, noisy_integers
 from common.crypto.container import seal_container
 from common.errors import WireError
 from common.privacy.shared_noise import enough_noise

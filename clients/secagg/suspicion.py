@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clients.sealed.keys import SiteKeys
-from clients.sealed.orders import Order
+from clients.secagg.keys import SiteKeys
+from clients.secagg.orders import Order
 from common.errors import WireError
 from common.files import write_whole
 from common.secagg.protocol import Attempt, groups_of

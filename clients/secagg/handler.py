@@ -2,7 +2,7 @@
 
 Invariants: a mask is used for one upload only; a site signs one survivor set a round; where updates are encrypted the
 model, the optimiser and the league's key lie at the site alone and move on by sums in order. What happens to an update
-is a list of steps (`common.secagg.pipeline`, `clients.sealed.steps`); `keys`, `masking` and `model` keep one each.
+is a list of steps (`common.secagg.pipeline`, `clients.secagg.steps`); `keys`, `masking` and `model` keep one each.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from clients.sealed.keys import SiteKeys
-from clients.sealed.masking import Masking
-from clients.sealed.model import OwnModel
-from clients.sealed.orders import Order
-from clients.sealed.shared_noise import digest_of, noisy_integers
-from clients.sealed.steps import UPDATES, site_steps
-from clients.sealed.suspicion import Suspicion
+from clients.secagg.keys import SiteKeys
+from clients.secagg.masking import Masking
+from clients.secagg.model import OwnModel
+from clients.secagg.orders import Order
+from clients.secagg.shared_noise import digest_of, noisy_integers
+from clients.secagg.steps import UPDATES, site_steps
+from clients.secagg.suspicion import Suspicion
 from common.errors import WireError
 from common.he.cipher import Key, Values
 from common.protocol import wire

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from clients.sealed.keys import SiteKeys
+from clients.secagg.keys import SiteKeys
 from common.crypto.container import canonical
 from common.errors import RunError, WireError
 from common.models.optimisers import optimiser_for

@@ -18,7 +18,7 @@ import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from clients.sealed.keys import SiteKeys
+from clients.secagg.keys import SiteKeys
 from common.crypto.container import canonical, check_signature
 from common.crypto.fields import Words
 from common.errors import WireError

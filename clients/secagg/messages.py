@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from flwr.app import Message, RecordDict
 
-from clients.sealed.site import SealedSite
+from clients.secagg.handler import SealedSite
 from common.errors import WireError
 from common.protocol import wire
 
