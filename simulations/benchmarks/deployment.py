@@ -39,7 +39,7 @@ from simulations.options import Setting
 
 _PARTS: Mapping[str, str] = {
     "flower-superlink": "superlink", "server.link": "superlink", "server.worker": "coordinator app",
-    "server.proxy": "guard", "clients.node": "site node", "clients.worker": "site worker",
+    "server.proxy": "guard", "clients.supernode.node": "site node", "clients.supernode.worker": "site worker",
     "flower-supernode": "site node", "flwr-clientapp": "site worker", "flower-superexec": "site launcher",
 }  # fmt: skip
 _SETTLE_S = 2.0

@@ -39,7 +39,7 @@ def request(
 
     Makes the site's private keys here, where they stay, and a request to send to whoever provisions the league.
     """
-    from clients.membership import make_request
+    from clients.supernode.membership import make_request
 
     path = make_request(name, kit)
     output_of(context).result(
@@ -88,7 +88,7 @@ def accept(
 
     Takes a new edition of the contract, signed by the same authority, and says what it changes.
     """
-    from clients.membership import accept_contract
+    from clients.supernode.membership import accept_contract
 
     changes = accept_contract(kit, contract)
 
@@ -110,8 +110,8 @@ def doctor(
 
     Looks at contract, code, keys, certificate, clock and the way to the coordinator. Ends with 0 if none is at fault.
     """
-    from clients.fitness import look_over
-    from clients.kit import Kit
+    from clients.supernode.checks import look_over
+    from clients.supernode.kit import Kit
 
     found = look_over(Kit.read(kit))
     if site is not None:
@@ -139,7 +139,7 @@ def up(kit: KitArgument, site: SiteOption) -> None:
 
     Keeps the site in the league until Ctrl-C or SIGTERM; it does what contract and site.toml allow, and nothing else.
     """
-    from clients.up import run
+    from clients.supernode.supervisor import run
 
     logs.configure("site")
     run(kit, site)
@@ -151,7 +151,7 @@ def status(context: typer.Context, kit: KitArgument, form: FormatOption = Format
 
     Says whether the site is up, what it answered last, and until when its papers are good. Changes nothing.
     """
-    from clients.membership import read_status
+    from clients.supernode.membership import read_status
 
     found = read_status(kit)
 
@@ -175,7 +175,7 @@ def pause(
 
     The site stays in the league, but trains in no further round until `--end`; a round under way is finished.
     """
-    from clients.membership import set_pause
+    from clients.supernode.membership import set_pause
 
     set_pause(kit, not end)
     told = "takes part again" if end else "takes no part in further rounds"
@@ -191,7 +191,7 @@ def leave(
 
     Stops the site and destroys its keys, so nobody can speak for it any more. Results, logs and the ledger stay.
     """
-    from clients.membership import leave_league
+    from clients.supernode.membership import leave_league
 
     if not yes and not typer.confirm("Destroy the site's keys? It can come back only with a new kit."):
         raise InputError("nothing was done", where="--yes")
@@ -204,7 +204,7 @@ def leave(
 
 def _data(site: Path):  # type: ignore[no-untyped-def]
     from clients.data.source import open_house
-    from clients.fitness import Finding
+    from clients.supernode.checks import Finding
 
     try:
         with open_house(site) as house:

@@ -159,7 +159,7 @@ class LocalLeague:
     def start_site(self, site: SiteEntry) -> None:
         """Start one site's processes."""
         kit = self.kits / "sites" / site.name
-        arguments = ["-m", "clients.up", str(kit), "--site", site.folder]
+        arguments = ["-m", "clients.supernode.supervisor", str(kit), "--site", site.folder]
         self.children[site.name] = Child.start(f"site '{site.name}'", arguments, kit / "logs" / "site.log")
 
     def await_model(self, tell: Tell) -> None:

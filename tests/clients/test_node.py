@@ -12,7 +12,7 @@ from flwr.supercore.inflatable import inflatable_utils
 from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError, pull_objects
 from flwr.supercore.run import RunNotRunningException
 
-from clients.node import short_sleep, whole_or_dropped
+from clients.supernode.node import short_sleep, whole_or_dropped
 from common.flower.pace import PACE, quicken
 from common.runtime.pauses import Pauses
 

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from clients.vital import is_hung
+from clients.supernode.heartbeat import is_hung
 
 ROOT = Path(__file__).resolve().parents[2]
 BUSY = """

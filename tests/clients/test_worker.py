@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from flwr.app import Context, Message, RecordDict
 
-from clients import worker
-from clients.membership import PAUSED
+from clients.supernode import worker
+from clients.supernode.membership import PAUSED
 from common.errors import WireError
 from common.provision.code import installed_code
 from common.provision.contract import Contract

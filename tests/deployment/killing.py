@@ -1,7 +1,7 @@
-"""A site whose worker is killed (SIGKILL) in the midst of chosen phases; otherwise `clients.up` and `clients.worker`.
+"""A site whose worker is killed (SIGKILL) in the midst of chosen phases; otherwise `clients.supernode.supervisor` and `clients.supernode.worker`.
 
     python -m tests.deployment.killing up KIT --site FOLDER
-    python -m tests.deployment.killing worker <arguments of clients.worker>
+    python -m tests.deployment.killing worker <arguments of clients.supernode.worker>
 
 The kit's folder `kills/` holds a file `round-R.PHASE` for each kill that is wanted; it's gone once it was done. A kill
 comes a random moment after the phase began, and at its end at the latest.

@@ -73,7 +73,7 @@ def below(child: Child) -> dict[str, int]:
     """Process ids of what a party's first process started, by a word of its command line."""
     words = {
         "server.worker": "app", "server.link": "link", "server.proxy": "proxy", "nginx": "proxy",
-        "clients.node": "node", "clients.worker": "worker",
+        "clients.supernode.node": "node", "clients.supernode.worker": "worker",
     }  # fmt: skip
     found = {}
     for entry in Path("/proc").iterdir():

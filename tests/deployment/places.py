@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from clients.kit import Kit
+from clients.supernode.kit import Kit
 from common.provision.door import INSTANCE, REFUSED
 from common.runtime.processes import Child, free_port, stop
 from common.settings.load import load_config

@@ -111,7 +111,7 @@ def test_three_private_rounds_release_a_model(private_league: SimpleNamespace) -
 
 def test_no_secret_in_arguments_or_environment(private_league: SimpleNamespace) -> None:
     league: LocalLeague = private_league.league
-    assert b"clients.worker" in private_league.told
+    assert b"clients.supernode.worker" in private_league.told
     assert b"server.proxy" in private_league.told
     for kit in (league.kit, *(league.kits / "sites").iterdir()):
         for name, secret in keys_of(kit / "private").items():

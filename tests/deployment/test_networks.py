@@ -153,7 +153,9 @@ class SpreadLeague:
             kit = self.kits / "sites" / site.name
             arguments = (str(kit), "--site", site.folder)
             log = kit / "logs" / "site.log"
-            self.children.append(self._network.start(f"site{place}", "clients.up", *arguments, log=log))
+            self.children.append(
+                self._network.start(f"site{place}", "clients.supernode.supervisor", *arguments, log=log)
+            )
 
     def stop(self) -> list[str]:
         """End all processes; names those that had to be made to."""

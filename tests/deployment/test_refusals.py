@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from clients.fitness import look_over
-from clients.kit import Kit
-from clients.membership import accept_contract
+from clients.supernode.checks import look_over
+from clients.supernode.kit import Kit
+from clients.supernode.membership import accept_contract
 from common.provision.authority import Authority
 from common.provision.contract import FILE, SIGNATURE
 from common.runtime.processes import Child, stop
@@ -31,14 +31,14 @@ _ROOT = Path(__file__).resolve().parents[2]
 # The same program under a clock that is wrong by some seconds.
 _SHIFTED = (
     "import time; real = time.time; time.time = lambda: real() + {}; "
-    "from clients.up import main; raise SystemExit(main())"
+    "from clients.supernode.supervisor import main; raise SystemExit(main())"
 )
 
 
 def _up(
     kit: Path, site: Path, *, shift_s: int = 0, limit_s: float = 120.0
 ) -> subprocess.CompletedProcess[str]:
-    start = ["-m", "clients.up"] if not shift_s else ["-c", _SHIFTED.format(shift_s)]
+    start = ["-m", "clients.supernode.supervisor"] if not shift_s else ["-c", _SHIFTED.format(shift_s)]
     return subprocess.run(
         [sys.executable, *start, str(kit), "--site", str(site)], capture_output=True, text=True, timeout=limit_s,
         check=False, cwd=_ROOT,
@@ -163,7 +163,9 @@ def test_a_coordinator_that_is_away_is_waited_for(kits: Path, tmp_path: Path) ->
     found = {each.name: each for each in look_over(Kit.read(kit))}
     assert found["coordinator"].verdict == "unknown"
     assert "keeps trying" in found["coordinator"].next_step
-    child = Child.start("site", ["-m", "clients.up", str(kit), "--site", str(tmp_path)], tmp_path / "log")
+    child = Child.start(
+        "site", ["-m", "clients.supernode.supervisor", str(kit), "--site", str(tmp_path)], tmp_path / "log"
+    )
     time.sleep(8)
     assert child.runs(), child.tail(2000)
     assert stop([child], polite_s=20.0) == []
@@ -193,7 +195,9 @@ def _change(root: Path, *, add: str = "", revoke: str = "") -> None:
 
 def _site(kit: Path, folder: Path) -> Child:
     child = Child.start(
-        "site", ["-m", "clients.up", str(kit), "--site", str(folder)], kit / "logs" / "site.log"
+        "site",
+        ["-m", "clients.supernode.supervisor", str(kit), "--site", str(folder)],
+        kit / "logs" / "site.log",
     )
     ends = time.monotonic() + 90
     node = kit / "logs" / "node.log"

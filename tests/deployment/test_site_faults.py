@@ -208,7 +208,7 @@ def test_a_site_without_room_is_left_out_with_the_reason_and_comes_back(
         shutil.copytree(private, kept)
         command = [*little_room(private, "6m"), "sh", "-c", f'cp -a {kept}/. {private}/ && exec "$0" "$@"']
         kit = _kit(league, victim.name)
-        arguments = ["-m", "clients.up", str(kit), "--site", victim.folder]
+        arguments = ["-m", "clients.supernode.supervisor", str(kit), "--site", victim.folder]
         league.children[victim.name] = start_within(command, arguments, kit / "logs" / "site.log")
         root = Path(f"/proc/{league.children[victim.name].process.pid}/root")
         there = root / private.relative_to("/")

@@ -17,9 +17,9 @@ import pytest
 import yaml
 from cryptography import x509
 
-from clients.fitness import look_over
-from clients.kit import Kit
-from clients.membership import accept_contract, leave_league, make_request, read_status, set_pause
+from clients.supernode.checks import look_over
+from clients.supernode.kit import Kit
+from clients.supernode.membership import accept_contract, leave_league, make_request, read_status, set_pause
 from common.errors import ConfigError, InputError, MachineError, RunError
 from common.privacy.receipts import LedgerHead, read_receipt
 from common.provision.contract import FILE, SIGNATURE, read_signed

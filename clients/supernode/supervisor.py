@@ -1,6 +1,6 @@
 """A site of a league across machines, up and running: its SuperNode and the process that does its work.
 
-    python -m clients.up KIT --site FOLDER
+    python -m clients.supernode.supervisor KIT --site FOLDER
 
 Invariants: the kit's folder and the site's own data decide everything, the coordinator nothing; a worker that dies is
 started again; SIGTERM ends all processes of the site.
@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from clients.fitness import require_fit
-from clients.kit import Kit
-from clients.vital import FILE as ALIVE
-from clients.vital import is_hung
+from clients.supernode.checks import require_fit
+from clients.supernode.heartbeat import FILE as ALIVE
+from clients.supernode.heartbeat import is_hung
+from clients.supernode.kit import Kit
 from common.errors import HansaError, RunError
 from common.files import read_json
 from common.provision.contract import FILE
@@ -109,7 +109,7 @@ class SiteProcesses:
         }  # fmt: skip
         told = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
         arguments = [
-            "-m", "clients.node", "--kit", str(kit), "--refusal", str(self._refusal),
+            "-m", "clients.supernode.node", "--kit", str(kit), "--refusal", str(self._refusal),
             "--root-certificates", str(kit / "ca.crt"), "--superlink", self._kit.coordinator,
             "--auth-supernode-private-key", str(kit / "private" / "node.key"), "--port", str(self._port),
             "--isolation", "process", "--superexec-auth-secret-file", str(self._secret), "--node-config", told,
@@ -119,7 +119,7 @@ class SiteProcesses:
 
     def _start_worker(self) -> Child:
         arguments = [
-            "-m", "clients.worker", "--node", f"127.0.0.1:{self._port}", "--secret", str(self._secret),
+            "-m", "clients.supernode.worker", "--node", f"127.0.0.1:{self._port}", "--secret", str(self._secret),
             "--kit", str(self._kit.folder),
         ]  # fmt: skip
         home = {"FLWR_HOME": str(self._kit.folder / "private" / "flower")}

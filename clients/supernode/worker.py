@@ -31,9 +31,9 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message
 
 from clients.app import app
-from clients.kit import Kit
-from clients.membership import ANSWERED, PAUSED
-from clients.vital import FILE, show_life
+from clients.supernode.heartbeat import FILE, show_life
+from clients.supernode.kit import Kit
+from clients.supernode.membership import ANSWERED, PAUSED
 from common.errors import HansaError, WireError
 from common.files import write_json
 from common.flower.pace import quicken

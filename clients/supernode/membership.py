@@ -17,7 +17,7 @@ from typing import Any
 
 from cryptography import x509
 
-from clients.kit import SITE_FILE, Kit
+from clients.supernode.kit import SITE_FILE, Kit
 from common.errors import InputError, RunError
 from common.files import read_json, write_json, write_whole
 from common.provision.contract import FILE, SIGNATURE, Contract, read_signed

@@ -20,7 +20,7 @@ import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from clients.kit import Kit
+from clients.supernode.kit import Kit
 from common.errors import HansaError, MachineError, RunError, WireError
 from common.files import read_json
 from common.provision.door import CLOCK_S, EDITION, INSTANCE, REFUSED, Refusal
@@ -154,7 +154,7 @@ def ask_for_nothing(kit: Kit) -> httpx.Response:
     WireError : the coordinator isn't the league's, or refuses the certificate.
     Unreachable : nobody answers.
     """
-    from clients.node import site_context  # Flower takes seconds to import
+    from clients.supernode.node import site_context  # Flower takes seconds to import
 
     headers = {
         "content-type": "application/protobuf", INSTANCE: kit.instance(), EDITION: str(kit.contract().edition),

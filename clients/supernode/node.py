@@ -1,7 +1,7 @@
 """Flower's SuperNode, with four things changed: it shows the site's certificate, understands the coordinator's
 refusals, asks for work several times a second in place of once in three, and drops a message whole.
 
-    python -m clients.node --kit KIT --refusal FILE <arguments of flower-supernode>
+    python -m clients.supernode.node --kit KIT --refusal FILE <arguments of flower-supernode>
 
 Flower's own program takes an authority's certificate only, so with a coordinator that asks for client certificates it
 needs a second program that adds one, on a port that everyone on the machine can use; this one adds it by itself.
@@ -30,7 +30,7 @@ from flwr.supernode import start_client_internal as node
 from flwr.supernode.cli.flower_supernode import flower_supernode
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
-from clients.kit import Kit
+from clients.supernode.kit import Kit
 from common.files import write_json
 from common.flower.pace import quicken
 from common.provision.door import EDITION, INSTANCE, REFUSED, Refusal
