@@ -328,7 +328,7 @@ def _open(context: Context, name: str, folder: Path, config: LeagueConfig) -> wi
 def _open_site(folder: Path, config: LeagueConfig) -> wire.Trainer:
     _one_thread()
     # Late, so that a job without data doesn't wait for torch and the encoders.
-    from clients.site import open_site
+    from clients.trainer import open_site
 
     site: wire.Trainer = open_site(folder, config)
     return site

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clients.site import open_site
+from clients.trainer import open_site
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
 from common.storage.run_folder import RunFolder

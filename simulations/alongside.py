@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from clients.site import open_site
+from clients.trainer import open_site
 from common.errors import HansaError
 from common.files import read_lines
 from common.runtime.progress import RoundProgress, Style

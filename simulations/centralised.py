@@ -20,7 +20,7 @@ import torch
 
 from clients.dp.train import train_private
 from clients.evaluation.methods import Results, judge_model
-from clients.site import FINE_TUNE_RATE, Site
+from clients.trainer import FINE_TUNE_RATE, Site
 from clients.training.epochs import batches, passes, step
 from clients.training.samples import TrainingData, derived_seed
 from common.models import HansaModel

@@ -13,7 +13,7 @@ from typing import Any
 
 from flwr.app import UserConfig
 
-from clients.site import open_site
+from clients.trainer import open_site
 from common.errors import RunError
 from common.files import read_json, read_lines, write_json, write_whole
 from common.reports import model_card, write_report

@@ -22,7 +22,7 @@ from clients.evaluation.heads import Calibration
 from clients.evaluation.methods import Deployed
 from clients.evaluation.outputs import end_of_log, predict_now, recommend_rows, rows_now
 from clients.evaluation.scorers import Tuned
-from clients.site import Site, attach_residual, open_site
+from clients.trainer import Site, attach_residual, open_site
 from common.errors import InputError, RunError
 from common.files import read_json
 from common.models import HansaModel

@@ -15,7 +15,7 @@ from flwr.app import Context, Message
 
 from clients.app import app as honest_app
 from clients.secagg.handler import SealedSite
-from clients.site import Site, open_site
+from clients.trainer import Site, open_site
 from common.crypto.fields import MODULUS
 from common.protocol import wire
 from common.secagg.protocol import Attempt

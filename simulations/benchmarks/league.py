@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from clients.site import open_site
+from clients.trainer import open_site
 from common.files import read_lines
 from common.storage.run_folder import RunFolder
 from simulations.benchmarks.cells import Cell, kept_cells

@@ -20,7 +20,7 @@ from clients.data.dataset import SiteDataset
 from clients.dp.noise.sources import SystemNoise
 from clients.dp.train import train_private
 from clients.dp.units import unit_data
-from clients.site import open_site
+from clients.trainer import open_site
 from clients.training.epochs import batches, step
 from clients.training.samples import training_data
 from common.models import HansaModel

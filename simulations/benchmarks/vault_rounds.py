@@ -28,7 +28,7 @@ import torch
 from clients.dp import Kept
 from clients.ledger import open_ledger
 from clients.ledger.rounds import paid_round, price_of_round
-from clients.site import open_site
+from clients.trainer import open_site
 from common.settings.load import load_config
 
 Spent = dict[str, tuple[float, float]]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from clients.data.source import open_house
-from clients.site import open_site
+from clients.trainer import open_site
 from clients.vault import PassphraseSource, Vault, unlock
 from clients.vault.erase import erase_user
 from common.errors import ConfigError, HansaError

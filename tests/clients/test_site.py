@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import torch
 
-from clients.site import Site, open_site
+from clients.trainer import Site, open_site
 from common.errors import ConfigError, InputError
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from clients.ingest.into_vault.ingest import read_vault
-from clients.site import open_site
+from clients.trainer import open_site
 from clients.vault import PassphraseSource, Vault, unlock
 from common.settings.load import load_config
 from simulations.cli import main

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.site import Site
+from clients.trainer import Site
 from common.errors import ConfigError
 from common.privacy.guarantee import guarantee_of, noise_multiplier
 from common.settings.load import with_overrides

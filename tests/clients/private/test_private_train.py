@@ -15,7 +15,7 @@ from clients.dp.noise.discrete import Integers
 from clients.dp.noise.sources import SystemNoise
 from clients.dp.sample import draw_users
 from clients.dp.train import seeded_chance
-from clients.site import Site
+from clients.trainer import Site
 from clients.training.samples import TrainingData, training_data
 from common.errors import PrivacyError
 from common.models import HansaModel, build_model
