@@ -24,7 +24,7 @@ from common.secagg.pipeline import STEPS, Parcel, Terms, open_steps, open_sum, s
 from common.secagg.protocol import Attempt, groups_of, values_of
 from common.settings.config import LeagueConfig, RoundsConfig
 from common.settings.load import with_overrides
-from server.aggregate import RunningSum
+from server.aggregation.running_sum import RunningSum
 
 _SLICE = 1 << 17
 _SITES_MEASURED = 4

@@ -1,7 +1,7 @@
 """The site's half of a protection: an update becomes the one vector that travels.
 
 Invariant: what this returns is all that leaves the site of an update. The coordinator's half is
-`server.protection`; both are chosen by the name in the league's settings. `plain` sends the update as it is; the
+`server.aggregation.plain`; both are chosen by the name in the league's settings. `plain` sends the update as it is; the
 other protections are in `clients.secagg`.
 """
 

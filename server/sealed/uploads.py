@@ -34,9 +34,9 @@ from common.secagg.protocol import (
     values_of,
 )
 from common.settings.config import RoundsConfig
+from server.aggregation.plain import Protection
 from server.clock import RoundClock
 from server.league import League, Roster
-from server.protection import Protection
 from server.sealed.ask import ask, faults
 from server.sealed.keys import Bundles
 from server.sum_worker import SumWorker

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import QuorumError
-from server.aggregate import RunningSum
+from server.aggregation.running_sum import RunningSum
 
 
 @given(st.data(), st.integers(1, 8), st.integers(1, 70_000))

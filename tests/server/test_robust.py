@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from common.errors import QuorumError, WireError
 from common.protocol import wire
 from common.settings.load import load_config
-from server.robust import AGGREGATORS, krum, norm_bound, protection_for, trimmed_mean
+from server.aggregation.robust import AGGREGATORS, krum, norm_bound, protection_for, trimmed_mean
 
 SIZE = 70_000  # more than one block
 

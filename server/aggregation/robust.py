@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from common.errors import ConfigError, QuorumError
 from common.protocol.wire import FloatVector, Layout
 from common.settings.config import LeagueConfig, RoundsConfig
-from server.protection import Plain, Protection, Quantised
+from server.aggregation.plain import Plain, Protection, Quantised
 
 _BLOCK = 1 << 16
 Rows = NDArray[np.float32]

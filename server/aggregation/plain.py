@@ -22,7 +22,7 @@ from common.protocol.wire import FloatVector, Layout, check_finite, decode_float
 from common.secagg.pipeline import Clip, Parcel, Quantise, Step, Terms, send
 from common.secagg.protocol import Attempt
 from common.settings.config import RoundsConfig
-from server.aggregate import RunningSum
+from server.aggregation.running_sum import RunningSum
 
 P = TypeVar("P")
 

@@ -1,0 +1,1 @@
+"""Sums of updates that the coordinator may read."""
