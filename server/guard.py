@@ -16,9 +16,9 @@ from common.errors import WireError
 from common.protocol import wire
 from common.protocol.wire import FloatVector
 from common.settings.config import RoundsConfig
-from server.exchange import exchange
 from server.league import League, Roster
-from server.screen import Expected, finite_metrics, screen
+from server.messages.exchange import exchange
+from server.messages.screen import Expected, finite_metrics, screen
 from server.state import METRIC, RunState
 
 Figures = Mapping[str, Mapping[str, float]]

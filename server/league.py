@@ -21,8 +21,8 @@ from common.runtime.progress import RoundProgress
 from common.settings.config import LeagueConfig
 from common.settings.rules import require_cohort
 from common.storage.run_folder import RunFolder, read_config, read_sites
-from server.exchange import exchange
-from server.screen import Expected, screen
+from server.messages.exchange import exchange
+from server.messages.screen import Expected, screen
 
 _ROLL_CALL_S, _WELCOME_S = 60.0, 10.0
 _SLOWEST_S = 300.0

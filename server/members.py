@@ -10,8 +10,8 @@ from flwr.serverapp import Grid
 
 from common.runtime.progress import RoundProgress
 from server.league import League, Roster, welcome
+from server.messages.watch import WatchedGrid
 from server.prepare import ask_members
-from server.pulse import WatchedGrid
 from server.state import RunState
 
 

@@ -17,10 +17,10 @@ from common.files import append_line, read_lines
 from common.protocol import wire
 from common.protocol.wire import FloatVector
 from common.runtime.progress import RoundProgress
-from server.exchange import exchange
 from server.guard import note_best
 from server.league import League, Roster, require_quorum
-from server.screen import Expected, finite_metrics, screen
+from server.messages.exchange import exchange
+from server.messages.screen import Expected, finite_metrics, screen
 from server.state import RunState, save
 
 

@@ -27,12 +27,12 @@ from common.secagg.suspicion import to_json
 from server.aggregation.plain import Protection
 from server.aggregation.robust import protection_for
 from server.clock import RoundClock
-from server.exchange import exchange
 from server.guard import fall, measure, note_best, verdict
 from server.league import League, Roster, require_quorum
 from server.members import Doorway
+from server.messages.exchange import exchange
+from server.messages.screen import Expected, claimed_weight, finite_metrics, screen
 from server.receipts import Receipts, ledger_head, with_receipt
-from server.screen import Expected, claimed_weight, finite_metrics, screen
 from server.sealed.keys import KeyRing
 from server.sealed.refusals import judged_before, refusals_before
 from server.sealed.round import Session, sealed_round

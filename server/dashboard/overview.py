@@ -15,7 +15,7 @@ from common.errors import RunError
 from common.files import read_json, read_lines
 from common.settings.config import LeagueConfig, PrivacyConfig
 from common.storage.run_folder import RunFolder, SiteEntry
-from server.pulse import FILE
+from server.messages.watch import FILE
 
 Overview = dict[str, Any]
 METRIC = "valid/ndcg@20"

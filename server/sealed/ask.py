@@ -15,9 +15,9 @@ from flwr.serverapp import Grid
 
 from common.errors import WireError
 from common.protocol import wire
-from server.exchange import exchange
 from server.league import League, Roster
-from server.screen import Expected, screen
+from server.messages.exchange import exchange
+from server.messages.screen import Expected, screen
 
 _MOST_ANSWER = 1 << 24
 Answers = dict[str, Any]

@@ -21,7 +21,7 @@ from common.storage.run_folder import RunFolder, SiteEntry
 from server.dashboard.gauges import PHASES, exposition
 from server.dashboard.overview import overview, run_folder_of
 from server.dashboard.web import Dashboard
-from server.pulse import FILE
+from server.messages.watch import FILE
 from simulations.engine import run_league
 
 

@@ -13,9 +13,9 @@ from flwr.app import Error, Message
 from flwr.serverapp import Grid
 
 from common.protocol import wire
-from server import grids
-from server.exchange import exchange
-from server.grids import SteadyGrid
+from server.messages import resend
+from server.messages.exchange import exchange
+from server.messages.resend import SteadyGrid
 from simulations.grid.flower import COORDINATOR, become
 
 
@@ -86,7 +86,7 @@ class Nodes(Grid):
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     become(COORDINATOR)
     now = [1000.0]
-    monkeypatch.setattr(grids.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(resend.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -242,7 +242,7 @@ def test_a_round_of_asking_ends_with_every_reply(clock: list[float], monkeypatch
             nodes.kill(2)
             nodes.slow = set()
 
-    monkeypatch.setattr("server.exchange.time.sleep", pause)
+    monkeypatch.setattr("server.messages.exchange.time.sleep", pause)
     content = wire.pack(wire.Header("run", 1))
     requests = {"a": (1, content), "b": (2, content)}
     found = dict(exchange(SteadyGrid(nodes, "run"), requests, "train", group="1", deadline_s=200))

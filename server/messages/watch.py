@@ -17,7 +17,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from common.storage.run_folder import RunFolder
-from server.grids import PassingGrid
+from server.messages.resend import PassingGrid
 
 FILE = "live.json"
 _LEAST_S = 0.25

@@ -1,0 +1,1 @@
+"""Asking sites: push, poll, send again, and judge each reply."""
