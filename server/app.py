@@ -14,14 +14,14 @@ from common.files import write_json
 from common.protocol import wire
 from common.runtime.disk import full_disk, set_aside, use_what_was_set_aside
 from common.runtime.progress import RoundProgress, Style
-from server.league import League, roll_call
 from server.messages.resend import SteadyGrid
 from server.messages.watch import WatchedGrid
 from server.phases import evaluate, measure_last
 from server.prepare import prepare
 from server.release import release
 from server.rounds import run_rounds
-from server.state import restore, save
+from server.run.league import League, roll_call
+from server.run.state import restore, save
 
 app = ServerApp()
 _STYLES: dict[str, Style] = {"auto": "auto", "bar": "bar", "plain": "plain", "silent": "silent"}

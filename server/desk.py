@@ -16,7 +16,7 @@ from common.errors import HansaError, RunError
 from common.provision.contract import FILE, Contract
 from common.storage.run_folder import RunFolder
 from server.orders import Order, Outcome, Post
-from server.stopping import take_back
+from server.run.stopping import take_back
 
 _LOOK_S = 0.25
 _GONE_S = 5.0

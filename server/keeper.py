@@ -25,7 +25,7 @@ from common.runtime.processes import only_one
 from common.storage.run_folder import RunFolder
 from server.front import FRONTS, Front
 from server.orders import ADDRESS, LOCK, Order, Outcome, Post, State
-from server.stopping import ask_to_stop, is_asked_to_stop, take_back
+from server.run.stopping import ask_to_stop, is_asked_to_stop, take_back
 from server.up import Coordinator, CoordinatorKit
 
 _LOOK_S = 0.25

@@ -9,10 +9,10 @@ from __future__ import annotations
 from flwr.serverapp import Grid
 
 from common.runtime.progress import RoundProgress
-from server.league import League, Roster, welcome
 from server.messages.watch import WatchedGrid
 from server.prepare import ask_members
-from server.state import RunState
+from server.run.league import League, Roster, welcome
+from server.run.state import RunState
 
 
 class Doorway:

@@ -17,11 +17,11 @@ from common.files import append_line, read_lines
 from common.protocol import wire
 from common.protocol.wire import FloatVector
 from common.runtime.progress import RoundProgress
-from server.guard import note_best
-from server.league import League, Roster, require_quorum
 from server.messages.exchange import exchange
 from server.messages.screen import Expected, finite_metrics, screen
-from server.state import RunState, save
+from server.run.guard import note_best
+from server.run.league import League, Roster, require_quorum
+from server.run.state import RunState, save
 
 
 def measure_last(

@@ -18,10 +18,10 @@ from common.models.optimisers import optimiser_for
 from common.protocol import wire
 from common.protocol.wire import FloatVector, Layout
 from common.runtime.progress import RoundProgress
-from server.league import League, Roster, require_quorum
 from server.messages.exchange import exchange
 from server.messages.screen import Expected, contract_weight, screen
-from server.state import RunState
+from server.run.league import League, Roster, require_quorum
+from server.run.state import RunState
 
 
 @dataclass(frozen=True)

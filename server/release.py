@@ -11,10 +11,10 @@ from flwr.serverapp import Grid
 from common.protocol.wire import FloatVector
 from common.runtime.progress import RoundProgress
 from common.storage.release import write_files
-from server.league import League, Roster, require_quorum
+from server.run.league import League, Roster, require_quorum
+from server.run.state import RunState, best_vector
 from server.sealed.ask import ask, faults
 from server.sealed.sums import release_vector
-from server.state import RunState, best_vector
 
 
 def release(

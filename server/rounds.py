@@ -26,20 +26,20 @@ from common.runtime.progress import RoundProgress
 from common.secagg.suspicion import to_json
 from server.aggregation.plain import Protection
 from server.aggregation.robust import protection_for
-from server.clock import RoundClock
-from server.guard import fall, measure, note_best, verdict
-from server.league import League, Roster, require_quorum
 from server.members import Doorway
 from server.messages.exchange import exchange
 from server.messages.screen import Expected, claimed_weight, finite_metrics, screen
-from server.receipts import Receipts, ledger_head, with_receipt
+from server.run.deadline import RoundClock
+from server.run.guard import fall, measure, note_best, verdict
+from server.run.league import League, Roster, require_quorum
+from server.run.receipts import Receipts, ledger_head, with_receipt
+from server.run.state import METRIC, Outcome, RunState, macro, save
+from server.run.stopping import stop_if_asked
 from server.sealed.keys import KeyRing
 from server.sealed.refusals import judged_before, refusals_before
 from server.sealed.round import Session, sealed_round
 from server.sealed.sums import catch_up, hand_out, undo
 from server.sealed.uploads import GroupedSum
-from server.state import METRIC, Outcome, RunState, macro, save
-from server.stopping import stop_if_asked
 
 _LOSSES = ("train/loss", "loss", "valid/loss")
 

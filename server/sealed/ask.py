@@ -15,9 +15,9 @@ from flwr.serverapp import Grid
 
 from common.errors import WireError
 from common.protocol import wire
-from server.league import League, Roster
 from server.messages.exchange import exchange
 from server.messages.screen import Expected, screen
+from server.run.league import League, Roster
 
 _MOST_ANSWER = 1 << 24
 Answers = dict[str, Any]

@@ -14,7 +14,7 @@ from pathlib import Path
 from common.files import write_whole
 from common.secagg.protocol import Attempt, GroupSum
 from common.secagg.suspicion import Judged, Refusal, from_json, judge, refusal_of, to_json
-from server.league import League
+from server.run.league import League
 from server.sealed.ask import Answers
 from server.sealed.keys import Bundles
 

@@ -14,15 +14,15 @@ from flwr.serverapp import Grid
 from common.errors import QuorumError, WireError
 from common.protocol.wire import FloatVector
 from common.secagg.protocol import REFUSED, Attempt, groups_of
-from server.clock import RoundClock
-from server.league import League, Roster, require_quorum
+from server.run.deadline import RoundClock
+from server.run.league import League, Roster, require_quorum
+from server.run.state import Outcome, RunState
 from server.sealed.ask import Answers
 from server.sealed.keys import KeyRing
 from server.sealed.refusals import judged_before, note_refusal
 from server.sealed.sums import catch_up, hand_out, keep_sums, kept_sums
 from server.sealed.trial import try_groups
 from server.sealed.uploads import GroupedSum, SealedSum, settle
-from server.state import Outcome, RunState
 from server.sum_worker import SumWorker
 
 TrainCohort = Callable[[GroupedSum], Outcome]

@@ -22,9 +22,9 @@ from common.files import read_json, write_json, write_whole
 from common.protocol import wire
 from common.secagg.protocol import REFUSED
 from common.secagg.suspicion import to_json
-from server.league import League, Roster, require_quorum
 from server.messages.exchange import exchange
 from server.messages.screen import Expected, screen
+from server.run.league import League, Roster, require_quorum
 from server.sealed.ask import Answers, faults, replies
 from server.sealed.keys import KeyRing
 from server.sealed.refusals import refusals_before

@@ -35,8 +35,8 @@ from common.secagg.protocol import (
 )
 from common.settings.config import RoundsConfig
 from server.aggregation.plain import Protection
-from server.clock import RoundClock
-from server.league import League, Roster
+from server.run.deadline import RoundClock
+from server.run.league import League, Roster
 from server.sealed.ask import ask, faults
 from server.sealed.keys import Bundles
 from server.sum_worker import SumWorker

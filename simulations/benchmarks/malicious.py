@@ -26,11 +26,11 @@ from common.runtime.progress import RoundProgress
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
 from common.storage.run_folder import RunFolder
-from server.league import League, roll_call
 from server.phases import measure_last
 from server.prepare import prepare
 from server.rounds import run_rounds
-from server.state import METRIC, RunState
+from server.run.league import League, roll_call
+from server.run.state import METRIC, RunState
 from simulations.attacks.malicious_site import Attack, LyingApp
 from simulations.benchmarks import BenchResult
 from simulations.benchmarks.cells import kept_cells

@@ -23,7 +23,7 @@ from common.files import read_lines
 from common.privacy.stopped import stopped_sites
 from common.settings.config import LeagueConfig
 from common.storage.run_folder import RunFolder, SiteEntry
-from server.receipts import Receipts
+from server.run.receipts import Receipts
 
 
 def look(where: Path, key: Path | None = None, passphrase: str = "prompt") -> dict[str, Any]:  # noqa: S107

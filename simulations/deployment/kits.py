@@ -25,7 +25,7 @@ from common.provision.code import code_digest, installed_code
 from common.provision.contract import FILE, SIGNATURE, Contract, Member
 from common.provision.site_keys import Request, new_signer, write_keys
 from common.settings.rules import require_cohort
-from server.receipts import KEY
+from server.run.receipts import KEY
 from simulations.deployment.archive import seal_kit, write_sums
 from simulations.deployment.papers import coordinator_papers, site_papers
 from simulations.deployment.plan import LeaguePlan, Party

@@ -14,7 +14,7 @@ from common.files import read_json, read_lines, write_whole
 from common.privacy.accounting import epsilon_rdp
 from common.privacy.stopped import stopped_sites
 from common.settings.config import LeagueConfig
-from server.receipts import Receipts
+from server.run.receipts import Receipts
 from simulations.bazaar import write_league
 from simulations.bazaar.config import load_bazaar_config
 from simulations.budget.look import look, verify_all

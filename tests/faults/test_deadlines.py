@@ -12,7 +12,7 @@ from flwr.app import RecordDict
 from common.errors import QuorumError
 from common.files import read_lines
 from common.protocol import wire
-from server.clock import RoundClock
+from server.run.deadline import RoundClock
 from simulations.grid.base import Task
 from simulations.grid.local import LocalGrid
 from tests.faults.leagues import SITES, make_keys, make_league, model_of, run_league

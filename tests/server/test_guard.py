@@ -7,8 +7,8 @@ import numpy as np
 from common.models.optimisers import optimiser_for
 from common.protocol.wire import Layout
 from common.settings.config import RoundsConfig
-from server.guard import note_best
-from server.state import METRIC, RunState
+from server.run.guard import note_best
+from server.run.state import METRIC, RunState
 
 
 def _state() -> RunState:

@@ -22,7 +22,7 @@ from common.storage.run_folder import RunFolder
 from server import keeper
 from server.desk import await_model, await_stop, fault_from, is_under_way, order_run, order_stop, run_of
 from server.orders import ADDRESS, LOCK, Outcome, Post
-from server.stopping import is_asked_to_stop, stop_if_asked
+from server.run.stopping import is_asked_to_stop, stop_if_asked
 
 
 class App:

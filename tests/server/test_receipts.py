@@ -10,7 +10,7 @@ import pytest
 from common.errors import RunError, WireError
 from common.privacy.receipts import LedgerHead, read_receipt
 from common.protocol import wire
-from server.receipts import Receipts, ledger_head, with_receipt
+from server.run.receipts import Receipts, ledger_head, with_receipt
 
 HEAD = LedgerHead("a" * 32, 7, "b" * 64)
 

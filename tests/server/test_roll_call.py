@@ -17,11 +17,11 @@ from common.protocol import wire
 from common.runtime.progress import RoundProgress
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
-from server import league as room
 from server.app import app as coordinator
-from server.league import League, check_clock, roll_call, welcome
 from server.messages.screen import Expected, screen
-from server.stopping import ask_to_stop, take_back
+from server.run import league as room
+from server.run.league import League, check_clock, roll_call, welcome
+from server.run.stopping import ask_to_stop, take_back
 from simulations.grid.flower import COORDINATOR, RUN_ID, become
 from simulations.grid.local import LocalGrid
 

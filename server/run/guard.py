@@ -16,10 +16,10 @@ from common.errors import WireError
 from common.protocol import wire
 from common.protocol.wire import FloatVector
 from common.settings.config import RoundsConfig
-from server.league import League, Roster
 from server.messages.exchange import exchange
 from server.messages.screen import Expected, finite_metrics, screen
-from server.state import METRIC, RunState
+from server.run.league import League, Roster
+from server.run.state import METRIC, RunState
 
 Figures = Mapping[str, Mapping[str, float]]
 

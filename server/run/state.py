@@ -17,7 +17,7 @@ from common.models.optimisers import ServerOptimiser, optimiser_for
 from common.protocol.wire import FloatVector, Layout
 from common.runtime.progress import RoundProgress
 from common.storage import checkpoint
-from server.league import League
+from server.run.league import League
 
 METRIC = "valid/ndcg@20"
 
