@@ -16,10 +16,10 @@ from common.runtime.disk import full_disk, set_aside, use_what_was_set_aside
 from common.runtime.progress import RoundProgress, Style
 from server.messages.resend import SteadyGrid
 from server.messages.watch import WatchedGrid
-from server.phases import evaluate, measure_last
-from server.prepare import prepare
-from server.release import release
-from server.rounds import run_rounds
+from server.rounds.evaluate import evaluate, measure_last
+from server.rounds.loop import run_rounds
+from server.rounds.prepare import prepare
+from server.rounds.release import release
 from server.run.league import League, roll_call
 from server.run.state import restore, save
 

@@ -26,9 +26,9 @@ from common.runtime.progress import RoundProgress
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
 from common.storage.run_folder import RunFolder
-from server.phases import measure_last
-from server.prepare import prepare
-from server.rounds import run_rounds
+from server.rounds.evaluate import measure_last
+from server.rounds.loop import run_rounds
+from server.rounds.prepare import prepare
 from server.run.league import League, roll_call
 from server.run.state import METRIC, RunState
 from simulations.attacks.malicious_site import Attack, LyingApp

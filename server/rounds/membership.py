@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 
 from common.runtime.progress import RoundProgress
 from server.messages.watch import WatchedGrid
-from server.prepare import ask_members
+from server.rounds.prepare import ask_members
 from server.run.league import League, Roster, welcome
 from server.run.state import RunState
 

@@ -26,9 +26,9 @@ from common.runtime.progress import RoundProgress
 from common.secagg.suspicion import to_json
 from server.aggregation.plain import Protection
 from server.aggregation.robust import protection_for
-from server.members import Doorway
 from server.messages.exchange import exchange
 from server.messages.screen import Expected, claimed_weight, finite_metrics, screen
+from server.rounds.membership import Doorway
 from server.run.deadline import RoundClock
 from server.run.guard import fall, measure, note_best, verdict
 from server.run.league import League, Roster, require_quorum

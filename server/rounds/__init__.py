@@ -1,0 +1,1 @@
+"""The rounds, and what comes before and after them."""
