@@ -1,6 +1,6 @@
 """A process with little memory and little time: what a peer's ciphertext may break, and nothing else.
 
-The coordinator's sums live in one (`server.sum_worker`), and keys of a scheme that is marked `apart`. Invariant: its
+The coordinator's sums live in one (`server.secagg.sum_worker`), and keys of a scheme that is marked `apart`. Invariant: its
 address space is what a sum takes and `ROOM` more, a step's processor time is bounded, and it dies with its pipes.
 Frames both ways: one byte of meaning, u32 number of parts, u32 length of each, the parts. Uploads don't travel so: the
 process reads them from a file, at places that it's told.

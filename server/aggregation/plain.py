@@ -2,7 +2,7 @@
 
 A protection is chosen by name in the league's settings. Its site half, `clients.secagg.plain`, turns an update
 into one vector for the wire; this half checks such a payload, folds it into one running sum, and opens the
-sum. `plain` shows every update to the coordinator; for the others see `server.sealed`.
+sum. `plain` shows every update to the coordinator; for the others see `server.secagg`.
 
 Invariant: a payload is checked whole before any of it enters the sum; each place of the cohort is folded or
 skipped exactly once.

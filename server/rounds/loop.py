@@ -35,11 +35,11 @@ from server.run.league import League, Roster, require_quorum
 from server.run.receipts import Receipts, ledger_head, with_receipt
 from server.run.state import METRIC, Outcome, RunState, macro, save
 from server.run.stopping import stop_if_asked
-from server.sealed.keys import KeyRing
-from server.sealed.refusals import judged_before, refusals_before
-from server.sealed.round import Session, sealed_round
-from server.sealed.sums import catch_up, hand_out, undo
-from server.sealed.uploads import GroupedSum
+from server.secagg.keys import KeyRing
+from server.secagg.refusals import judged_before, refusals_before
+from server.secagg.round import Session, sealed_round
+from server.secagg.sums import catch_up, hand_out, undo
+from server.secagg.uploads import GroupedSum
 
 _LOSSES = ("train/loss", "loss", "valid/loss")
 

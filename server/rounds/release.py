@@ -13,8 +13,8 @@ from common.runtime.progress import RoundProgress
 from common.storage.release import write_files
 from server.run.league import League, Roster, require_quorum
 from server.run.state import RunState, best_vector
-from server.sealed.ask import ask, faults
-from server.sealed.sums import release_vector
+from server.secagg.ask import ask, faults
+from server.secagg.sums import release_vector
 
 
 def release(

@@ -29,8 +29,8 @@ from common.protocol import wire
 from common.secagg.protocol import Attempt
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
-from server.sealed.uploads import SealedSum
-from server.sum_worker import SumWorker
+from server.secagg.sum_worker import SumWorker
+from server.secagg.uploads import SealedSum
 from simulations.benchmarks.protections_league import memory_rows, worth_rows
 from simulations.engine import run_league
 

@@ -23,8 +23,8 @@ from common.secagg.masks import SLICE_BYTES
 from common.secagg.protocol import Attempt, upload_facts, values_of
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder
-from server.sealed.uploads import SealedSum
-from server.sum_worker import SumWorker
+from server.secagg.sum_worker import SumWorker
+from server.secagg.uploads import SealedSum
 from simulations.engine import run_league
 from simulations.league import create_run, plan_config
 from simulations.options import Setting, SimulateOptions

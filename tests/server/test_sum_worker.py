@@ -19,7 +19,7 @@ from common.he import bfv
 from common.he.cipher import Values
 from common.he.schemes import scheme
 from common.he.workers import key_of
-from server.sum_worker import SumWorker
+from server.secagg.sum_worker import SumWorker
 from tests.server.hostile import HARMLESS, KINDS, damaged
 
 COUNT = 2 * bfv.DEGREE

@@ -21,9 +21,9 @@ from server.run.deadline import RoundClock
 from server.run.guard import fall, steady_mean, verdict
 from server.run.league import League, Roster
 from server.run.state import METRIC, RunState
-from server.sealed.ask import Answers
-from server.sealed.keys import KeyRing
-from server.sealed.sums import kept_sums, leave_out, send_sums, undo
+from server.secagg.ask import Answers
+from server.secagg.keys import KeyRing
+from server.secagg.sums import kept_sums, leave_out, send_sums, undo
 
 _MARGIN = 0.2
 """Part of `worst_fall` by which a round without a group has to be better than the whole one."""

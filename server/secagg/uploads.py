@@ -37,9 +37,9 @@ from common.settings.config import RoundsConfig
 from server.aggregation.plain import Protection
 from server.run.deadline import RoundClock
 from server.run.league import League, Roster
-from server.sealed.ask import ask, faults
-from server.sealed.keys import Bundles
-from server.sum_worker import SumWorker
+from server.secagg.ask import ask, faults
+from server.secagg.keys import Bundles
+from server.secagg.sum_worker import SumWorker
 
 Places = list[tuple[int, int]]
 

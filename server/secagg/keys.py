@@ -16,7 +16,7 @@ from common.errors import QuorumError, WireError
 from common.files import read_json, write_json
 from common.provision.pinned import Pinned
 from server.run.league import League, Roster, require_quorum
-from server.sealed.ask import Answers, ask, faults
+from server.secagg.ask import Answers, ask, faults
 
 Bundles = dict[str, dict[str, str]]
 

@@ -15,8 +15,8 @@ from common.files import write_whole
 from common.secagg.protocol import Attempt, GroupSum
 from common.secagg.suspicion import Judged, Refusal, from_json, judge, refusal_of, to_json
 from server.run.league import League
-from server.sealed.ask import Answers
-from server.sealed.keys import Bundles
+from server.secagg.ask import Answers
+from server.secagg.keys import Bundles
 
 
 def refusals_before(league: League, round_: int) -> list[Refusal]:

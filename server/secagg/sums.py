@@ -25,10 +25,10 @@ from common.secagg.suspicion import to_json
 from server.messages.exchange import exchange
 from server.messages.screen import Expected, screen
 from server.run.league import League, Roster, require_quorum
-from server.sealed.ask import Answers, faults, replies
-from server.sealed.keys import KeyRing
-from server.sealed.refusals import refusals_before
-from server.sealed.uploads import SealedSum
+from server.secagg.ask import Answers, faults, replies
+from server.secagg.keys import KeyRing
+from server.secagg.refusals import refusals_before
+from server.secagg.uploads import SealedSum
 
 _MOST_MODEL = 1 << 29
 

@@ -17,13 +17,13 @@ from common.secagg.protocol import REFUSED, Attempt, groups_of
 from server.run.deadline import RoundClock
 from server.run.league import League, Roster, require_quorum
 from server.run.state import Outcome, RunState
-from server.sealed.ask import Answers
-from server.sealed.keys import KeyRing
-from server.sealed.refusals import judged_before, note_refusal
-from server.sealed.sums import catch_up, hand_out, keep_sums, kept_sums
-from server.sealed.trial import try_groups
-from server.sealed.uploads import GroupedSum, SealedSum, settle
-from server.sum_worker import SumWorker
+from server.secagg.ask import Answers
+from server.secagg.keys import KeyRing
+from server.secagg.refusals import judged_before, note_refusal
+from server.secagg.sum_worker import SumWorker
+from server.secagg.sums import catch_up, hand_out, keep_sums, kept_sums
+from server.secagg.trial import try_groups
+from server.secagg.uploads import GroupedSum, SealedSum, settle
 
 TrainCohort = Callable[[GroupedSum], Outcome]
 
