@@ -30,16 +30,16 @@ from common.provision.contract import FILE
 from common.provision.site_keys import KEYS_FILE
 from common.runtime.processes import Child, free_port, stop
 from common.storage.run_folder import SiteEntry
-from server.desk import await_model, order_run
-from server.orders import ADDRESS, Post
+from server.superlink.commands import await_model, order_run
+from server.superlink.orders import ADDRESS, Post
 from simulations.benchmarks import BenchResult
 from simulations.deployment.local import LocalLeague
 from simulations.deployment.progress import sentence_of
 from simulations.options import Setting
 
 _PARTS: Mapping[str, str] = {
-    "flower-superlink": "superlink", "server.link": "superlink", "server.worker": "coordinator app",
-    "server.proxy": "guard", "clients.supernode.node": "site node", "clients.supernode.worker": "site worker",
+    "flower-superlink": "superlink", "server.superlink.link": "superlink", "server.superlink.worker": "coordinator app",
+    "server.superlink.proxy": "guard", "clients.supernode.node": "site node", "clients.supernode.worker": "site worker",
     "flower-supernode": "site node", "flwr-clientapp": "site worker", "flower-superexec": "site launcher",
 }  # fmt: skip
 _SETTLE_S = 2.0

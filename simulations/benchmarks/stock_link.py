@@ -8,8 +8,8 @@ nothing but the SuperLink's program differs; no setting of the product opens the
 
 from __future__ import annotations
 
-from server import keeper
-from server.up import Coordinator
+from server.superlink import supervisor
+from server.superlink.processes import Coordinator
 
 
 class StockLinkCoordinator(Coordinator):
@@ -21,8 +21,8 @@ class StockLinkCoordinator(Coordinator):
 
 def main() -> int:
     """Keep it up until SIGTERM."""
-    keeper.Coordinator = StockLinkCoordinator  # type: ignore[attr-defined]
-    return keeper.main()
+    supervisor.Coordinator = StockLinkCoordinator  # type: ignore[attr-defined]
+    return supervisor.main()
 
 
 if __name__ == "__main__":

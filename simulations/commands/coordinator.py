@@ -45,8 +45,8 @@ def up(
     Keeps the coordinator up until Ctrl-C or SIGTERM: the SuperLink for this machine alone, a guard for sites, the app.
     """
     from server.dashboard.web import Dashboard
-    from server.front import FRONTS
-    from server.keeper import keep_up
+    from server.superlink.front import FRONTS
+    from server.superlink.supervisor import keep_up
 
     if front not in FRONTS:
         raise ConfigError(
@@ -70,7 +70,7 @@ def nginx(
 
     Prints the configuration with which nginx guards a coordinator that is started with `--front none`.
     """
-    from server.front import nginx_config
+    from server.superlink.front import nginx_config
 
     text = nginx_config(kit, f"127.0.0.1:{port}")
     output_of(context).result(
@@ -113,7 +113,7 @@ def stop(
 
     Stops the run after its round, with all of its state kept. The coordinator itself stays up.
     """
-    from server.desk import await_stop, order_stop
+    from server.superlink.commands import await_stop, order_stop
 
     order_stop(kit, now=now)
     outcome = await_stop(kit, seconds=wait_s)
@@ -147,8 +147,8 @@ def read_status(kit: Path) -> dict[str, Any]:
     RunError : it's no coordinator's kit.
     """
     from common.provision.contract import FILE, Contract
-    from server.desk import is_under_way, run_of
-    from server.orders import Post
+    from server.superlink.commands import is_under_way, run_of
+    from server.superlink.orders import Post
 
     contract, post, folder = Contract.read(kit / FILE), Post(kit.resolve()), run_of(kit)
     up, under_way, outcome = post.is_up(), is_under_way(post), post.outcome()
@@ -168,7 +168,7 @@ def read_status(kit: Path) -> dict[str, Any]:
 
 
 def _carry_out(context: typer.Context, kit: Path, form: Format, *, resume: bool, detach: bool) -> None:
-    from server.desk import await_model, order_run, run_of
+    from server.superlink.commands import await_model, order_run, run_of
 
     order = order_run(kit, resume=resume)
     folder = run_of(kit)

@@ -16,9 +16,9 @@ from common.files import read_lines
 from common.provision.contract import FILE, Contract
 from common.runtime.processes import Child, free_port, stop
 from common.storage.run_folder import RunFolder, SiteEntry
-from server.desk import await_model, order_run
-from server.front import Front
-from server.orders import Post
+from server.superlink.commands import await_model, order_run
+from server.superlink.front import Front
+from server.superlink.orders import Post
 from simulations.deployment.kits import provision
 from simulations.deployment.plan import plan_of
 from simulations.deployment.progress import sentence_of
@@ -91,7 +91,7 @@ def rehearse(
 class LocalLeague:
     """Kits, sites' data and processes of one league on this machine."""
 
-    keeper = "server.keeper"
+    keeper = "server.superlink.supervisor"
     """The module that keeps the coordinator up."""
     front: Front = "guard"
     """What stands before it; with "none", the SuperLink listens on `link_port`."""

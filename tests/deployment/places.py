@@ -19,7 +19,7 @@ from clients.supernode.kit import Kit
 from common.provision.door import INSTANCE, REFUSED
 from common.runtime.processes import Child, free_port, stop
 from common.settings.load import load_config
-from server.orders import Post
+from server.superlink.orders import Post
 from simulations.deployment.kits import provision
 from simulations.deployment.plan import LeaguePlan, Party, Place, Terms
 
@@ -54,7 +54,9 @@ def make_kits(folder: Path, plan: LeaguePlan) -> Path:
 def coordinator_up(kit: Path, front: str = "guard") -> Iterator[Child]:
     """A coordinator that takes orders and lets sites in."""
     child = Child.start(
-        "coordinator", ["-m", "server.keeper", str(kit), "--front", front], kit / "logs" / "up.log"
+        "coordinator",
+        ["-m", "server.superlink.supervisor", str(kit), "--front", front],
+        kit / "logs" / "up.log",
     )
     try:
         ends = time.monotonic() + _START_S

@@ -19,7 +19,7 @@ from flwr.proto import fleet_pb2, message_pb2, node_pb2, run_pb2
 from flwr.superlink.main import create_app
 
 from common.provision.door import REFUSED, ROUTES
-from server.desk import order_run
+from server.superlink.commands import order_run
 from tests.deployment.places import NAMES, PROTOBUF, Seat, refusal
 
 pytestmark = pytest.mark.slow
@@ -273,7 +273,7 @@ def test_the_way_past_the_guard_needs_a_certificate_too(
 ) -> None:
     """A process of the coordinator's machine that speaks to the Fleet interface directly is no site."""
     from common.files import read_json
-    from server.orders import ADDRESS
+    from server.superlink.orders import ADDRESS
 
     link = read_json(league.kits / "coordinator" / "private" / ADDRESS)["superlink"]
     me = seated["bergen"]

@@ -18,8 +18,8 @@ import pytest
 from common.errors import MachineError
 from common.files import read_lines
 from common.storage.run_folder import RunFolder
-from server.desk import await_model, is_under_way, order_run, run_of
-from server.orders import Post
+from server.superlink.commands import await_model, is_under_way, order_run, run_of
+from server.superlink.orders import Post
 from simulations.deployment.local import LocalLeague
 from tests.deployment.leagues import (
     GENEROUS_S,
@@ -164,7 +164,9 @@ def test_a_full_disk_is_named_and_the_run_resumed_when_there_is_room(tmp_path: P
     run.mkdir()
     try:
         league.coordinator = start_within(
-            little_room(run, "40m"), ["-m", "server.keeper", str(league.kit)], league.kit / "logs" / "up.log"
+            little_room(run, "40m"),
+            ["-m", "server.superlink.supervisor", str(league.kit)],
+            league.kit / "logs" / "up.log",
         )
         wait_until("the coordinator", lambda: Post(league.kit).is_up(), seconds=120)
         league.run = RunFolder(Path(f"/proc/{league.coordinator.process.pid}/root") / run.relative_to("/"))

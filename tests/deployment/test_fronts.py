@@ -16,8 +16,8 @@ import pytest
 
 from common.files import read_lines
 from common.runtime.processes import Child, free_port, stop
-from server.desk import await_model, order_run
-from server.front import listens_on, nginx_program
+from server.superlink.commands import await_model, order_run
+from server.superlink.front import listens_on, nginx_program
 from simulations.deployment.local import LocalLeague
 from tests.deployment.conftest import nginx_here
 from tests.deployment.leagues import below, kill, new_league, released, rounds_done, simulated, wait_until

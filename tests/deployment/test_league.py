@@ -14,8 +14,8 @@ from safetensors.numpy import load
 
 from common.files import read_lines
 from common.storage.run_folder import read_sites
-from server.control import make_bundle
-from server.desk import await_model, order_run
+from server.superlink.commands import await_model, order_run
+from server.superlink.control import make_bundle
 from simulations.deployment.local import LocalLeague
 from tests.deployment.leagues import FAST, new_league, released, rounds_done, simulated, wait_until
 from tests.deployment.secrets_of import (
@@ -112,7 +112,7 @@ def test_three_private_rounds_release_a_model(private_league: SimpleNamespace) -
 def test_no_secret_in_arguments_or_environment(private_league: SimpleNamespace) -> None:
     league: LocalLeague = private_league.league
     assert b"clients.supernode.worker" in private_league.told
-    assert b"server.proxy" in private_league.told
+    assert b"server.superlink.proxy" in private_league.told
     for kit in (league.kit, *(league.kits / "sites").iterdir()):
         for name, secret in keys_of(kit / "private").items():
             assert secret not in private_league.told, (kit.name, name)

@@ -20,8 +20,8 @@ import pytest
 from common.files import read_lines
 from common.runtime.processes import Child, stop
 from common.storage.run_folder import RunFolder
-from server.desk import await_model, order_run, run_of
-from server.orders import Post
+from server.superlink.commands import await_model, order_run, run_of
+from server.superlink.orders import Post
 from simulations.deployment.kits import provision
 from simulations.deployment.local import LocalLeague
 from simulations.deployment.plan import plan_of
@@ -147,7 +147,9 @@ class SpreadLeague:
     def start(self) -> None:
         """Coordinator first, then the sites."""
         log = self.kit / "logs" / "up.log"
-        self.children.append(self._network.start("coordinator", "server.keeper", str(self.kit), log=log))
+        self.children.append(
+            self._network.start("coordinator", "server.superlink.supervisor", str(self.kit), log=log)
+        )
         wait_until("the coordinator", lambda: Post(self.kit).is_up(), seconds=120)
         for place, site in enumerate(self.drawn.sites):
             kit = self.kits / "sites" / site.name

@@ -20,8 +20,8 @@ from clients.supernode.membership import accept_contract
 from common.provision.authority import Authority
 from common.provision.contract import FILE, SIGNATURE
 from common.runtime.processes import Child, stop
-from server.front import start_front
-from server.orders import ADDRESS, Post
+from server.superlink.front import start_front
+from server.superlink.orders import ADDRESS, Post
 from simulations.deployment.kits import provision
 from simulations.deployment.plan import Party
 from tests.deployment.places import coordinator_up, make_kits, make_plan
@@ -227,7 +227,7 @@ def test_the_same_coordinator_twice(league: Path) -> None:
     """The second one is told who runs; the first one is left as it was, with its sites."""
     told = json.loads((league / "coordinator" / "private" / ADDRESS).read_text())
     done = subprocess.run(
-        [sys.executable, "-m", "server.keeper", str(league / "coordinator")], capture_output=True, text=True,
+        [sys.executable, "-m", "server.superlink.supervisor", str(league / "coordinator")], capture_output=True, text=True,
         timeout=60, check=False, cwd=_ROOT,
     )  # fmt: skip
     _require(done, f"runs already (coordinator): process {told['pid']} holds it", "stop it first", 6)

@@ -14,8 +14,8 @@ import pytest
 from common.files import read_lines
 from common.runtime.processes import Child
 from common.storage.run_folder import SiteEntry
-from server.desk import await_model, is_under_way, order_run
-from server.orders import Order, Post
+from server.superlink.commands import await_model, is_under_way, order_run
+from server.superlink.orders import Order, Post
 from simulations.deployment.local import LocalLeague
 from simulations.options import Setting
 from tests.deployment.leagues import (

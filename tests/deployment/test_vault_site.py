@@ -11,7 +11,7 @@ from clients.vault import PassphraseSource, Vault, unlock
 from clients.vault.admin import verify_vault
 from common.files import read_lines
 from common.storage.run_folder import SiteEntry
-from server.desk import await_model, order_run
+from server.superlink.commands import await_model, order_run
 from simulations.cli import main
 from tests.deployment.leagues import below as processes_of
 from tests.deployment.leagues import kill, new_league, released, simulated, wait_until

@@ -23,7 +23,7 @@ from common.provision.authority import Authority, fingerprint, node_key
 from common.provision.contract import FILE, SIGNATURE, Contract, Member
 from common.provision.door import CERTIFICATE, EDITION, INSTANCE, Refusal
 from common.settings.load import load_config
-from server.door import LEASE_S, Door
+from server.superlink.access import LEASE_S, Door
 
 START = dt.datetime(2027, 1, 1, tzinfo=dt.UTC).timestamp()
 

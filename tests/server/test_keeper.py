@@ -19,10 +19,18 @@ from common.provision.contract import FILE, Contract, Member
 from common.runtime.processes import Child, is_held, only_one, stop
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder
-from server import keeper
-from server.desk import await_model, await_stop, fault_from, is_under_way, order_run, order_stop, run_of
-from server.orders import ADDRESS, LOCK, Outcome, Post
 from server.run.stopping import is_asked_to_stop, stop_if_asked
+from server.superlink import supervisor
+from server.superlink.commands import (
+    await_model,
+    await_stop,
+    fault_from,
+    is_under_way,
+    order_run,
+    order_stop,
+    run_of,
+)
+from server.superlink.orders import ADDRESS, LOCK, Outcome, Post
 
 
 class App:
@@ -86,8 +94,8 @@ def kit(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def kept(kit: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    monkeypatch.setattr(keeper, "Coordinator", App)
-    made = keeper.Keeper(kit)
+    monkeypatch.setattr(supervisor, "Coordinator", App)
+    made = supervisor.Keeper(kit)
     yield SimpleNamespace(keeper=made, app=made._up, post=Post(kit), kit=kit)
     made.stop()
 
@@ -131,10 +139,10 @@ def test_a_run_whose_process_was_killed_is_started_again(kept: SimpleNamespace) 
 def test_a_superlink_that_dies_while_a_run_is_started_is_no_end(kept: SimpleNamespace) -> None:
     order_run(kept.kit)
     kept.app.refusing = 3
-    assert [keeper._went_well(kept.keeper) for _ in range(4)] == [False, False, False, True]
+    assert [supervisor._went_well(kept.keeper) for _ in range(4)] == [False, False, False, True]
     assert kept.app.started == ["run"]
     kept.app.code, kept.app.refusing = -9, 1
-    assert [keeper._went_well(kept.keeper) for _ in range(3)] == [False, True, True]
+    assert [supervisor._went_well(kept.keeper) for _ in range(3)] == [False, True, True]
     assert kept.app.started == ["run", "run"]
 
 
@@ -222,7 +230,7 @@ def test_an_order_outlives_a_coordinator_that_was_killed(
     order_run(kept.kit)
     kept.keeper.look()
     kept.keeper._hold.close()  # what the kernel does when a process is killed
-    again = keeper.Keeper(kept.kit)
+    again = supervisor.Keeper(kept.kit)
     again.look()
     assert again._up.started == ["run"]  # type: ignore[attr-defined]
     assert kept.post.outcome().tries == 2
@@ -243,7 +251,7 @@ def test_there_is_nothing_to_resume_before_the_first_run(kept: SimpleNamespace) 
 
 def test_a_second_coordinator_of_a_kit_is_refused(kept: SimpleNamespace) -> None:
     with pytest.raises(RunError, match=r"runs already.*process \d+ holds it.*stop it first"):
-        keeper.Keeper(kept.kit)
+        supervisor.Keeper(kept.kit)
     assert (kept.kit / "private" / ADDRESS).exists()
 
 

@@ -11,7 +11,7 @@ from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.superlink.config_loader import get_federation_manager
 
 from flwr.server.superlink.linkstate import LinkStateFactory  # isort: skip
-from server.sweep import drop_expired
+from server.superlink.sweep import drop_expired
 from simulations.grid.flower import become
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from common.errors import WireError
 from common.provision.code import bundle_code, code_digest, installed_code
-from server.control import make_bundle
+from server.superlink.control import make_bundle
 
 
 def _zip(files: dict[str, bytes]) -> bytes:

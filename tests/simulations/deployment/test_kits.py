@@ -24,8 +24,8 @@ from common.errors import ConfigError, InputError, MachineError, RunError
 from common.privacy.receipts import LedgerHead, read_receipt
 from common.provision.contract import FILE, SIGNATURE, read_signed
 from common.provision.site_keys import write_keys
-from server.front import nginx_config, nginx_program
 from server.run.receipts import Receipts
+from server.superlink.front import nginx_config, nginx_program
 from simulations.commands.provision import EXAMPLE
 from simulations.deployment.archive import check_sums, open_kit
 from simulations.deployment.kits import provision

@@ -1,6 +1,6 @@
 """Flower's SuperLink, with Hansa's door before its Fleet interface and without a log line for each request.
 
-    python -m server.link --kit KIT <arguments of flower-superlink>
+    python -m server.superlink.link --kit KIT <arguments of flower-superlink>
 
 Invariant: this is Flower's own program with two things added and one wait shortened; the names of Flower 1.41 that this
 touches aren't public, so they are looked up here alone, and the deployment's tests fail when they go.
@@ -25,8 +25,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from common.provision.door import REFUSED, Refusal
-from server.door import Door
-from server.sweep import keep_swept
+from server.superlink.access import Door
+from server.superlink.sweep import keep_swept
 
 _BROKEN_OFF_S = 45
 _log = logging.getLogger("hansa.door")

@@ -1,8 +1,8 @@
 """The coordinator's plain guard: a small proxy that asks sites for their certificate and lets nothing else through.
 
-    python -m server.proxy --kit KIT --listen 0.0.0.0:9443 --superlink 127.0.0.1:PORT
+    python -m server.superlink.proxy --kit KIT --listen 0.0.0.0:9443 --superlink 127.0.0.1:PORT
 
-The production path is nginx (`server.front`), which does the same; this one is for where no nginx is wanted.
+The production path is nginx (`server.superlink.front`), which does the same; this one is for where no nginx is wanted.
 
 Invariants: TLS 1.3 with a client certificate of the league's authority that isn't on its list of revoked ones, or no
 connection at all; of the routes behind it, those in `common.provision.door.ROUTES` exist and no others; what a client

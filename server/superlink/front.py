@@ -48,7 +48,7 @@ def start_front(kit: Path, superlink: str, how: Front, logs: Path) -> Child | No
     if how == "guard":
         arguments = [
             "-m",
-            "server.proxy",
+            "server.superlink.proxy",
             "--kit",
             str(kit),
             "--listen",

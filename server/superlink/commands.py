@@ -15,8 +15,8 @@ from typing import Any
 from common.errors import HansaError, RunError
 from common.provision.contract import FILE, Contract
 from common.storage.run_folder import RunFolder
-from server.orders import Order, Outcome, Post
 from server.run.stopping import take_back
+from server.superlink.orders import Order, Outcome, Post
 
 _LOOK_S = 0.25
 _GONE_S = 5.0

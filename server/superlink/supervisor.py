@@ -1,6 +1,6 @@
 """Keep a coordinator up, and its run going: carry out orders, start again what has died.
 
-    python -m server.keeper KIT
+    python -m server.superlink.supervisor KIT
 
 Invariants: a run that was under way when anything was killed, this process too, goes on by itself at its round; one
 that ended with an error of the league's own isn't tried again; SIGTERM ends all processes and loses no round that lies
@@ -23,10 +23,10 @@ from common.files import read_json, write_json
 from common.runtime import logs
 from common.runtime.processes import only_one
 from common.storage.run_folder import RunFolder
-from server.front import FRONTS, Front
-from server.orders import ADDRESS, LOCK, Order, Outcome, Post, State
 from server.run.stopping import ask_to_stop, is_asked_to_stop, take_back
-from server.up import Coordinator, CoordinatorKit
+from server.superlink.front import FRONTS, Front
+from server.superlink.orders import ADDRESS, LOCK, Order, Outcome, Post, State
+from server.superlink.processes import Coordinator, CoordinatorKit
 
 _LOOK_S = 0.25
 _MOST_TRIES = 20

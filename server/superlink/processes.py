@@ -21,8 +21,8 @@ from common.provision.authority import write_private
 from common.provision.contract import FILE, SIGNATURE, Contract, read_signed
 from common.runtime.processes import Child, free_port, stop
 from common.storage.run_folder import RunFolder
-from server.control import Control
-from server.front import Front, start_front
+from server.superlink.control import Control
+from server.superlink.front import Front, start_front
 
 _PAPERS = ("revoked.crl", "server.crt")
 _log = logging.getLogger("hansa.coordinator")
@@ -195,11 +195,11 @@ class Coordinator:
         return Child.start("SuperLink", arguments, self._logs / "superlink.log", self._home)
 
     def _link_program(self) -> list[str]:
-        return ["-m", "server.link", "--kit", str(self.kit.folder)]
+        return ["-m", "server.superlink.link", "--kit", str(self.kit.folder)]
 
     def _start_worker(self) -> Child:
         arguments = [
-            "-m", "server.worker", "--superlink", self.superlink, "--secret", str(self._secret),
+            "-m", "server.superlink.worker", "--superlink", self.superlink, "--secret", str(self._secret),
             "--authority", str(self.kit.authority),
         ]  # fmt: skip
         return Child.start("coordinator's app", arguments, self._logs / "coordinator.log", self._home)
