@@ -20,7 +20,7 @@ from common.files import read_lines
 from common.runtime.progress import RoundProgress, Style
 from common.storage.run_folder import RunFolder
 from simulations.centralised import centralised
-from simulations.forkserver import fork
+from simulations.engines.forkserver import fork
 from simulations.non_private import folder_beside, non_private, wanted, without_privacy
 
 _POLL_S = 0.2

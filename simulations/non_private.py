@@ -12,7 +12,7 @@ from common.files import read_json, write_json
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
 from common.storage.run_folder import RunFolder
-from simulations.engine import Engine, run_league
+from simulations.engines.engine import Engine, run_league
 from simulations.league import PRIVATE_SETTINGS
 from simulations.options import Setting
 

@@ -22,7 +22,7 @@ from common.settings.config import LeagueConfig
 from common.storage.run_folder import RunFolder
 from simulations.alongside import await_yardsticks, yardsticks_alongside
 from simulations.centralised import centralised
-from simulations.engine import Engine, run_league
+from simulations.engines.engine import Engine, run_league
 from simulations.league import create_run, plan_config
 from simulations.non_private import non_private, wanted
 from simulations.options import SimulateOptions

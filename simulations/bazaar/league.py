@@ -24,7 +24,7 @@ from simulations.bazaar.config import BazaarConfig
 from simulations.bazaar.pictures import draw_pictures, encode_picture
 from simulations.bazaar.texts import ProductTexts, write_fake_review, write_products, write_review
 from simulations.bazaar.world import SiteTruth, draw_site, stream
-from simulations.forkserver import fork
+from simulations.engines.forkserver import fork
 
 FIRST_DAY = datetime(2026, 3, 2, tzinfo=UTC)
 _WORTH_A_PROCESS = 4000

@@ -24,7 +24,7 @@ import json, resource, sys
 from pathlib import Path
 from common.settings.config import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
-from simulations.engine import run_league
+from simulations.engines.engine import run_league
 
 root, sites, size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 entries = [SiteEntry(f"site-{place:04d}", f"Site {place}", "none") for place in range(sites)]

@@ -15,7 +15,7 @@ from pathlib import Path
 from flwr.app import UserConfig
 
 from common.errors import RunError
-from simulations.grid.ray_engine import flower_run, write_project
+from simulations.engines.ray import flower_run, write_project
 
 _SERVER = """
 import json

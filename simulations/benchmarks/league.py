@@ -21,7 +21,7 @@ from clients.trainer import open_site
 from common.files import read_lines
 from common.storage.run_folder import RunFolder
 from simulations.benchmarks.cells import Cell, kept_cells
-from simulations.engine import run_league
+from simulations.engines.engine import run_league
 from simulations.league import create_run, plan_config
 from simulations.options import DataSource, SimulateOptions, parse_set
 from simulations.run import simulate

@@ -34,8 +34,8 @@ from server.run.state import METRIC, RunState
 from simulations.attacks.malicious_site import Attack, LyingApp
 from simulations.benchmarks import BenchResult
 from simulations.benchmarks.cells import kept_cells
-from simulations.grid.flower import COORDINATOR, RUN_ID, become
-from simulations.grid.local import LocalGrid
+from simulations.engines.flower import COORDINATOR, RUN_ID, become
+from simulations.engines.local import LocalGrid
 from simulations.league import create_run, plan_config
 from simulations.options import Setting, SimulateOptions
 

@@ -32,7 +32,7 @@ from common.storage.run_folder import RunFolder, SiteEntry
 from server.secagg.sum_worker import SumWorker
 from server.secagg.uploads import SealedSum
 from simulations.benchmarks.protections_league import memory_rows, worth_rows
-from simulations.engine import run_league
+from simulations.engines.engine import run_league
 
 _SITES = 10
 _TIMES = 5

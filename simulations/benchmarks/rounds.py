@@ -25,7 +25,7 @@ from common.files import read_lines
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.benchmarks.flower_baseline import fedavg_round_s
-from simulations.engine import Engine, run_league
+from simulations.engines.engine import Engine, run_league
 
 _WORKERS = 2
 _ROUNDS = 3

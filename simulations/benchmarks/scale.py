@@ -27,7 +27,7 @@ from common.he.seal_schemes import SealScheme
 from common.protocol import wire
 from common.secagg import masks, shamir
 from simulations.benchmarks.tree import Costs, Tree
-from simulations.grid.flower import COORDINATOR, become
+from simulations.engines.flower import COORDINATOR, become
 
 _TIMES = 5
 _GROUPS = (10, 40)

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from common.errors import ConfigError
-from simulations import forkserver
 from simulations.commands.output import Format, FormatOption, note, output_of, plain, table
+from simulations.engines import forkserver
 from simulations.options import DataSource, Encoders, Engine, Preset, SimulateOptions, parse_set
 from simulations.results import Metrics, RunSummary
 

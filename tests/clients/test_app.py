@@ -13,7 +13,7 @@ from common.errors import HansaError, InputError, WireError
 from common.protocol import wire
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
-from simulations.grid.local import LocalGrid
+from simulations.engines.local import LocalGrid
 
 CONFIG = load_config({"rounds": {"protection": "plain"}})
 

@@ -18,7 +18,7 @@ from common.errors import WireError
 from common.provision.code import installed_code
 from common.provision.contract import Contract
 from common.settings.load import load_config
-from simulations.grid.flower import become
+from simulations.engines.flower import become
 
 
 def _bundle(code: dict[str, bytes]) -> bytes:

@@ -15,7 +15,7 @@ from common.files import read_lines
 from common.runtime.processes import Child
 from common.storage.run_folder import RunFolder
 from simulations.deployment.local import LocalLeague
-from simulations.engine import run_league
+from simulations.engines.engine import run_league
 from simulations.options import Setting
 from tests.conftest import TINY_TRAINING
 

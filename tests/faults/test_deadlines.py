@@ -13,8 +13,8 @@ from common.errors import QuorumError
 from common.files import read_lines
 from common.protocol import wire
 from server.run.deadline import RoundClock
-from simulations.grid.base import Task
-from simulations.grid.local import LocalGrid
+from simulations.engines.base import Task
+from simulations.engines.local import LocalGrid
 from tests.faults.leagues import SITES, make_keys, make_league, model_of, run_league
 
 

@@ -17,8 +17,8 @@ from common.files import read_json, read_lines, write_json
 from common.protocol import wire
 from common.secagg.protocol import Attempt
 from common.settings.load import load_config
-from simulations.grid.base import Task
-from simulations.grid.local import LocalGrid
+from simulations.engines.base import Task
+from simulations.engines.local import LocalGrid
 from tests.faults.leagues import SITES, SIZE, make_keys, make_league, run_league, sealed_sites
 
 

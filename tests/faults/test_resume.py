@@ -16,13 +16,13 @@ from common.errors import RunError
 from common.files import read_lines
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
-from simulations.engine import Engine, run_league
+from simulations.engines.engine import Engine, run_league
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys
 from pathlib import Path
-from simulations.engine import run_league
+from simulations.engines.engine import run_league
 
 settings = {"job": "noop", "noop-size": 2000, "noop-pause-s": 0.01, "compare": True, "progress": "silent"}
 run_league(Path(sys.argv[1]), sys.argv[2], 2, settings)

@@ -27,8 +27,8 @@ from common.secagg.protocol import Attempt, GroupSum
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator
-from simulations.grid.flower import COORDINATOR, RUN_ID
-from simulations.grid.local import LocalGrid
+from simulations.engines.flower import COORDINATOR, RUN_ID
+from simulations.engines.local import LocalGrid
 
 SITES = ["amber", "birch", "cedar", "delta", "ember"]
 SIZE = 9000

@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys
 from pathlib import Path
-from simulations.engine import run_league
+from simulations.engines.engine import run_league
 
 settings = {"job": "noop", "noop-size": 3000, "noop-pause-s": 0.01, "progress": "silent"}
 run_league(Path(sys.argv[1]), "local", 1, settings)

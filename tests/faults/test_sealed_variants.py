@@ -17,7 +17,7 @@ from common.errors import ConfigError, WireError
 from common.files import read_json, read_lines
 from common.protocol import wire
 from common.settings.load import load_config
-from simulations.grid.local import LocalGrid
+from simulations.engines.local import LocalGrid
 from tests.faults.leagues import SITES, SIZE, make_keys, make_league, model_of, run_league, sealed_sites
 
 VARIANTS: dict[str, dict[str, Any]] = {

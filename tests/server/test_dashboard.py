@@ -22,7 +22,7 @@ from server.dashboard.gauges import PHASES, exposition
 from server.dashboard.overview import overview, run_folder_of
 from server.dashboard.web import Dashboard
 from server.messages.watch import FILE
-from simulations.engine import run_league
+from simulations.engines.engine import run_league
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from server.messages.screen import Expected, screen
 from server.run import league as room
 from server.run.league import League, check_clock, roll_call, welcome
 from server.run.stopping import ask_to_stop, take_back
-from simulations.grid.flower import COORDINATOR, RUN_ID, become
-from simulations.grid.local import LocalGrid
+from simulations.engines.flower import COORDINATOR, RUN_ID, become
+from simulations.engines.local import LocalGrid
 
 SITES = ["amber", "birch", "cedar"]
 Change = Callable[[str, dict[str, str | int | float | bool]], None]

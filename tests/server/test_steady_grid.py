@@ -16,7 +16,7 @@ from common.protocol import wire
 from server.messages import resend
 from server.messages.exchange import exchange
 from server.messages.resend import SteadyGrid
-from simulations.grid.flower import COORDINATOR, become
+from simulations.engines.flower import COORDINATOR, become
 
 
 class Nodes(Grid):

@@ -12,7 +12,7 @@ from flwr.superlink.config_loader import get_federation_manager
 
 from flwr.server.superlink.linkstate import LinkStateFactory  # isort: skip
 from server.superlink.sweep import drop_expired
-from simulations.grid.flower import become
+from simulations.engines.flower import become
 
 
 def _state() -> SimpleNamespace:

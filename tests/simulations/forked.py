@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from simulations import forkserver
+from simulations.engines import forkserver
 
 
 def look(pipe: Connection, facts: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from simulations import forkserver
+from simulations.engines import forkserver
 from tests.deployment.leagues import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]

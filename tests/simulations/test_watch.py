@@ -20,7 +20,7 @@ from common.storage.run_folder import RunFolder, SiteEntry
 from server.dashboard.overview import overview
 from simulations.cli import main
 from simulations.commands.watch import _screen
-from simulations.engine import run_league
+from simulations.engines.engine import run_league
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from common.errors import ConfigError, InputError, MachineError
 from simulations.bazaar import BazaarConfig, load_bazaar_config, write_league
-from simulations.forkserver import fork
+from simulations.engines.forkserver import fork
 
 TINY = BazaarConfig(seed=3, n_sites=3, users_per_site=25, items_per_site=24)
 EVENTS = {"view", "click", "cart", "purchase", "search"}

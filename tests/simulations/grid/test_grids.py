@@ -17,10 +17,10 @@ from common.files import read_lines
 from common.protocol import wire
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
-from simulations.engine import Engine, run_league
-from simulations.grid.frames import pack_frame, unpack_frame
-from simulations.grid.local import LocalGrid
-from simulations.grid.pool import PoolGrid, share_out
+from simulations.engines.engine import Engine, run_league
+from simulations.engines.frames import pack_frame, unpack_frame
+from simulations.engines.local import LocalGrid
+from simulations.engines.pool import PoolGrid, share_out
 
 NOOP = {"job": "noop", "noop-size": 3000, "progress": "silent", "compare": True}
 

@@ -20,8 +20,8 @@ from common.runtime.processes import free_port
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.commands.simulate import _check
-from simulations.engine import run_league
-from simulations.grid.ray_engine import require_cluster
+from simulations.engines.engine import run_league
+from simulations.engines.ray import require_cluster
 from simulations.options import SimulateOptions
 
 RAY = str(Path(sys.executable).parent / "ray")

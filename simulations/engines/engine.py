@@ -14,7 +14,7 @@ from flwr.app import Context, RecordDict, UserConfig
 
 from common.errors import ConfigError
 from common.storage.run_folder import RunFolder
-from simulations.grid.flower import COORDINATOR, RUN_ID
+from simulations.engines.flower import COORDINATOR, RUN_ID
 
 Engine = Literal["local", "pool", "ray"]
 
@@ -43,17 +43,17 @@ def run_league(
     count = min(len(sites), workers or os.cpu_count() or 1)
     if engine == "local":
         from clients.app import app as client_app
-        from simulations.grid.local import LocalGrid
+        from simulations.engines.local import LocalGrid
 
         _serve(LocalGrid(client_app, len(sites), run_config), run_config)
     elif engine == "pool":
-        from simulations.grid.pool import PoolGrid
+        from simulations.engines.pool import PoolGrid
 
         sizes = [folder_bytes(Path(site.folder)) for site in sites]
         with PoolGrid(len(sites), run_config, workers=count, sizes=sizes) as grid:
             _serve(grid, run_config)
     elif engine == "ray":
-        from simulations.grid.ray_engine import run_with_ray
+        from simulations.engines.ray import run_with_ray
 
         run_with_ray(folder, run_config, sites=len(sites), workers=count, address=address)
     else:

@@ -19,9 +19,9 @@ from flwr.app import Error, Message, RecordDict, UserConfig
 
 from common.errors import WireError
 from common.protocol.wire import HELLO, VECTOR
-from simulations.forkserver import fork
-from simulations.grid.base import SimulatedGrid, Task, delivered
-from simulations.grid.frames import pack_frame, unpack_frame
+from simulations.engines.base import SimulatedGrid, Task, delivered
+from simulations.engines.forkserver import fork
+from simulations.engines.frames import pack_frame, unpack_frame
 
 _PATIENCE_S = 0.05
 _REPLIES_A_WORKER = 8

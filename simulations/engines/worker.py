@@ -14,9 +14,9 @@ from flwr.app import Context
 
 from clients.app import app
 from common.protocol.wire import VECTOR
-from simulations.grid.base import Task, delivered, node_context
-from simulations.grid.flower import become
-from simulations.grid.frames import pack_frame, unpack_frame
+from simulations.engines.base import Task, delivered, node_context
+from simulations.engines.flower import become
+from simulations.engines.frames import pack_frame, unpack_frame
 
 
 def serve(pipe: Connection, setup: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ from common.errors import HansaError, MachineError
 
 Job = Literal["site", "yardsticks", "merchants"]
 _JOBS = {
-    "site": ("simulations.grid.worker", "serve"),
+    "site": ("simulations.engines.worker", "serve"),
     "yardsticks": ("simulations.alongside", "train"),
     "merchants": ("simulations.bazaar.second", "draw"),
 }
@@ -82,7 +82,7 @@ def _start() -> socket.socket:
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     with theirs:
         _server = subprocess.Popen(  # noqa: S603 — our own module, no shell
-            [sys.executable, "-m", "simulations.forkserver", str(theirs.fileno())],
+            [sys.executable, "-m", "simulations.engines.forkserver", str(theirs.fileno())],
             pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=_errors(),
             env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(paths)},
         )  # fmt: skip
@@ -167,6 +167,6 @@ def _end_with(pipe: int) -> None:
 
 if __name__ == "__main__":
     # By its own name, so that forked processes find the door where they look for it.
-    from simulations import forkserver
+    from simulations.engines import forkserver
 
     forkserver.main(int(sys.argv[1]))
