@@ -13,8 +13,8 @@ from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
 from common.storage.run_folder import RunFolder
 from simulations.engines.engine import Engine, run_league
-from simulations.league import PRIVATE_SETTINGS
-from simulations.options import Setting
+from simulations.setup.create import PRIVATE_SETTINGS
+from simulations.setup.options import Setting
 
 FILE = "non_private.json"
 

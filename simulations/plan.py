@@ -13,9 +13,9 @@ from common.models import build_model
 from common.privacy.guarantee import guarantee_of
 from common.settings.config import LeagueConfig
 from simulations.costs import costs_of
-from simulations.league import derive_sites, fitted
-from simulations.options import SimulateOptions
 from simulations.results import RunSummary
+from simulations.setup.create import derive_sites, fitted
+from simulations.setup.options import SimulateOptions
 
 
 def plan_of(options: SimulateOptions, config: LeagueConfig) -> RunSummary:

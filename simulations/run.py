@@ -23,12 +23,12 @@ from common.storage.run_folder import RunFolder
 from simulations.alongside import await_yardsticks, yardsticks_alongside
 from simulations.centralised import centralised
 from simulations.engines.engine import Engine, run_league
-from simulations.league import create_run, plan_config
 from simulations.non_private import non_private, wanted
-from simulations.options import SimulateOptions
 from simulations.pictures import SitePictures
 from simulations.plan import plan_of
 from simulations.results import RunSummary
+from simulations.setup.create import create_run, plan_config
+from simulations.setup.options import SimulateOptions
 from simulations.summary import summarise
 
 OPTIONS = "options.json"

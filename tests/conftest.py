@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from simulations.options import Setting, SimulateOptions
 from simulations.results import RunSummary
+from simulations.setup.options import Setting, SimulateOptions
 
 TINY_TRAINING: dict[str, Setting] = {
     "privacy.mode": "off",

@@ -21,8 +21,8 @@ from common.privacy.guarantee import noise_multiplier
 from common.storage.run_folder import RunFolder
 from simulations.benchmarks import BenchResult
 from simulations.budget.plan import noise_beside_users
-from simulations.options import Setting, SimulateOptions
 from simulations.run import simulate
+from simulations.setup.options import Setting, SimulateOptions
 
 ROUNDS = 10
 SIZES = (60, 200, 600)

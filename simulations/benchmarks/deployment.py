@@ -35,7 +35,7 @@ from server.superlink.orders import ADDRESS, Post
 from simulations.benchmarks import BenchResult
 from simulations.deployment.local import LocalLeague
 from simulations.deployment.progress import sentence_of
-from simulations.options import Setting
+from simulations.setup.options import Setting
 
 _PARTS: Mapping[str, str] = {
     "flower-superlink": "superlink", "server.superlink.link": "superlink", "server.superlink.worker": "coordinator app",

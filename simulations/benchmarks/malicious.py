@@ -36,8 +36,8 @@ from simulations.benchmarks import BenchResult
 from simulations.benchmarks.cells import kept_cells
 from simulations.engines.flower import COORDINATOR, RUN_ID, become
 from simulations.engines.local import LocalGrid
-from simulations.league import create_run, plan_config
-from simulations.options import Setting, SimulateOptions
+from simulations.setup.create import create_run, plan_config
+from simulations.setup.options import Setting, SimulateOptions
 
 SEEDS = (0, 1, 2)
 ROUNDS = 8

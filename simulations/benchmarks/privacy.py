@@ -188,8 +188,8 @@ def _job(data: str, seed: int, epsilon: float | None, quick: bool) -> Job:
 def _largest_site(data: str, scratch: Path) -> tuple[Path, str]:
     """The site with the most users of a source, and the run's settings as JSON."""
     from clients.ingest import read_site
-    from simulations.league import create_run, plan_config
-    from simulations.options import SimulateOptions, parse_set
+    from simulations.setup.create import create_run, plan_config
+    from simulations.setup.options import SimulateOptions, parse_set
 
     hm = data == "hm"
     settings, knobs = parse_set((*(HM_SETTINGS if hm else ()), "privacy.mode=off"))

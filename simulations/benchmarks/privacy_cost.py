@@ -27,7 +27,7 @@ from common.models import HansaModel
 from common.privacy.guarantee import noise_multiplier
 from common.settings.config import LeagueConfig
 from common.settings.load import load_config, with_overrides
-from simulations.league import PRIVATE_SETTINGS
+from simulations.setup.create import PRIVATE_SETTINGS
 
 _REPEATS = 5
 LARGE = "user, large model"

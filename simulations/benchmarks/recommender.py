@@ -23,7 +23,7 @@ from common.errors import HansaError, MachineError
 from simulations.benchmarks import BenchResult
 from simulations.benchmarks.cells import Cell
 from simulations.benchmarks.league import Job, interval, macro, mean, run_jobs, site_values
-from simulations.options import DataSource
+from simulations.setup.options import DataSource
 
 METHODS = (
     "popularity",

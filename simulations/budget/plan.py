@@ -18,7 +18,7 @@ from json import loads
 from common.errors import ConfigError
 from common.privacy.accounting import Mechanism, epsilon_pld, epsilon_rdp, sigma_beside_count, sigma_for
 from common.settings.config import TrainingConfig
-from simulations.league import PRIVATE_SETTINGS
+from simulations.setup.create import PRIVATE_SETTINGS
 
 _CLIP = float(str(PRIVATE_SETTINGS["privacy.clip"]))
 _RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)

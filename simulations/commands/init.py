@@ -47,7 +47,7 @@ def example(name: str, *, private: bool = False) -> str:
     config = LeagueConfig()
     if private:
         # Late: it brings torch, for which `--help` doesn't wait.
-        from simulations.league import PRIVATE_SETTINGS
+        from simulations.setup.create import PRIVATE_SETTINGS
 
         config = with_overrides(
             config, {**PRIVATE_SETTINGS, "privacy.mode": "user", "privacy.learning_rate": 2.0}

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from common.errors import RunError
 from simulations.commands.output import Format, FormatOption, note, output_of, plain
-from simulations.options import parse_set
+from simulations.setup.options import parse_set
 
 app = typer.Typer(no_args_is_help=True, help="A league across machines, or its rehearsal on this one.")
 

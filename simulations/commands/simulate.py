@@ -12,8 +12,8 @@ from rich.console import Console
 from common.errors import ConfigError
 from simulations.commands.output import Format, FormatOption, note, output_of, plain, table
 from simulations.engines import forkserver
-from simulations.options import DataSource, Encoders, Engine, Preset, SimulateOptions, parse_set
 from simulations.results import Metrics, RunSummary
+from simulations.setup.options import DataSource, Encoders, Engine, Preset, SimulateOptions, parse_set
 
 METHODS = (
     "popularity", "item_knn", "no_training", "local", "federated", "fine_tuned", "non_private", "centralised", "final",

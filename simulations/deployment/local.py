@@ -22,8 +22,8 @@ from server.superlink.orders import Post
 from simulations.deployment.kits import provision
 from simulations.deployment.plan import plan_of
 from simulations.deployment.progress import sentence_of
-from simulations.league import create_run, plan_config
-from simulations.options import Setting, SimulateOptions
+from simulations.setup.create import create_run, plan_config
+from simulations.setup.options import Setting, SimulateOptions
 
 SMALL: dict[str, Setting] = {"held_out": 0, "users_per_site": 60, "items_per_site": 80}
 """A bazaar that one machine prepares and trains in seconds."""

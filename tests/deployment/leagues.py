@@ -16,7 +16,7 @@ from common.runtime.processes import Child
 from common.storage.run_folder import RunFolder
 from simulations.deployment.local import LocalLeague
 from simulations.engines.engine import run_league
-from simulations.options import Setting
+from simulations.setup.options import Setting
 from tests.conftest import TINY_TRAINING
 
 FAST: dict[str, Setting] = {

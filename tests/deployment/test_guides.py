@@ -18,7 +18,7 @@ from common.provision.contract import FILE, SIGNATURE
 from common.runtime.processes import free_port
 from common.storage.run_folder import SiteEntry
 from simulations.bazaar import BazaarConfig, write_league
-from simulations.league import shared_categories
+from simulations.setup.create import shared_categories
 from tests.conftest import TINY_TRAINING
 from tests.deployment.guides import Desk, Done, block_of, commands_of
 from tests.deployment.leagues import wait_until

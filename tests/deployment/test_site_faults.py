@@ -17,7 +17,7 @@ from common.storage.run_folder import SiteEntry
 from server.superlink.commands import await_model, is_under_way, order_run
 from server.superlink.orders import Order, Post
 from simulations.deployment.local import LocalLeague
-from simulations.options import Setting
+from simulations.setup.options import Setting
 from tests.deployment.leagues import (
     below,
     can_mount,

@@ -16,9 +16,9 @@ from common.errors import ConfigError, InputError, RunError
 from common.files import read_lines
 from common.storage.run_folder import RunFolder
 from simulations import serve
-from simulations.options import SimulateOptions
 from simulations.results import RunSummary
 from simulations.run import resume, simulate
+from simulations.setup.options import SimulateOptions
 from tests.conftest import TINY_BAZAAR, TINY_TRAINING
 
 METHODS = {

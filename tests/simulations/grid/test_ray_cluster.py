@@ -22,7 +22,7 @@ from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.commands.simulate import _check
 from simulations.engines.engine import run_league
 from simulations.engines.ray import require_cluster
-from simulations.options import SimulateOptions
+from simulations.setup.options import SimulateOptions
 
 RAY = str(Path(sys.executable).parent / "ray")
 

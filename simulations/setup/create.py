@@ -24,7 +24,7 @@ from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.bazaar import write_league
 from simulations.bazaar.config import load_bazaar_config
 from simulations.connectors import connector
-from simulations.options import DataSource, Setting, SimulateOptions
+from simulations.setup.options import DataSource, Setting, SimulateOptions
 
 MAX_CATEGORIES = 64
 # Small pictures and small merchants: what keeps the embedded league within the demo's minute and a half. Its customers
