@@ -20,16 +20,16 @@ from common.reports import model_card, write_report
 from common.runtime.progress import RoundProgress, Style
 from common.settings.config import LeagueConfig
 from common.storage.run_folder import RunFolder
-from simulations.alongside import await_yardsticks, yardsticks_alongside
-from simulations.centralised import centralised
 from simulations.engines.engine import Engine, run_league
-from simulations.non_private import non_private, wanted
 from simulations.pictures import SitePictures
 from simulations.plan import plan_of
 from simulations.results import RunSummary
 from simulations.setup.create import create_run, plan_config
 from simulations.setup.options import SimulateOptions
 from simulations.summary import summarise
+from simulations.yardsticks.alongside import await_yardsticks, yardsticks_alongside
+from simulations.yardsticks.centralised import centralised
+from simulations.yardsticks.non_private import non_private, wanted
 
 OPTIONS = "options.json"
 
@@ -89,7 +89,7 @@ def _carry_out(folder: RunFolder, config: LeagueConfig, started: float) -> RunSu
     recorded = _recorded(folder)
     ablation = recorded.get("ablation")
     if chosen["ablation"] and ablation is None:
-        from simulations.ablation import ablate
+        from simulations.yardsticks.ablation import ablate
 
         ablation = ablate(folder, config)
     metrics = summarise(folder, recorded.get("timing") or timing, ablation)

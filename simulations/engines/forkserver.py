@@ -30,7 +30,7 @@ from common.errors import HansaError, MachineError
 Job = Literal["site", "yardsticks", "merchants"]
 _JOBS = {
     "site": ("simulations.engines.worker", "serve"),
-    "yardsticks": ("simulations.alongside", "train"),
+    "yardsticks": ("simulations.yardsticks.alongside", "train"),
     "merchants": ("simulations.bazaar.second", "draw"),
 }
 _LIGHT = "merchants"  # needs none of what follows

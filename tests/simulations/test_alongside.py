@@ -12,8 +12,8 @@ import pytest
 from common.files import append_line
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
-from simulations.alongside import await_yardsticks
-from simulations.non_private import folder_beside
+from simulations.yardsticks.alongside import await_yardsticks
+from simulations.yardsticks.non_private import folder_beside
 
 
 @pytest.mark.parametrize("mode", ["user", "off"])

@@ -15,11 +15,11 @@ from common.errors import ConfigError
 from common.privacy.guarantee import guarantee_of, noise_multiplier
 from common.settings.load import with_overrides
 from common.storage.run_folder import RunFolder
-from simulations.centralised import under_budget
-from simulations.non_private import without_privacy
 from simulations.run import simulate
 from simulations.setup.create import PRIVATE_SETTINGS, create_run, fitted, plan_config
 from simulations.setup.options import Setting, SimulateOptions
+from simulations.yardsticks.centralised import under_budget
+from simulations.yardsticks.non_private import without_privacy
 from tests.clients.private.units import settings
 from tests.clients.small_site import drawn_site
 from tests.conftest import TINY_BAZAAR, TINY_TRAINING

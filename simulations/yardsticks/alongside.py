@@ -19,9 +19,9 @@ from common.errors import HansaError
 from common.files import read_lines
 from common.runtime.progress import RoundProgress, Style
 from common.storage.run_folder import RunFolder
-from simulations.centralised import centralised
 from simulations.engines.forkserver import fork
-from simulations.non_private import folder_beside, non_private, wanted, without_privacy
+from simulations.yardsticks.centralised import centralised
+from simulations.yardsticks.non_private import folder_beside, non_private, wanted, without_privacy
 
 _POLL_S = 0.2
 

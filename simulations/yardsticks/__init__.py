@@ -1,0 +1,1 @@
+"""What a league is compared with: trained beside it."""
