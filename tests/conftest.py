@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from simulations.results import RunSummary
+from simulations.runs.results import RunSummary
 from simulations.setup.options import Setting, SimulateOptions
 
 TINY_TRAINING: dict[str, Setting] = {
@@ -39,7 +39,7 @@ def feature_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def tiny_league(feature_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> RunSummary:
     """A finished run with everything but the ablation; tests must leave its folder as it is."""
-    from simulations.run import simulate
+    from simulations.runs.run import simulate
 
     run = tmp_path_factory.mktemp("league") / "run"
     return simulate(

@@ -21,7 +21,7 @@ from common.privacy.guarantee import noise_multiplier
 from common.storage.run_folder import RunFolder
 from simulations.benchmarks import BenchResult
 from simulations.budget.plan import noise_beside_users
-from simulations.run import simulate
+from simulations.runs.run import simulate
 from simulations.setup.options import Setting, SimulateOptions
 
 ROUNDS = 10

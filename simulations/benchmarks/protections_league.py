@@ -26,9 +26,9 @@ from common.storage.run_folder import RunFolder
 from server.secagg.sum_worker import SumWorker
 from server.secagg.uploads import SealedSum
 from simulations.engines.engine import run_league
+from simulations.runs.summary import macro_metrics, site_results
 from simulations.setup.create import create_run, plan_config
 from simulations.setup.options import Setting, SimulateOptions
-from simulations.summary import macro_metrics, site_results
 
 _WARM = 4
 _WORTH: dict[str, dict[str, Setting]] = {

@@ -30,7 +30,7 @@ def recommend(
     Ranks the site's catalogue for one of its users, or for a history of items that no training ever saw.
     """
     items = _who(user, history)
-    from simulations.serve import recommend as ask
+    from simulations.runs.serve import recommend as ask
 
     found = ask(run, site, user or None, items, count)
     rows = [(each.rank, each.item_id, each.title, each.score, each.why) for each in found]
@@ -53,7 +53,7 @@ def predict(
     Says how probable a purchase is in the user's next session, and what the user will probably do next.
     """
     items = _who(user, history)
-    from simulations.serve import predict as ask
+    from simulations.runs.serve import predict as ask
 
     found = ask(run, site, user or None, items)
     rows = [

@@ -41,7 +41,7 @@ def evaluate(context: typer.Context, run: RunArgument, form: FormatOption = Form
     Measures the released model again on the sites' own data, by full ranking.
     """
     from simulations.commands.simulate import show_comparison
-    from simulations.serve import evaluate as measure
+    from simulations.runs.serve import evaluate as measure
 
     metrics = measure(run)
     output_of(context).result(form, metrics, lambda screen: show_comparison(screen, metrics))
@@ -53,7 +53,7 @@ def report(context: typer.Context, run: RunArgument, form: FormatOption = Format
     Writes report.html anew from what lies in the run folder: one file that opens offline.
     """
     from common.reports import write_report
-    from simulations.pictures import SitePictures
+    from simulations.runs.pictures import SitePictures
 
     written = write_report(run, SitePictures(RunFolder(run)))
     output_of(context).result(

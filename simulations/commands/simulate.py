@@ -12,7 +12,7 @@ from rich.console import Console
 from common.errors import ConfigError
 from simulations.commands.output import Format, FormatOption, note, output_of, plain, table
 from simulations.engines import forkserver
-from simulations.results import Metrics, RunSummary
+from simulations.runs.results import Metrics, RunSummary
 from simulations.setup.options import DataSource, Encoders, Engine, Preset, SimulateOptions, parse_set
 
 METHODS = (
@@ -73,7 +73,7 @@ def simulate(
     if engine == "pool" and not dry_run:
         forkserver.warm()
     # Imported here: torch and Flower take seconds, and `--help` doesn't wait for them.
-    from simulations.run import simulate as run_league
+    from simulations.runs.run import simulate as run_league
 
     summary = run_league(options)
     output_of(context).result(form, summary, lambda screen: show_summary(screen, summary))
@@ -88,7 +88,7 @@ def resume(
 
     Goes on with a run that was stopped, at the round where it was stopped. The result equals the uninterrupted one.
     """
-    from simulations.run import resume as resume_league
+    from simulations.runs.run import resume as resume_league
 
     summary = resume_league(run)
     output_of(context).result(form, summary, lambda screen: show_summary(screen, summary))

@@ -16,7 +16,7 @@ from common.errors import ConfigError, InputError
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
 from common.storage.run_folder import RunFolder
-from simulations.results import RunSummary
+from simulations.runs.results import RunSummary
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from simulations.bazaar import write_league
 from simulations.bazaar.config import load_bazaar_config
 from simulations.budget.look import look, verify_all
 from simulations.commands.inspect import read_status
-from simulations.run import simulate
+from simulations.runs.run import simulate
 from simulations.setup.create import plan_config
 from simulations.setup.options import Setting, SimulateOptions
 from tests.conftest import TINY_BAZAAR

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import IO
 
-from simulations.run import resume
+from simulations.runs.run import resume
 from tests.conftest import TINY_BAZAAR, TINY_TRAINING
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from common.errors import ConfigError
 from common.privacy.guarantee import guarantee_of, noise_multiplier
 from common.settings.load import with_overrides
 from common.storage.run_folder import RunFolder
-from simulations.run import simulate
+from simulations.runs.run import simulate
 from simulations.setup.create import PRIVATE_SETTINGS, create_run, fitted, plan_config
 from simulations.setup.options import Setting, SimulateOptions
 from simulations.yardsticks.centralised import under_budget

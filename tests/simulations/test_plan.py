@@ -9,7 +9,7 @@ from common.crypto.fields import Packing
 from common.he.schemes import scheme_of
 from common.settings.config import LeagueConfig
 from common.settings.load import load_config
-from simulations.costs import SIGHTS, Cost, bytes_per_site, costs_of
+from simulations.runs.costs import SIGHTS, Cost, bytes_per_site, costs_of
 
 
 def test_each_protection_has_a_row_with_what_each_party_sees() -> None:

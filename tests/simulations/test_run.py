@@ -15,9 +15,9 @@ import pytest
 from common.errors import ConfigError, InputError, RunError
 from common.files import read_lines
 from common.storage.run_folder import RunFolder
-from simulations import serve
-from simulations.results import RunSummary
-from simulations.run import resume, simulate
+from simulations.runs import serve
+from simulations.runs.results import RunSummary
+from simulations.runs.run import resume, simulate
 from simulations.setup.options import SimulateOptions
 from tests.conftest import TINY_BAZAAR, TINY_TRAINING
 

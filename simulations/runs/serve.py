@@ -28,8 +28,8 @@ from common.files import read_json
 from common.models import HansaModel
 from common.settings.config import LeagueConfig
 from common.storage.run_folder import RunFolder
-from simulations.results import Metrics, Prediction, Recommendation
-from simulations.summary import summarise
+from simulations.runs.results import Metrics, Prediction, Recommendation
+from simulations.runs.summary import summarise
 
 NEW_USER = "(new user)"
 

@@ -12,8 +12,8 @@ from clients.encoders import TEXT_DIM
 from common.models import build_model
 from common.privacy.guarantee import guarantee_of
 from common.settings.config import LeagueConfig
-from simulations.costs import costs_of
-from simulations.results import RunSummary
+from simulations.runs.costs import costs_of
+from simulations.runs.results import RunSummary
 from simulations.setup.create import derive_sites, fitted
 from simulations.setup.options import SimulateOptions
 

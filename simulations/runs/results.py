@@ -29,7 +29,7 @@ class RunSummary:
     worth : per site, as in details.json.
     report : the HTML report, where one was written.
     plan : for a dry run, what would be done (rows of what → value).
-    protections : for a dry run, what each protection would cost and show; see `simulations.costs`.
+    protections : for a dry run, what each protection would cost and show; see `simulations.runs.costs`.
     """
 
     run: Path

@@ -21,12 +21,12 @@ from common.runtime.progress import RoundProgress, Style
 from common.settings.config import LeagueConfig
 from common.storage.run_folder import RunFolder
 from simulations.engines.engine import Engine, run_league
-from simulations.pictures import SitePictures
-from simulations.plan import plan_of
-from simulations.results import RunSummary
+from simulations.runs.dry_run import plan_of
+from simulations.runs.pictures import SitePictures
+from simulations.runs.results import RunSummary
+from simulations.runs.summary import summarise
 from simulations.setup.create import create_run, plan_config
 from simulations.setup.options import SimulateOptions
-from simulations.summary import summarise
 from simulations.yardsticks.alongside import await_yardsticks, yardsticks_alongside
 from simulations.yardsticks.centralised import centralised
 from simulations.yardsticks.non_private import non_private, wanted
