@@ -5,6 +5,6 @@
 """
 
 from simulations.bazaar.config import BazaarConfig, load_bazaar_config
-from simulations.bazaar.league import write_league
+from simulations.bazaar.write import write_league
 
 __all__ = ["BazaarConfig", "load_bazaar_config", "write_league"]

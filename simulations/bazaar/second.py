@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from simulations.bazaar.config import BazaarConfig
-from simulations.bazaar.league import merchants, write_sites
+from simulations.bazaar.write import merchants, write_sites
 
 DONE = b"done"
 

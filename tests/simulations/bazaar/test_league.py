@@ -186,18 +186,18 @@ def test_any_small_league_is_valid(config: BazaarConfig) -> None:
 
 def test_a_second_process_draws_the_same_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     write_league(tmp_path / "one", TINY)
-    monkeypatch.setattr("simulations.bazaar.league._WORTH_A_PROCESS", 1)
-    monkeypatch.setattr("simulations.bazaar.league.os.cpu_count", lambda: 2)
+    monkeypatch.setattr("simulations.bazaar.write._WORTH_A_PROCESS", 1)
+    monkeypatch.setattr("simulations.bazaar.write.os.cpu_count", lambda: 2)
     folders = write_league(tmp_path / "two", TINY)
     assert all((folder / "site.toml").is_file() for folder in folders)
     assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "two")
 
 
 def test_a_second_process_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("simulations.bazaar.league._WORTH_A_PROCESS", 1)
-    monkeypatch.setattr("simulations.bazaar.league.os.cpu_count", lambda: 2)
+    monkeypatch.setattr("simulations.bazaar.write._WORTH_A_PROCESS", 1)
+    monkeypatch.setattr("simulations.bazaar.write.os.cpu_count", lambda: 2)
     monkeypatch.setattr(
-        "simulations.bazaar.league.fork",
+        "simulations.bazaar.write.fork",
         lambda job, order: fork(job, order | {"config": {"users_per_site": -1}}),
     )
     with pytest.raises(MachineError, match="half of the merchants"):
