@@ -20,8 +20,8 @@ import numpy as np
 
 from common.errors import HansaError
 from simulations.benchmarks import BenchResult
-from simulations.benchmarks.cells import Cell
-from simulations.benchmarks.league import Job, interval, macro, mean, run_jobs, site_values
+from simulations.benchmarks.support.cells import Cell
+from simulations.benchmarks.support.one_league import Job, interval, macro, mean, run_jobs, site_values
 
 METHODS = ("logistic", "local", "federated", "fine_tuned", "final")
 METRICS = ("auc", "gauc", "log_loss")

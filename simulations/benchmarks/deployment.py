@@ -94,7 +94,7 @@ class StockLeague(LocalLeague):
     """Flower's own SuperNodes at Flower's own SuperLink: they show no certificate, which ours asks for."""
 
     kind = "stock SuperNode"
-    keeper = "simulations.benchmarks.stock_link"
+    keeper = "simulations.benchmarks.support.stock_link"
 
     def start_site(self, site: SiteEntry) -> None:
         """Start `flower-supernode` as Flower documents it, with the same settings as ours."""

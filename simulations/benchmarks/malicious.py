@@ -33,7 +33,7 @@ from server.run.league import League, roll_call
 from server.run.state import METRIC, RunState
 from simulations.attacks.malicious_site import Attack, LyingApp
 from simulations.benchmarks import BenchResult
-from simulations.benchmarks.cells import kept_cells
+from simulations.benchmarks.support.cells import kept_cells
 from simulations.engines.flower import COORDINATOR, RUN_ID, become
 from simulations.engines.local import LocalGrid
 from simulations.setup.create import create_run, plan_config

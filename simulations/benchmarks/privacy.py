@@ -34,10 +34,10 @@ import numpy as np
 
 from common.errors import HansaError
 from simulations.benchmarks import BenchResult
-from simulations.benchmarks.cells import Cell, kept_cells
-from simulations.benchmarks.league import Job, macro, mean, run_jobs
-from simulations.benchmarks.privacy_cost import LARGE
 from simulations.benchmarks.recommender import HM, HM_SETTINGS
+from simulations.benchmarks.support.cells import Cell, kept_cells
+from simulations.benchmarks.support.one_league import Job, macro, mean, run_jobs
+from simulations.benchmarks.support.privacy_cost import LARGE
 
 MODES = ("off", "record", "user", "distributed")
 EPSILONS = (1.0, 3.0, 8.0)
@@ -208,7 +208,7 @@ def _measured(site: tuple[Path, str], encoders: str, mode: str, samples: int) ->
     command = [
         sys.executable,
         "-m",
-        "simulations.benchmarks.privacy_cost",
+        "simulations.benchmarks.support.privacy_cost",
         str(site[0]),
         encoders,
         mode,

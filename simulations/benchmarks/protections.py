@@ -31,7 +31,7 @@ from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from server.secagg.sum_worker import SumWorker
 from server.secagg.uploads import SealedSum
-from simulations.benchmarks.protections_league import memory_rows, worth_rows
+from simulations.benchmarks.support.protections_league import memory_rows, worth_rows
 from simulations.engines.engine import run_league
 
 _SITES = 10

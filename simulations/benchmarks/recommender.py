@@ -21,8 +21,8 @@ import numpy as np
 
 from common.errors import HansaError, MachineError
 from simulations.benchmarks import BenchResult
-from simulations.benchmarks.cells import Cell
-from simulations.benchmarks.league import Job, interval, macro, mean, run_jobs, site_values
+from simulations.benchmarks.support.cells import Cell
+from simulations.benchmarks.support.one_league import Job, interval, macro, mean, run_jobs, site_values
 from simulations.setup.options import DataSource
 
 METHODS = (

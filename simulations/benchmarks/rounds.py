@@ -24,7 +24,7 @@ from clients.training.noop import NoopSite
 from common.files import read_lines
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
-from simulations.benchmarks.flower_baseline import fedavg_round_s
+from simulations.benchmarks.support.flower_baseline import fedavg_round_s
 from simulations.engines.engine import Engine, run_league
 
 _WORKERS = 2

@@ -26,7 +26,7 @@ from common.he.seal_files import SealFiles
 from common.he.seal_schemes import SealScheme
 from common.protocol import wire
 from common.secagg import masks, shamir
-from simulations.benchmarks.tree import Costs, Tree
+from simulations.benchmarks.support.tree import Costs, Tree
 from simulations.engines.flower import COORDINATOR, become
 
 _TIMES = 5

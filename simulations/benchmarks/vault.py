@@ -21,7 +21,7 @@ from typing import Any
 from clients.vault import RoleKey, Vault
 from common.crypto.envelope import open_sealed, seal
 from simulations.benchmarks import BenchResult
-from simulations.benchmarks.house import measure
+from simulations.benchmarks.support.house import measure
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a memory file system, so that no disk is measured
 Pair = tuple[Callable[[], object], Callable[[], object]]

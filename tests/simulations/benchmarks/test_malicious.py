@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from common.errors import ConfigError
 from simulations.benchmarks import malicious, run_parts
-from simulations.benchmarks.cells import kept_cells, read_cells
 from simulations.benchmarks.malicious import ATTACKS, HONEST, LEAGUES, jobs_of, table
+from simulations.benchmarks.support.cells import kept_cells, read_cells
 from simulations.cli import app
 
 

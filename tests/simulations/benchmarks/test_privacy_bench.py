@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from simulations.benchmarks import league, privacy
-from simulations.benchmarks.cells import Cell
+from simulations.benchmarks import privacy
 from simulations.benchmarks.privacy import Cost, cost_cells, costs_of, jobs_of, main, quality
+from simulations.benchmarks.support import one_league
+from simulations.benchmarks.support.cells import Cell
 
 
-def _cell(job: league.Job, gain: float) -> Cell:
+def _cell(job: one_league.Job, gain: float) -> Cell:
     methods = {
         "federated": {"ndcg@20": 0.1 + gain, "auc": 0.7, "sentiment_accuracy": 0.8},
         "popularity": {"ndcg@20": 0.1}, "local": {"ndcg@20": 0.12},
@@ -37,7 +38,7 @@ def test_a_table_in_parts_runs_nothing_twice_and_tells_how_far_it_is(
 ) -> None:
     ran: list[str] = []
 
-    def league_of(job: league.Job) -> Cell:
+    def league_of(job: one_league.Job) -> Cell:
         ran.append(job.variant)
         return _cell(job, 0.1)
 
@@ -45,7 +46,7 @@ def test_a_table_in_parts_runs_nothing_twice_and_tells_how_far_it_is(
         ran.append(mode)
         return {"cpu_s_per_1000": 2.0 if mode == "user" else 1.0}
 
-    monkeypatch.setattr(league, "run_job", league_of)
+    monkeypatch.setattr(one_league, "run_job", league_of)
     monkeypatch.setattr(privacy, "_measured", measured)
     monkeypatch.setattr(privacy, "_largest_site", lambda data, scratch: (scratch, "{}"))
     file = ["--cells", str(tmp_path / "cells.jsonl")]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from common.errors import ConfigError, MachineError
-from simulations.benchmarks.cells import Cell, read_cells
-from simulations.benchmarks.league import Job, interval, run_jobs, site_values
 from simulations.benchmarks.recommender import DAYS, HM, encoder_jobs, jobs_of, main, table
+from simulations.benchmarks.support.cells import Cell, read_cells
+from simulations.benchmarks.support.one_league import Job, interval, run_jobs, site_values
 
 SMALL = (
     "data.n_sites=2",

@@ -7,7 +7,7 @@ import pytest
 from common.crypto.fields import MOST_SUMMED
 from common.he import bfv
 from simulations.benchmarks.scale import WiderScheme, measure, noise_left
-from simulations.benchmarks.tree import Costs, Tree
+from simulations.benchmarks.support.tree import Costs, Tree
 
 COSTS = Costs(
     upload_bytes=800_000, sum_bytes=1_600_000, protect_s=0.02, protect_peer_s=0.0003, share_s=1e-6, join_s=2e-5,

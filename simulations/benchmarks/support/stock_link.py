@@ -1,6 +1,6 @@
 """Our coordinator with Flower's SuperLink as it comes, for the benchmark's league of stock SuperNodes.
 
-    python -m simulations.benchmarks.stock_link KIT
+    python -m simulations.benchmarks.support.stock_link KIT
 
 A stock SuperNode shows no certificate, so Hansa's door, which stands in our SuperLink too, turns it away. Invariant:
 nothing but the SuperLink's program differs; no setting of the product opens the door.

@@ -20,7 +20,7 @@ import numpy as np
 from clients.trainer import open_site
 from common.files import read_lines
 from common.storage.run_folder import RunFolder
-from simulations.benchmarks.cells import Cell, kept_cells
+from simulations.benchmarks.support.cells import Cell, kept_cells
 from simulations.engines.engine import run_league
 from simulations.runs.run import simulate
 from simulations.runs.summary import MIN_ROWS, RANKING, macro_metrics, site_results, summarise

@@ -20,7 +20,7 @@ from clients.ingest import ingest_site
 from clients.vault import ROLES, PassphraseSource, RoleKey, Vault, unlock
 from common.crypto.keys import lock
 from simulations.bazaar import BazaarConfig, write_league
-from simulations.benchmarks.vault_rounds import runs
+from simulations.benchmarks.support.vault_rounds import runs
 
 
 def measure(quick: bool, base: Path | None) -> tuple[list[dict[str, Any]], dict[str, float]]:

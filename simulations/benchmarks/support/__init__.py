@@ -1,0 +1,1 @@
+"""What benchmarks share, and parts of one that run as processes of their own."""
