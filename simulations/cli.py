@@ -16,22 +16,18 @@ from simulations.commands import (
     answer,
     bench,
     budget,
-    coordinator,
     doctor,
     ingest,
     init,
     inspect,
-    league,
-    provision,
     quality,
     simulate,
-    site,
     statistics,
-    vault,
     watch,
 )
 from simulations.commands.failures import explain, tell
 from simulations.commands.output import Output, only_document, wants_json
+from simulations.deployment.commands import coordinator, league, provision, site, vault
 
 HELP = """
 Example: `hansa simulate --data bazaar --run runs/demo` trains a league here and writes runs/demo/report.html.

@@ -11,7 +11,7 @@ import typer
 
 from common.runtime.progress import RoundProgress
 from simulations.commands.output import Format, FormatOption, note, output_of, table
-from simulations.commands.vault import PROMPT, KeyOption, PassphraseOption
+from simulations.deployment.commands.vault import PROMPT, KeyOption, PassphraseOption
 
 
 def ingest(

@@ -26,8 +26,8 @@ from common.provision.contract import FILE, SIGNATURE, read_signed
 from common.provision.site_keys import write_keys
 from server.run.receipts import Receipts
 from server.superlink.front import nginx_config, nginx_program
-from simulations.commands.provision import EXAMPLE
 from simulations.deployment.archive import check_sums, open_kit
+from simulations.deployment.commands.provision import EXAMPLE
 from simulations.deployment.kits import provision
 from simulations.deployment.plan import LeaguePlan, read_plan
 

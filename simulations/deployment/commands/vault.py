@@ -29,7 +29,7 @@ from common.crypto.keys import lock
 from common.errors import ConfigError, InputError
 from common.schema import parse_site_info
 from simulations.commands.output import Format, FormatOption, note, output_of, table
-from simulations.commands.vault_log import ReceiptOption, log, parse_receipt
+from simulations.deployment.commands.vault_log import ReceiptOption, log, parse_receipt
 
 DAMAGED = 8
 PROMPT = "prompt"

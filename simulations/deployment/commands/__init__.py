@@ -1,0 +1,1 @@
+"""`hansa provision`, `coordinator`, `site`, `league` and `vault`: commands of the production half."""
