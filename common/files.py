@@ -13,6 +13,9 @@ from typing import Any
 
 from common.errors import RunError
 
+PROJECT = Path(__file__).resolve().parents[1]
+"""The folder that the rooms lie in, for processes that are started from it."""
+
 
 def read_json(path: Path) -> Any:
     """Any JSON document.

@@ -9,7 +9,7 @@ from opacus.layers.dp_rnn import DPRNNBase
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-import clients.private.gradients  # noqa: F401 — registers how the model's own layers give per-unit gradients
+import clients.dp.gradients.per_user  # noqa: F401 — registers how the model's own layers give per-unit gradients
 from common.errors import PrivacyError
 
 

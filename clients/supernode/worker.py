@@ -61,7 +61,7 @@ def main() -> None:
     kit = Kit.read(given.kit)
     show_life(kit.private / FILE)
     kit.contract().require_code()
-    import clients.site  # noqa: F401 — torch and the encoders, before the first round waits for them
+    import clients.trainer  # noqa: F401 — torch and the encoders, before the first round waits for them
 
     serve(given.node, given.secret.read_bytes(), kit)
 

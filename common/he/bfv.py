@@ -3,8 +3,8 @@
 Degree 4096 and one 58-bit prime lie within the 256-bit security level, which is checked whenever a context is made. A
 symmetric ciphertext that is saved straight from the encryptor holds the seed in place of its random half, which halves
 the upload. Invariant: decrypt(Σ encrypt(wᵢ)) = Σ wᵢ mod t while `noise_budget_bits` is above zero; a league keeps four
-bits or more, so no sum is of more than `MOST_SUMMED` (`common.settings.rules`). Only bytes whose container was verified may
-come to `Sum.add`.
+bits or more, so no sum is of more than `MOST_SUMMED` (`common.settings.rules`). Only bytes whose container was
+verified may come to `Sum.add`.
 """
 
 from __future__ import annotations

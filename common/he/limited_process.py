@@ -1,7 +1,8 @@
 """A process with little memory and little time: what a peer's ciphertext may break, and nothing else.
 
-The coordinator's sums live in one (`server.secagg.sum_worker`), and keys of a scheme that is marked `apart`. Invariant: its
-address space is what a sum takes and `ROOM` more, a step's processor time is bounded, and it dies with its pipes.
+The coordinator's sums live in one (`server.secagg.sum_worker`), and keys of a scheme that is marked `apart`.
+Invariant: its address space is what a sum takes and `ROOM` more, a step's processor time is bounded, and it dies with
+its pipes.
 Frames both ways: one byte of meaning, u32 number of parts, u32 length of each, the parts. Uploads don't travel so: the
 process reads them from a file, at places that it's told.
 """
@@ -22,6 +23,7 @@ from typing import IO
 import numpy as np
 
 from common.errors import MachineError, WireError
+from common.files import PROJECT
 from common.he.cipher import Buffer, Key, Scheme, Sum, Values
 from common.he.schemes import scheme
 
@@ -106,7 +108,7 @@ class LimitedProcess:
 
     def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
         if self._process is None:
-            root = str(Path(__file__).resolve().parents[2])
+            root = str(PROJECT)
             paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
             environment["OPENBLAS_NUM_THREADS"] = "1"

@@ -10,12 +10,12 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from common.errors import WireError
+from common.files import PROJECT
 
 ROOMS = ("clients", "common", "server")
-_ROOT = Path(__file__).resolve().parents[2]
 _MOST_BYTES = 1 << 26
 
 
@@ -23,8 +23,8 @@ def installed_code() -> dict[str, bytes]:
     """The Python files of the rooms that a league runs, by their path from the project's root."""
     files = {}
     for room in ROOMS:
-        for path in (_ROOT / room).rglob("*.py"):
-            files[path.relative_to(_ROOT).as_posix()] = path.read_bytes()
+        for path in (PROJECT / room).rglob("*.py"):
+            files[path.relative_to(PROJECT).as_posix()] = path.read_bytes()
     return files
 
 

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-_ROOT = Path(__file__).resolve().parents[1]
+from common.files import PROJECT
+
 _CHATTY = ("httpx", "httpcore", "urllib3", "alembic")
 
 
@@ -85,4 +86,4 @@ class _Sentences(logging.Formatter):
 
 def _short(name: str) -> str:
     path = Path(name)
-    return path.relative_to(_ROOT).as_posix() if path.is_relative_to(_ROOT) else path.name
+    return path.relative_to(PROJECT).as_posix() if path.is_relative_to(PROJECT) else path.name

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from common.errors import MachineError, RunError
+from common.files import PROJECT
 
 # Flower shall send nothing, look for nothing and install nothing on its own.
 OFFLINE = {
@@ -29,7 +30,6 @@ OFFLINE = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     "OMP_NUM_THREADS": "1",
 }
-_ROOT = Path(__file__).resolve().parents[1]
 _POLITE_S = 10.0
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -60,7 +60,7 @@ class Child:
         settings = {**os.environ, **OFFLINE, **(environment or {})}
         settings["PATH"] = os.pathsep.join([str(beside), settings.get("PATH", "")])
         # Whatever folder the party was started from: the Hansa that runs now is the one that its processes run.
-        settings["PYTHONPATH"] = str(_ROOT)
+        settings["PYTHONPATH"] = str(PROJECT)
         with log.open("ab") as sink:
             process = subprocess.Popen(  # noqa: S603 — fixed programs of this environment, no shell
                 command, env=settings, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True,

@@ -90,7 +90,7 @@ def nginx_config(kit: Path, superlink: str) -> str:
     )  # fmt: skip
     refused = {code: Refusal(code) for code in codes}
     pages = Environment(
-        loader=PackageLoader("server"),
+        loader=PackageLoader("server.superlink"),
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701 — a configuration, from our own values
         keep_trailing_newline=True,

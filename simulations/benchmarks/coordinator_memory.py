@@ -13,12 +13,11 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 from typing import Any
 
 from common.errors import RunError
+from common.files import PROJECT
 
-_ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = """
 import json, resource, sys
 from pathlib import Path
@@ -53,7 +52,7 @@ def run(quick: bool) -> dict[str, Any]:
 
 
 def _peak_bytes(sites: int, size: int) -> int:
-    environment = {**os.environ, "PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory(prefix="hansa-memory-") as root:
         done = subprocess.run(  # noqa: S603 — our own program, no shell
             [sys.executable, "-c", _PROGRAM, root, str(sites), str(size)],

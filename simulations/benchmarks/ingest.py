@@ -31,13 +31,13 @@ from clients.ingest.into_vault.ingest import KEY
 from clients.ingest.into_vault.manifest import MANIFEST
 from clients.vault import PassphraseSource, Vault, unlock
 from common.errors import InputError, MachineError
+from common.files import PROJECT
 from simulations.benchmarks import BenchResult
 from simulations.connectors import connector
 from simulations.connectors.base import SiteTables, derive_sites
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+DATA = PROJECT.parent / "shared" / "data"
 KILLS = 10
-_ROOT = Path(__file__).resolve().parents[2]
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a memory file system, so that no disk is measured
 _KINDS = ("products", "reviews", "events", "images", "logs")
 
@@ -123,7 +123,7 @@ def _hansa(*arguments: str, word: Path) -> dict[str, Any]:
     """Run a command to its end; its document, seconds by the clock and of CPU, and its own peak memory."""
     began = time.perf_counter()
     with tempfile.TemporaryFile() as out:
-        with subprocess.Popen(_command(*arguments, word=word), stdout=out, cwd=_ROOT) as child:  # noqa: S603
+        with subprocess.Popen(_command(*arguments, word=word), stdout=out, cwd=PROJECT) as child:  # noqa: S603
             _, status, used = os.wait4(child.pid, 0)
             child.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
@@ -149,7 +149,7 @@ def _kill(site: Path, vault: Path, word: Path, span: float) -> int:
     for _ in range(KILLS):
         arguments = ("ingest", str(site), "--vault", str(vault), "--quiet")
         with subprocess.Popen(  # noqa: S603
-            _command(*arguments, word=word), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=_ROOT
+            _command(*arguments, word=word), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=PROJECT
         ) as child:
             # The first second or so is Python's start; a run goes on where the one before was stopped.
             time.sleep(draw.uniform(0.5, max(2.0, span / 3)))

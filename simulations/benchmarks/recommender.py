@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import HansaError, MachineError
+from common.files import PROJECT
 from simulations.benchmarks import BenchResult
 from simulations.benchmarks.support.cells import Cell
 from simulations.benchmarks.support.one_league import Job, interval, macro, mean, run_jobs, site_values
@@ -38,7 +39,7 @@ METHODS = (
 METRICS = ("ndcg@20", "recall@20", "basket_ndcg@20")
 DAYS = ("2020-09-19", "2020-09-20", "2020-09-21")
 SEEDS = (0, 1, 2, 3, 4)
-HM = Path(__file__).resolve().parents[3] / "shared" / "data" / "hm"
+HM = PROJECT.parent / "shared" / "data" / "hm"
 # Departments with fewer customers leave a handful of test rows a day.
 HM_SETTINGS = ("data.min_users=800",)
 QUICK = {

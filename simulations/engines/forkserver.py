@@ -22,10 +22,10 @@ import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import HansaError, MachineError
+from common.files import PROJECT
 
 Job = Literal["site", "yardsticks", "merchants"]
 _JOBS = {
@@ -38,7 +38,6 @@ _LIGHT = "merchants"  # needs none of what follows
 _HEAVY = ("torch", "torch._dynamo", "opacus", "flwr.app", "flwr.clientapp", "flwr.serverapp", "tenseal")
 # Forked processes share the machine's cores: one thread each, set before a library makes its pool.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-_ROOT = Path(__file__).resolve().parents[1]
 _LONGEST_REQUEST = 1 << 20
 _door: socket.socket | None = None
 _server: subprocess.Popen[bytes] | None = None
@@ -79,7 +78,7 @@ def fork(job: Job, facts: dict[str, Any]) -> Connection:
 def _start() -> socket.socket:
     global _door, _server
     _door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
     with theirs:
         _server = subprocess.Popen(  # noqa: S603 — our own module, no shell
             [sys.executable, "-m", "simulations.engines.forkserver", str(theirs.fileno())],

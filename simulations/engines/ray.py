@@ -30,7 +30,7 @@ from flwr.app import UserConfig
 
 from common import errors
 from common.errors import HansaError, MachineError, RunError
-from common.files import read_json
+from common.files import PROJECT, read_json
 from common.storage.run_folder import RunFolder
 
 _OFFLINE = {
@@ -41,7 +41,6 @@ _OFFLINE = {
     "OMP_NUM_THREADS": "1",
 }
 _CODE = ("common", "clients", "server")
-_ROOT = Path(__file__).resolve().parents[2]
 _START_S = 60.0
 _POLL_S = 0.5
 
@@ -72,7 +71,7 @@ def run_with_ray(
 def stage_app(app: Path, run_config: UserConfig) -> Path:
     """A Flower app folder with a copy of the league's code and its run configuration."""
     for room in _CODE:
-        shutil.copytree(_ROOT / room, app / room, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT / room, app / room, ignore=shutil.ignore_patterns("__pycache__"))
     write_project(app, "hansa", "server.app:app", "clients.app:app", run_config)
     return app
 

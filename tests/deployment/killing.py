@@ -1,4 +1,5 @@
-"""A site whose worker is killed (SIGKILL) in the midst of chosen phases; otherwise `clients.supernode.supervisor` and `clients.supernode.worker`.
+"""A site whose worker is killed (SIGKILL) in the midst of chosen phases; otherwise
+`clients.supernode.supervisor` and `clients.supernode.worker`.
 
     python -m tests.deployment.killing up KIT --site FOLDER
     python -m tests.deployment.killing worker <arguments of clients.supernode.worker>
@@ -18,8 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import clients.up as up
-import clients.worker as worker
+from clients.supernode import supervisor, worker
 from common.runtime.processes import Child
 
 PHASES = {"training": 0.3, "encrypting": 0.03, "uploading": 0.02}
@@ -57,10 +57,10 @@ def _die() -> None:
 def _worker() -> None:
     arguments = sys.argv
     killer = Killer(Path(arguments[arguments.index("--kit") + 1]) / "kills")
-    import clients.site as site
+    from clients import trainer
     from clients.secagg.handler import SealedSite
 
-    site.Site.train = killer.within("training", site.Site.train, lambda _, vector, round_: round_)  # type: ignore[method-assign]
+    trainer.Site.train = killer.within("training", trainer.Site.train, lambda _, vector, round_: round_)  # type: ignore[method-assign]
     SealedSite._sent = killer.within(  # type: ignore[method-assign]
         "encrypting", SealedSite._sent, lambda _, attempt, parcel, **named: attempt.round
     )
@@ -77,7 +77,7 @@ def _round_of(reply: Any) -> int | None:
     return int(facts.group_id) if facts.message_type == "train" else None
 
 
-class KilledProcesses(up.SiteProcesses):
+class KilledProcesses(supervisor.SiteProcesses):
     """A site's processes with the worker above."""
 
     def _start_worker(self) -> Child:
@@ -98,5 +98,5 @@ if __name__ == "__main__":
     if which == "worker":
         _worker()
     else:
-        up.SiteProcesses = KilledProcesses  # type: ignore[misc]
-        raise SystemExit(up.main())
+        supervisor.SiteProcesses = KilledProcesses  # type: ignore[misc]
+        raise SystemExit(supervisor.main())

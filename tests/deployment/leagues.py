@@ -72,7 +72,8 @@ def wait_until(what: str, holds: Callable[[], object], *, seconds: float = GENER
 def below(child: Child) -> dict[str, int]:
     """Process ids of what a party's first process started, by a word of its command line."""
     words = {
-        "server.superlink.worker": "app", "server.superlink.link": "link", "server.superlink.proxy": "proxy", "nginx": "proxy",
+        "server.superlink.worker": "app", "server.superlink.link": "link", "server.superlink.proxy": "proxy",
+        "nginx": "proxy",
         "clients.supernode.node": "node", "clients.supernode.worker": "worker",
     }  # fmt: skip
     found = {}

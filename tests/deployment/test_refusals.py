@@ -227,7 +227,8 @@ def test_the_same_coordinator_twice(league: Path) -> None:
     """The second one is told who runs; the first one is left as it was, with its sites."""
     told = json.loads((league / "coordinator" / "private" / ADDRESS).read_text())
     done = subprocess.run(
-        [sys.executable, "-m", "server.superlink.supervisor", str(league / "coordinator")], capture_output=True, text=True,
+        [sys.executable, "-m", "server.superlink.supervisor", str(league / "coordinator")],
+        capture_output=True, text=True,
         timeout=60, check=False, cwd=_ROOT,
     )  # fmt: skip
     _require(done, f"runs already (coordinator): process {told['pid']} holds it", "stop it first", 6)
