@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.deployment.places import coordinator_up, make_kits, make_plan
+from tests.deployment.support.places import coordinator_up, make_kits, make_plan
 
 nginx_here = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin") is not None
 

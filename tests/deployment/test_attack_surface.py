@@ -20,7 +20,7 @@ from flwr.superlink.main import create_app
 
 from common.provision.door import REFUSED, ROUTES
 from server.superlink.commands import order_run
-from tests.deployment.places import NAMES, PROTOBUF, Seat, refusal
+from tests.deployment.support.places import NAMES, PROTOBUF, Seat, refusal
 
 pytestmark = pytest.mark.slow
 

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from common.errors import MachineError
-from common.files import read_lines
+from common.files import PROJECT, read_lines
 from common.storage.run_folder import RunFolder
 from server.superlink.commands import await_model, is_under_way, order_run, run_of
 from server.superlink.orders import Post
 from simulations.deployment.local import LocalLeague
-from tests.deployment.leagues import (
+from tests.deployment.support.leagues import (
     GENEROUS_S,
     below,
     can_mount,
@@ -113,7 +113,7 @@ def test_a_coordinator_asked_to_end_does_so_and_goes_on_when_it_comes_up_again(t
 
 
 def _hansa(*arguments: str) -> subprocess.Popen[str]:
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(PROJECT)
     return subprocess.Popen(
         [sys.executable, "-m", "simulations.cli", "coordinator", *arguments, "--format", "json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root},

@@ -14,13 +14,21 @@ from pathlib import Path
 
 import pytest
 
-from common.files import read_lines
+from common.files import PROJECT, read_lines
 from common.runtime.processes import Child, free_port, stop
 from server.superlink.commands import await_model, order_run
 from server.superlink.front import listens_on, nginx_program
 from simulations.deployment.local import LocalLeague
 from tests.deployment.conftest import nginx_here
-from tests.deployment.leagues import below, kill, new_league, released, rounds_done, simulated, wait_until
+from tests.deployment.support.leagues import (
+    below,
+    kill,
+    new_league,
+    released,
+    rounds_done,
+    simulated,
+    wait_until,
+)
 
 pytestmark = pytest.mark.slow
 _ROUNDS = 4
@@ -75,7 +83,7 @@ def _front(league: LocalLeague, how: str) -> Iterator[_Kept | _Service]:
         yield _Kept(league)
         return
     league.front, league.link_port = "none", free_port()
-    root, config = str(Path(__file__).resolve().parents[2]), league.folder / "hansa.conf"
+    root, config = str(PROJECT), league.folder / "hansa.conf"
     command = ["coordinator", "nginx", str(league.kit), "--port", str(league.link_port)]
     with config.open("wb") as file:
         subprocess.run(

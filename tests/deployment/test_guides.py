@@ -20,9 +20,9 @@ from common.storage.run_folder import SiteEntry
 from simulations.bazaar import BazaarConfig, write_league
 from simulations.setup.create import shared_categories
 from tests.conftest import TINY_TRAINING
-from tests.deployment.guides import Desk, Done, block_of, commands_of
-from tests.deployment.leagues import wait_until
-from tests.deployment.places import make_kits, make_plan
+from tests.deployment.support.guides import Desk, Done, block_of, commands_of
+from tests.deployment.support.leagues import wait_until
+from tests.deployment.support.places import make_kits, make_plan
 
 pytestmark = pytest.mark.slow
 _WORD = "correct-horse-battery"

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from common.provision.door import REFUSED, ROUTES
-from tests.deployment.places import PROTOBUF, Seat
+from tests.deployment.support.places import PROTOBUF, Seat
 
 pytestmark = pytest.mark.slow
 

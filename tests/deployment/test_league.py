@@ -17,8 +17,8 @@ from common.storage.run_folder import read_sites
 from server.superlink.commands import await_model, order_run
 from server.superlink.control import make_bundle
 from simulations.deployment.local import LocalLeague
-from tests.deployment.leagues import FAST, new_league, released, rounds_done, simulated, wait_until
-from tests.deployment.secrets_of import (
+from tests.deployment.support.leagues import FAST, new_league, released, rounds_done, simulated, wait_until
+from tests.deployment.support.secrets_of import (
     CANARY_TEXT,
     CANARY_USER,
     files_below,

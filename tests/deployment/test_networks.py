@@ -25,8 +25,8 @@ from server.superlink.orders import Post
 from simulations.deployment.kits import provision
 from simulations.deployment.local import LocalLeague
 from simulations.deployment.plan import plan_of
-from tests.deployment.leagues import FAST, new_league, simulated, wait_until
-from tests.deployment.wires import Wires, open_device
+from tests.deployment.support.leagues import FAST, new_league, simulated, wait_until
+from tests.deployment.support.wires import Wires, open_device
 
 pytestmark = pytest.mark.slow
 _IP = shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin")

@@ -17,6 +17,7 @@ import pytest
 from clients.supernode.checks import look_over
 from clients.supernode.kit import Kit
 from clients.supernode.membership import accept_contract
+from common.files import PROJECT
 from common.provision.authority import Authority
 from common.provision.contract import FILE, SIGNATURE
 from common.runtime.processes import Child, stop
@@ -24,10 +25,9 @@ from server.superlink.front import start_front
 from server.superlink.orders import ADDRESS, Post
 from simulations.deployment.kits import provision
 from simulations.deployment.plan import Party
-from tests.deployment.places import coordinator_up, make_kits, make_plan
+from tests.deployment.support.places import coordinator_up, make_kits, make_plan
 
 pytestmark = pytest.mark.slow
-_ROOT = Path(__file__).resolve().parents[2]
 # The same program under a clock that is wrong by some seconds.
 _SHIFTED = (
     "import time; real = time.time; time.time = lambda: real() + {}; "
@@ -41,7 +41,7 @@ def _up(
     start = ["-m", "clients.supernode.supervisor"] if not shift_s else ["-c", _SHIFTED.format(shift_s)]
     return subprocess.run(
         [sys.executable, *start, str(kit), "--site", str(site)], capture_output=True, text=True, timeout=limit_s,
-        check=False, cwd=_ROOT,
+        check=False, cwd=PROJECT,
     )  # fmt: skip
 
 
@@ -229,7 +229,7 @@ def test_the_same_coordinator_twice(league: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "server.superlink.supervisor", str(league / "coordinator")],
         capture_output=True, text=True,
-        timeout=60, check=False, cwd=_ROOT,
+        timeout=60, check=False, cwd=PROJECT,
     )  # fmt: skip
     _require(done, f"runs already (coordinator): process {told['pid']} holds it", "stop it first", 6)
     assert Post(league / "coordinator").is_up()

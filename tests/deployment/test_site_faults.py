@@ -18,7 +18,7 @@ from server.superlink.commands import await_model, is_under_way, order_run
 from server.superlink.orders import Order, Post
 from simulations.deployment.local import LocalLeague
 from simulations.setup.options import Setting
-from tests.deployment.leagues import (
+from tests.deployment.support.leagues import (
     below,
     can_mount,
     fill,
@@ -65,7 +65,7 @@ def _out(league: LocalLeague) -> list[list[tuple[str, str]]]:
 def _with_kills(league: LocalLeague) -> Callable[[SiteEntry], None]:
     def start(site: SiteEntry) -> None:
         kit = _kit(league, site.name)
-        arguments = ["-m", "tests.deployment.killing", "up", str(kit), "--site", site.folder]
+        arguments = ["-m", "tests.deployment.support.killing", "up", str(kit), "--site", site.folder]
         league.children[site.name] = Child.start(site.name, arguments, kit / "logs" / "site.log")
 
     return start

@@ -13,9 +13,9 @@ from common.files import read_lines
 from common.storage.run_folder import SiteEntry
 from server.superlink.commands import await_model, order_run
 from simulations.cli import main
-from tests.deployment.leagues import below as processes_of
-from tests.deployment.leagues import kill, new_league, released, simulated, wait_until
-from tests.deployment.secrets_of import CANARY_TEXT, CANARY_USER, files_below, plant
+from tests.deployment.support.leagues import below as processes_of
+from tests.deployment.support.leagues import kill, new_league, released, simulated, wait_until
+from tests.deployment.support.secrets_of import CANARY_TEXT, CANARY_USER, files_below, plant
 
 pytestmark = pytest.mark.slow
 

@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 
 from common.errors import RunError
-from common.files import read_lines
+from common.files import PROJECT, read_lines
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.engines.engine import Engine, run_league
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -41,7 +40,7 @@ def _create(root: Path) -> RunFolder:
 
 
 def _start(folder: RunFolder, engine: Engine) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FLWR_TELEMETRY_ENABLED": "0"}
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "FLWR_TELEMETRY_ENABLED": "0"}
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(folder.root), engine], env=environment, start_new_session=True
     )

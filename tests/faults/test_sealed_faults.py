@@ -21,7 +21,7 @@ from clients.secagg.handler import SealedSite
 from clients.training.noop import NoopSite
 from common.crypto.container import open_container, seal_container
 from common.errors import QuorumError, WireError
-from common.files import read_lines
+from common.files import PROJECT, read_lines
 from common.protocol import wire
 from common.secagg.masks import SLICE_BYTES
 from common.secagg.protocol import Attempt, upload_facts
@@ -35,9 +35,8 @@ from tests.faults.leagues import (
     run_league,
     sealed_sites,
 )
-from tests.server.hostile import damaged
+from tests.server.secagg.hostile import damaged
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -126,7 +125,7 @@ def test_a_killed_run_resumes_to_the_model_of_plain(
     plain = make_league(tmp_path / "plain", keys, 4, count=6, protection="plain", rotate_every=2)
     run_league(plain)
     chance = random.Random(7)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
     for kill in range(kills + 1):
         started.append(
             subprocess.Popen(

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import IO
 
+from common.files import PROJECT
 from simulations.runs.run import resume
 from tests.conftest import TINY_BAZAAR, TINY_TRAINING
 
-ROOT = Path(__file__).resolve().parents[2]
 _PATIENCE_S = 120.0
 
 
@@ -22,7 +22,7 @@ def _start(run: Path, told: IO[str]) -> subprocess.Popen[bytes]:
     settings |= {"privacy.mode": "distributed"}
     assignments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     command = [sys.executable, "-m", "simulations.cli", "simulate", "--engine", "pool", "--run", str(run)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FLWR_TELEMETRY_ENABLED": "0"}
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "FLWR_TELEMETRY_ENABLED": "0"}
     return subprocess.Popen(
         [*command, "--rounds", "3", *assignments], env=environment, stdout=subprocess.DEVNULL,
         stderr=told, start_new_session=True,

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from common.files import PROJECT
 from tests.property.parsers import PARSERS
 
 FUZZ_SECONDS = int(os.environ.get("HANSA_FUZZ_SECONDS", "300"))
@@ -63,8 +64,8 @@ def test_ten_thousand_bytes_are_parsed_or_refused(name: str) -> None:
 def test_minutes_of_fuzzing_find_nothing(name: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.property.fuzz", name, str(FUZZ_SECONDS), str(tmp_path / "corpus")]
     done = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", cwd=Path(__file__).parents[2],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}, timeout=FUZZ_SECONDS + 240,
+        command, capture_output=True, text=True, errors="replace", cwd=PROJECT,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)}, timeout=FUZZ_SECONDS + 240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     runs = [line for line in done.stderr.splitlines() if "number_of_executed_units" in line]

@@ -12,6 +12,7 @@ import pytest
 
 from common.crypto.header import EnvelopeError
 from common.errors import ConfigError, HansaError, RunError
+from common.files import PROJECT
 from common.settings.config import LeagueConfig
 from common.settings.load import load_config
 from simulations import cli
@@ -38,7 +39,7 @@ COMMANDS = (
 
 
 def hansa(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    root = Path(__file__).resolve().parents[2]
+    root = PROJECT
     environment = os.environ | {"PYTHONPATH": str(root), "COLUMNS": "120", "NO_COLOR": "1"}
     command = [sys.executable, "-m", "simulations.cli", *arguments]
     return subprocess.run(
@@ -237,5 +238,5 @@ def test_doctor_finds_this_machine_fit_and_speaks_json() -> None:
 
 def test_help_does_not_wait_for_torch() -> None:
     code = "import sys, simulations.cli; sys.exit('torch' in sys.modules or 'flwr' in sys.modules)"
-    root = Path(__file__).resolve().parents[2]
+    root = PROJECT
     assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=60).returncode == 0

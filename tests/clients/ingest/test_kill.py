@@ -17,6 +17,7 @@ from clients.ingest.into_vault.ingest import KEY, ingest_site, read_vault
 from clients.vault import PassphraseSource, RoleKey, Vault, unlock
 from clients.vault.admin import verify_vault
 from common.crypto.keys import lock
+from common.files import PROJECT
 
 _CHILD = """
 import sys
@@ -81,9 +82,7 @@ def test_ten_kills_at_random_moments_leave_what_one_run_leaves(tmp_path: Path) -
     killed = 0
     for _ in range(10):
         command = [sys.executable, "-c", _CHILD, str(folder), str(phrase), str(shop)]
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parents[3]
-        ) as child:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as child:
             assert child.stdout is not None
             assert child.stdout.readline() == "ready\n"
             time.sleep(draw.uniform(0, span / 10))

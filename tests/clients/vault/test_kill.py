@@ -13,6 +13,7 @@ import pytest
 from clients.vault import PassphraseSource, RoleKey, Vault, unlock
 from clients.vault.admin import verify_vault
 from common.crypto.keys import lock
+from common.files import PROJECT
 
 WRITER = """
 import sys
@@ -37,7 +38,7 @@ def test_ten_kills_leave_a_whole_vault(tmp_path: Path) -> None:
     lock(folder / "keys" / "owner.key", owner, phrase.read_bytes())
     with Vault.create(folder, owner) as vault:
         vault.write_many("images", [(f"{i}", b"\0" * 4000) for i in range(200)])
-    root = Path(__file__).resolve().parents[3]
+    root = PROJECT
     for _ in range(10):
         command = [sys.executable, "-c", WRITER, str(folder), str(phrase)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root, text=True) as writer:

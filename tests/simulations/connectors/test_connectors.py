@@ -14,10 +14,11 @@ from PIL import Image
 
 from clients.ingest import read_site
 from common.errors import ConfigError, InputError
+from common.files import PROJECT
 from simulations.connectors import CONNECTORS, connector
 from simulations.connectors.base import RECORD, sample_users, slug
 
-HM = Path(__file__).parents[4] / "shared" / "data" / "hm"
+HM = PROJECT.parent / "shared" / "data" / "hm"
 
 
 def jpeg() -> bytes:

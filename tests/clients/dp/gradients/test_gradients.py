@@ -15,7 +15,7 @@ from clients.dp.preflight import sensitivity
 from clients.dp.train import clipped_sums
 from common.privacy.shared_noise import TOLERANCE
 from common.settings.load import with_overrides
-from tests.clients.private.units import MISSING, SCRATCH, prepared, settings
+from tests.clients.dp.units import MISSING, SCRATCH, prepared, settings
 
 SHAPES: list[dict[str, object]] = [
     {"model.history_length": 1, "training.targets_per_user": 1, "training.reviews_per_user": 1},

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from clients.supernode.heartbeat import is_hung
+from common.files import PROJECT
 
-ROOT = Path(__file__).resolve().parents[2]
 BUSY = """
 import sys
 from pathlib import Path
@@ -26,7 +26,7 @@ while True:
 
 def test_a_busy_worker_lives_and_a_stopped_one_hangs(tmp_path: Path) -> None:
     path, began = tmp_path / "alive", time.time()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     with subprocess.Popen(
         [sys.executable, "-c", BUSY, str(path)], stdout=subprocess.PIPE, env=environment
     ) as process:

@@ -21,7 +21,7 @@ from common.errors import PrivacyError
 from common.models import build_model
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
-from tests.clients.private.units import SCRATCH, settings, site_for
+from tests.clients.dp.units import SCRATCH, settings, site_for
 from tests.clients.small_site import IMAGE, TEXT
 
 CONFIG = settings({"training.reviews_per_user": 3})

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from common.errors import QuorumError, RunError
-from common.files import append_line, write_json
+from common.files import PROJECT, append_line, write_json
 from common.provision.contract import FILE, Contract, Member
 from common.runtime.processes import Child, is_held, only_one, stop
 from common.settings.load import load_config
@@ -261,7 +261,7 @@ def test_a_lock_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
         "import sys, time; from pathlib import Path; from common.runtime.processes import only_one\n"
         f"held = only_one(Path({str(path)!r}), 'this'); print('held', flush=True); time.sleep(60)"
     )
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(PROJECT)
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": root}
     ) as process:
@@ -282,7 +282,7 @@ def test_children_end_with_the_process_that_started_them(tmp_path: Path) -> None
         "child = Child.start('x', command, log)\n"
         "print(child.process.pid, flush=True); time.sleep(60)"
     )
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(PROJECT)
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": root}
     ) as process:

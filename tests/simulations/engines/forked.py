@@ -1,4 +1,4 @@
-"""Jobs for a fork server under test: `python -m tests.simulations.forked DESCRIPTOR` is one that knows these alone."""
+"""Jobs for a fork server under test: `python -m tests.simulations.engines.forked DESCRIPTOR` knows these alone."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ def fail(pipe: Connection, facts: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     forkserver._JOBS.update(
-        {name: ("tests.simulations.forked", name) for name in ("look", "hang", "fail")}  # type: ignore[dict-item]
+        {name: ("tests.simulations.engines.forked", name) for name in ("look", "hang", "fail")}  # type: ignore[dict-item]
     )
     forkserver.main(int(sys.argv[1]))

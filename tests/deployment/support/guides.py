@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_ROOT = Path(__file__).resolve().parents[2]
+from common.files import PROJECT
+
 _COMMAND = re.compile(r"`((?:cd|export|sha256sum|hansa) [^`]+)`")
 _BLOCK = re.compile(r"```toml\n(.*?)```", re.DOTALL)
 _LIMIT_S = 240.0
@@ -56,10 +57,10 @@ class Desk:
         binaries = folder / "hansa" / ".venv" / "bin"
         binaries.mkdir(parents=True)
         for name in ("Makefile", "requirements.txt", "pyproject.toml"):
-            shutil.copy(_ROOT / name, folder / "hansa" / name)
+            shutil.copy(PROJECT / name, folder / "hansa" / name)
         command = binaries / "hansa"
         command.write_text(
-            f'#!/bin/sh\nPYTHONPATH="{_ROOT}" exec "{sys.executable}" -m simulations.cli "$@"\n'
+            f'#!/bin/sh\nPYTHONPATH="{PROJECT}" exec "{sys.executable}" -m simulations.cli "$@"\n'
         )
         command.chmod(0o700)
         os.symlink(sys.executable, binaries / "python")

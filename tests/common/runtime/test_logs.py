@@ -50,7 +50,7 @@ def test_off_a_terminal_every_line_is_one_document_without_the_exceptions_messag
     assert (first["party"], first["level"], first["message"]) == ("birch", "info", "round 3 took 2.5 s")
     assert first["at"].endswith("+00:00")
     assert (second["error"], second["message"]) == ("ValueError", "train failed")
-    assert second["places"][-1].startswith("tests/common/test_logs.py:")
+    assert second["places"][-1].startswith("tests/common/runtime/test_logs.py:")
     assert second["places"][-1].endswith(" _fail")
     assert CANARY not in text
 
@@ -59,7 +59,7 @@ def test_on_a_terminal_there_are_sentences_and_the_place(monkeypatch: pytest.Mon
     monkeypatch.delenv("HANSA_DEBUG", raising=False)
     text = _log(Terminal())
     assert "INFO round 3 took 2.5 s" in text
-    assert "ValueError at tests/common/test_logs.py:" in text
+    assert "ValueError at tests/common/runtime/test_logs.py:" in text
     assert CANARY not in text
     monkeypatch.setenv("HANSA_DEBUG", "1")
     assert CANARY in _log(Terminal())

@@ -20,7 +20,7 @@ from common.he.cipher import Values
 from common.he.schemes import scheme
 from common.he.workers import key_of
 from server.secagg.sum_worker import SumWorker
-from tests.server.hostile import HARMLESS, KINDS, damaged
+from tests.server.secagg.hostile import HARMLESS, KINDS, damaged
 
 COUNT = 2 * bfv.DEGREE
 ROOM_MB = 64

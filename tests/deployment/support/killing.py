@@ -1,8 +1,8 @@
 """A site whose worker is killed (SIGKILL) in the midst of chosen phases; otherwise
 `clients.supernode.supervisor` and `clients.supernode.worker`.
 
-    python -m tests.deployment.killing up KIT --site FOLDER
-    python -m tests.deployment.killing worker <arguments of clients.supernode.worker>
+    python -m tests.deployment.support.killing up KIT --site FOLDER
+    python -m tests.deployment.support.killing worker <arguments of clients.supernode.worker>
 
 The kit's folder `kills/` holds a file `round-R.PHASE` for each kill that is wanted; it's gone once it was done. A kill
 comes a random moment after the phase began, and at its end at the latest.
@@ -84,7 +84,7 @@ class KilledProcesses(supervisor.SiteProcesses):
         real = Child.start
 
         def other(name: str, arguments: list[str], *more: Any) -> Child:
-            return real(name, ["-m", "tests.deployment.killing", "worker", *arguments[2:]], *more)
+            return real(name, ["-m", "tests.deployment.support.killing", "worker", *arguments[2:]], *more)
 
         Child.start = other  # type: ignore[assignment, method-assign]
         try:

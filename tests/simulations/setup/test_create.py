@@ -20,7 +20,7 @@ from simulations.setup.create import PRIVATE_SETTINGS, create_run, fitted, plan_
 from simulations.setup.options import Setting, SimulateOptions
 from simulations.yardsticks.centralised import under_budget
 from simulations.yardsticks.non_private import without_privacy
-from tests.clients.private.units import settings
+from tests.clients.dp.units import settings
 from tests.clients.small_site import drawn_site
 from tests.conftest import TINY_BAZAAR, TINY_TRAINING
 

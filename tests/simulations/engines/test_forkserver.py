@@ -15,20 +15,19 @@ from typing import Any
 
 import pytest
 
+from common.files import PROJECT
 from simulations.engines import forkserver
-from tests.deployment.leagues import wait_until
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.deployment.support.leagues import wait_until
 
 
 @pytest.fixture(scope="module")
 def door() -> Iterator[socket.socket]:
-    """The way to a server that knows the jobs of `tests.simulations.forked`."""
+    """The way to a server that knows the jobs of `tests.simulations.engines.forked`."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.simulations.forked", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()], cwd=ROOT,
+            [sys.executable, "-m", "tests.simulations.engines.forked", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()], cwd=PROJECT,
         )  # fmt: skip
         theirs.close()
         yield ours
@@ -97,7 +96,7 @@ def test_nothing_outlives_a_run_that_was_killed() -> None:
     """
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)],
-        cwd=ROOT,
+        cwd=PROJECT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as run:

@@ -8,7 +8,7 @@ import torch
 from clients.data.dataset import DAY_S
 from clients.dp.sample import draw_users
 from clients.dp.units import as_records, unit_data, without
-from tests.clients.private.units import settings, site_for
+from tests.clients.dp.units import settings, site_for
 
 RECORD = settings({"privacy.mode": "record", "privacy.record_days": 2, "privacy.records_per_user": 5})
 

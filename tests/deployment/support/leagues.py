@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common.files import read_lines
+from common.files import PROJECT, read_lines
 from common.runtime.processes import Child
 from common.storage.run_folder import RunFolder
 from simulations.deployment.local import LocalLeague
@@ -116,7 +116,7 @@ def can_mount(tmp_path: Path) -> bool:
 def start_within(command: list[str], arguments: list[str], log: Path) -> Child:
     """Start one of Hansa's modules within another command, which becomes it."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     with log.open("ab") as sink:
         process = subprocess.Popen(
             [*command, sys.executable, *arguments],

@@ -14,15 +14,13 @@ import pytest
 from rich.console import Console
 
 from common.errors import QuorumError
-from common.files import write_json
+from common.files import PROJECT, write_json
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from server.dashboard.overview import overview
 from simulations.cli import main
 from simulations.commands.watch import _screen
 from simulations.engines.engine import run_league
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -66,7 +64,7 @@ def test_a_folder_without_a_run_is_an_error_of_its_own_kind(tmp_path: Path) -> N
 def test_the_dashboard_serves_until_it_is_interrupted(run: RunFolder) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "simulations.cli", "dashboard", str(run.root), "--port", "0"],
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(PROJECT)},
     )  # fmt: skip
     assert process.stderr is not None
     url = process.stderr.readline().split()[0]
