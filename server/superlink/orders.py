@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from common.errors import RunError
 from common.files import read_json, write_json
@@ -35,6 +35,11 @@ class Order:
     now: bool = False
     number: str = field(default_factory=lambda: secrets.token_hex(8))
 
+    def __post_init__(self) -> None:
+        flags = type(self.wanted) is bool and type(self.now) is bool
+        if not (flags and isinstance(self.run, str) and isinstance(self.number, str)):
+            raise TypeError
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -50,6 +55,11 @@ class Outcome:
     state: State
     tries: int = 1
     fault: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        told = isinstance(self.number, str) and isinstance(self.fault, dict)
+        if not (told and self.state in get_args(State) and type(self.tries) is int):
+            raise TypeError
 
 
 @dataclass(frozen=True)
@@ -97,8 +107,12 @@ class Post:
 
 
 def _made(kind: Any, path: Path) -> Any:
+    told = read_json(path)
     try:
-        return kind(**read_json(path))
+        made = kind(**told)
+        if asdict(made) != told:  # a field that is missing would be made up anew at each look
+            raise TypeError
+        return made
     except TypeError:
         raise RunError(
             "a file of the coordinator is damaged", where=str(path), next_step="delete it"
