@@ -1,4 +1,4 @@
-"""The model that a league trains: encoders, fusion, towers and heads (DESIGN §4)."""
+"""The model that a league trains: encoders, fusion, towers and heads."""
 
 from common.models.model import HansaModel, ItemInputs, UserInputs, build_model
 

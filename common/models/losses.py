@@ -1,7 +1,8 @@
 """The joint loss, a sum of per-user losses: L = Σ task + λ·align.
 
 No task's loss couples two users: negatives come from the site's own catalogue, not from the batch, so that one user
-is one sample (the condition of per-user clipping, DESIGN §6). The alignment term reads catalogue items only.
+is one sample; otherwise clipping one user's gradient wouldn't bound that user's part in a step. The alignment term
+reads catalogue items only.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Settings(BaseModel):
 
 
 class ModelConfig(Settings):
-    """What is trained (DESIGN §4). Sizes are numbers of features."""
+    """What is trained: `common.models`. Sizes are numbers of features."""
 
     encoders: EncoderKind = "frozen"
     adapter: AdapterKind = Field(
@@ -79,7 +79,7 @@ class TrainingConfig(Settings):
 
 
 class PrivacyConfig(Settings):
-    """What a site guarantees to each of its users, and how it pays for it (DESIGN §6)."""
+    """What a site guarantees to each of its users, and how it pays for it: `common.privacy` and `clients.ledger`."""
 
     mode: PrivacyMode = "off"
     epsilon: float = Field(8.0, gt=0, le=50, description="a site's whole budget for one run")
@@ -108,7 +108,7 @@ class PrivacyConfig(Settings):
 
 
 class RoundsConfig(Settings):
-    """How the coordinator runs the rounds (DESIGN §5). Times in seconds."""
+    """How the coordinator runs the rounds: `server.rounds`. Times in seconds."""
 
     count: int = Field(12, ge=1, le=10_000)
     fraction: float = Field(1.0, gt=0, le=1)

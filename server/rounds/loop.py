@@ -1,4 +1,4 @@
-"""The rounds of training: one loop that can be read aloud (DESIGN §5).
+"""The rounds of training: one loop that can be read aloud.
 
 Invariant: the state after a round depends only on the state before it and on the sites' replies, never on
 their order or on the clock, and it's on the disk before the next round begins. So a killed run resumes at

@@ -1,4 +1,4 @@
-"""Bytes that an insider might sign: what FACTS found to crash parsers, and drawn damage to real ciphertexts."""
+"""Bytes that an insider might sign: what was found to crash parsers, and drawn damage to real ciphertexts."""
 
 from __future__ import annotations
 
