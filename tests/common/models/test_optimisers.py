@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import RunError
@@ -66,6 +67,37 @@ def test_adam_moves_with_the_update_and_by_a_bounded_step(seed: int) -> None:
     assert np.all(np.abs(moved) <= 0.01 * 1.01)
     big = np.abs(update) > 1e-2
     assert np.array_equal(np.sign(moved)[big], np.sign(update)[big])
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.floats(0.01, 2.0),
+    st.floats(0.0, 0.95),
+    st.lists(st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=2), min_size=1, max_size=6),
+)
+def test_adam_is_algorithm_two_with_v_from_tau_squared(
+    rate: float, beta1: float, updates: list[list[float]]
+) -> None:
+    optimiser, model = optimiser_for(_rounds("adam", rate, beta1), 2), np.array([0.5, -0.25], np.float32)
+    for update in updates:
+        model = optimiser.step(model, np.array(update, np.float32))
+    truth = [0.5, -0.25]
+    for place in range(2):
+        m, v = 0.0, 1e-3**2
+        for update in updates:
+            m = beta1 * m + (1 - beta1) * update[place]
+            v = 0.99 * v + 0.01 * update[place] ** 2
+            truth[place] += rate * m / (math.sqrt(v) + 1e-3)
+    assert model == pytest.approx(truth, rel=1e-3, abs=1e-4)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.floats(1e-30, 1e-5), st.floats(0.0, 0.9))
+def test_a_tiny_update_moves_adam_by_a_tiny_step(update: float, beta1: float) -> None:
+    """Were v to start at 0, the first step would be of one size however small the update is."""
+    optimiser = optimiser_for(_rounds("adam", 1.0, beta1), 1)
+    moved = float(optimiser.step(np.zeros(1, np.float32), np.array([update], np.float32))[0])
+    assert 0 <= moved <= 1.01 * (1 - beta1) * update / (1e-3 * (math.sqrt(0.99) + 1))
 
 
 @pytest.mark.parametrize("kind", KINDS)
