@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import BaseModel
 
 from common.errors import ConfigError
 from common.settings.config import LeagueConfig
+from common.settings.describe import Described, as_toml, sections, settings_of
 from common.settings.load import with_overrides
 from simulations.commands.output import Format, FormatOption, output_of, plain
+
+_WIDTH = 100
 
 
 def init(
@@ -27,7 +30,8 @@ def init(
 ) -> None:
     """Example: `hansa init league.toml`
 
-    Writes all settings with their defaults. Change what you like and run `hansa simulate --config league.toml`.
+    Writes all settings with their defaults and what each does. Change what you like and run
+    `hansa simulate --config league.toml`.
     """
     if file.exists() and not force:
         raise ConfigError(
@@ -43,7 +47,7 @@ def init(
 
 
 def example(name: str, *, private: bool = False) -> str:
-    """All settings with their defaults as TOML, headed by the command that runs them."""
+    """All settings with their defaults and descriptions as TOML, headed by the command that runs them."""
     config = LeagueConfig()
     if private:
         # Late: it brings torch, for which `--help` doesn't wait.
@@ -52,13 +56,17 @@ def example(name: str, *, private: bool = False) -> str:
         config = with_overrides(
             config, {**PRIVATE_SETTINGS, "privacy.mode": "user", "privacy.learning_rate": 2.0}
         )
-    tables = {key: value for key, value in config if isinstance(value, BaseModel)}
-    lines = [f"# hansa simulate --config {name} --run runs/mine", ""]
-    lines += [_line(key, value) for key, value in config if key not in tables]
-    for heading, section in tables.items():
-        lines += ["", f"[{heading}]", *(_line(key, value) for key, value in section)]
+    lines = [f"# hansa simulate --config {name} --run runs/mine"]
+    for section in sections():
+        holder = getattr(config, section) if section else config
+        lines += ["", f"[{section}]"] if section else [""]
+        for described in settings_of(section):
+            lines += [*_comment(described), f"{described.name} = {as_toml(getattr(holder, described.name))}"]
     return "\n".join(lines) + "\n"
 
 
-def _line(key: str, value: object) -> str:
-    return f"{key} = {json.dumps(value, ensure_ascii=False)}"
+def _comment(described: Described) -> Iterator[str]:
+    """What a setting does and which values it takes, above its line."""
+    text = f"{described.meaning} ({described.values})"
+    for line in textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False):
+        yield f"# {line}"
