@@ -18,9 +18,9 @@ from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
-from clients.secagg.handler import SealedSite
 from clients.secagg.messages import answer_step, coarse
 from clients.secagg.plain import protect_for
+from clients.secagg.site import SecaggSite
 from clients.training.noop import NoopSite
 from common.errors import (
     ConfigError,
@@ -56,10 +56,10 @@ def redact(message: Message, context: Context, call_next: ClientAppCallable) -> 
         return call_next(message, context)
     except HansaError as fault:
         _log.error("%s failed: %s", message.metadata.message_type, fault.sentence())
-        told = (
+        reason = (
             f"{type(fault).__name__}: {fault.what}" if isinstance(fault, _TELLABLE) else type(fault).__name__
         )
-        return Message(Error(_ERROR_CODE + fault.exit_code, told), reply_to=message)
+        return Message(Error(_ERROR_CODE + fault.exit_code, reason), reply_to=message)
     except Exception as fault:  # noqa: BLE001 — the edge of the site: nothing may pass it unredacted
         _log.error("%s failed", message.metadata.message_type, exc_info=fault)
         if full := full_disk(fault, "the site"):
@@ -110,7 +110,7 @@ def train(message: Message, context: Context) -> Message:
     """Train on the received model; reply the protected update and the received model's figures."""
     site, header = _enter(message, context)
     if _config(context).rounds.protection != "plain":
-        return _train_sealed(message, context, site, header)
+        return _train_protected(message, context, site, header)
     layout, vector = _receive(message, header, site)
     result, plan = _trained(context, site, vector, header)
     payload = protect_for(_config(context), header.protection).protect(result.update, result.weight)
@@ -122,35 +122,35 @@ def secure(message: Message, context: Context) -> Message:
     """One step of the protections' protocol: keys, survivors, shares, a sum to apply, the model to release."""
     site, header = _enter(message, context)
     step = str(header.plan.get("step", ""))
-    answer = answer_step(_sealed(context, site), step, header, message.content, _out(context, site.name))
+    answer = answer_step(_secagg(context, site), step, header, message.content, _out(context, site.name))
     return _reply(message, header, site, site.layout(), {}, vector=answer)
 
 
-def _train_sealed(message: Message, context: Context, site: wire.Trainer, header: wire.Header) -> Message:
+def _train_protected(message: Message, context: Context, site: wire.Trainer, header: wire.Header) -> Message:
     """Train on the site's own copy of the model, or on the received one, and reply a container."""
-    sealed, layout = _sealed(context, site), site.layout()
+    secagg, layout = _secagg(context, site), site.layout()
     if header.protection != _config(context).rounds.protection:
         raise WireError("the coordinator asks for another protection than the contract's", where=site.name)
     rounds = _config(context).rounds
     if rounds.encrypted:
-        vector = sealed.vector(header.round - 1)
+        vector = secagg.vector(header.round - 1)
     else:
         layout, vector = _receive(message, header, site)
     attempt = Attempt.of(str(header.plan.get("attempt", "")))
     if attempt.round != header.round or site.name not in attempt.weights:
         raise WireError("the round's attempt is of another round or cohort", where=site.name)
-    sealed.require_clean(attempt, str(header.plan.get("refusals", "[]")))
+    secagg.require_clean(attempt, str(header.plan.get("refusals", "[]")))
     users = site.prepare().get("users", 1.0)
     require_own_weight(
         attempt.weights[site.name], rounds.weights, users, where=wire.place(site.name, header.round)
     )
     shared = (
-        (lambda update, pay: sealed.share_noise(update, attempt, pay))
+        (lambda update, pay: secagg.share_noise(update, attempt, pay))
         if _config(context).privacy.mode == "distributed"
         else None
     )
     result, plan = _trained(context, site, vector, header, shared)
-    payload = _blob(sealed.protect(result.update, attempt, users if rounds.weights == "count" else 1.0))
+    payload = _blob(secagg.protect(result.update, attempt, users if rounds.weights == "count" else 1.0))
     return _reply(message, header, site, layout, plan, vector=payload, metrics=result.metrics)
 
 
@@ -197,9 +197,9 @@ def _pinned(context: Context) -> Pinned | None:
     return Pinned.of(Path(_setting(context, "config-json")), Path(own)) if own else None
 
 
-def _sealed(context: Context, site: wire.Trainer) -> SealedSite:
+def _secagg(context: Context, site: wire.Trainer) -> SecaggSite:
     processes = context.node_config.get("crypto-processes", 0)
-    return SealedSite(
+    return SecaggSite(
         _out(context, site.name) / "private", site.name, _config(context), site, _pinned(context),
         processes=processes if isinstance(processes, int) else 0,
     )  # fmt: skip
@@ -214,7 +214,7 @@ def measure(message: Message, context: Context) -> Message:
     """Reply the received model's figures without training, where the site can."""
     site, header = _enter(message, context)
     if _config(context).rounds.encrypted:
-        layout, vector = site.layout(), _sealed(context, site).vector(header.round)
+        layout, vector = site.layout(), _secagg(context, site).vector(header.round)
     else:
         layout, vector = _receive(message, header, site)
     metrics = site.measure(vector) if isinstance(site, wire.Measurer) else {}
@@ -234,7 +234,7 @@ def evaluate_final(message: Message, context: Context) -> Message:
     """Score the shared model, fine-tune it, and write the site's results."""
     site, header = _enter(message, context)
     if _config(context).rounds.release == "sites":
-        layout, vector = site.layout(), _sealed(context, site).vector(int(header.plan.get("best", 0)))
+        layout, vector = site.layout(), _secagg(context, site).vector(int(header.plan.get("best", 0)))
     else:
         layout, vector = _receive(message, header, site)
     whole = not context.run_config.get("yardstick", False)

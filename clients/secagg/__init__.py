@@ -1,1 +1,1 @@
-"""A site's half of `masked`, `he` and `he+masked`: `site` tells the story; `keys`, `masking`, `model` hold the rest."""
+"""A site's half of secure aggregation: `site` is the entry; `keys`, `masking`, `model`, `suspicion` keep its state."""

@@ -1,8 +1,8 @@
 """A site's own keys, those of its peers, and the league's key of each epoch.
 
-Invariant: across machines a peer's public keys are those of the contract, and so is whoever wraps the league's key;
-what was once accepted within a run, be it a peer's public key or the league's key of an epoch, can't be swapped later.
-Private keys lie in files that only their owner may read.
+Invariants: in a deployment the contract fixes the peers' public keys, and which site wraps the league's key. A public
+key or a league's key that the site once accepted can't be replaced later in the run. Private keys lie in files that
+only their owner may read.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ Bundles = dict[str, dict[str, str]]
 
 
 class SiteKeys:
-    """Keys of one site under one run.
+    """Keys of one site in one run.
 
     Parameters
     ----------
     folder : the site's private folder.
-    pinned : what a contract fixes; without one, as in a simulation, the first keys that come are kept.
-    processes : others that encrypt and decrypt; 0: none.
+    pinned : the keys that the contract fixes; without a contract, as in a simulation, the first keys received are kept.
+    processes : how many other processes encrypt and decrypt; 0: this one does it.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class SiteKeys:
         self._folder, self._name, self._run, self._where = folder, name, config.digest(), f"site '{name}'"
         self._rotate_every, self._processes = config.rounds.rotate_every, processes
         self._scheme, self._pinned = name_of(config.rounds), pinned
-        kept = self._own()
-        self.sign = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(kept["ed25519"]))
-        self.agree = X25519PrivateKey.from_private_bytes(bytes.fromhex(kept["x25519"]))
-        self._rsa, self._rsa_public = kept["rsa"], kept["rsa_public"]
+        own = self._own()
+        self.sign = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(own["ed25519"]))
+        self.agree = X25519PrivateKey.from_private_bytes(bytes.fromhex(own["x25519"]))
+        self._rsa, self._rsa_public = own["rsa"], own["rsa_public"]
 
     def offer(self) -> dict[str, Any]:
         """The site's public keys, signed by itself."""
@@ -65,7 +65,7 @@ class SiteKeys:
         return {**bundle, "signature": self.sign.sign(bundle_message(self._run, bundle)).hex()}
 
     def wrap(self, bundles: Bundles, epoch: int) -> dict[str, Any]:
-        """As steward: make the league's key of an epoch and wrap it to every site."""
+        """As steward: make the league's key of an epoch and wrap it for every site."""
         path = self._folder / f"wrapped-{epoch:04d}.json"
         if path.exists():
             return dict(read_json(path))
@@ -83,11 +83,11 @@ class SiteKeys:
         return dict(read_json(path))
 
     def install(self, bundles: Bundles, wrapped: dict[str, Any] | None) -> None:
-        """Take the peers' public keys and, where there is one, the league's key of an epoch.
+        """Accept the peers' public keys and, if one is sent, the league's key of an epoch.
 
         Raises
         ------
-        WireError : a key isn't its owner's, was swapped, or isn't wrapped to this site.
+        WireError : a key isn't its owner's, was replaced, or isn't wrapped for this site.
         """
         self.pin(bundles)
         if wrapped is None:
@@ -107,7 +107,7 @@ class SiteKeys:
         write_whole(path, secret)
 
     def pin(self, bundles: Bundles) -> None:
-        """Check each bundle's own signature; what was once accepted can't be swapped later in the run."""
+        """Accept bundles of public keys; one that was accepted before can't be replaced later in the run."""
         for name, bundle in bundles.items():
             body = {key: value for key, value in bundle.items() if key != "signature"}
             if body["site"] != name:
@@ -119,11 +119,11 @@ class SiteKeys:
         if bundles.get(self._name) != self.offer():
             raise WireError("the coordinator lists other keys for this site", where=self._where)
         path = self._folder / "peers.json"
-        known: Bundles = dict(read_json(path)) if path.exists() else {}
-        if any(known.get(name, bundle) != bundle for name, bundle in bundles.items()):
+        accepted: Bundles = dict(read_json(path)) if path.exists() else {}
+        if any(accepted.get(name, bundle) != bundle for name, bundle in bundles.items()):
             raise WireError("the coordinator changed a site's keys within the run", where=self._where)
-        # Keys of one that left stay known: it can't come back under others.
-        write_json(path, {**known, **bundles})
+        # The keys of a site that left are kept, so that it can't come back under others.
+        write_json(path, {**accepted, **bundles})
 
     def peers(self) -> Bundles:
         """The public keys that the site accepted."""
@@ -134,7 +134,7 @@ class SiteKeys:
 
         Raises
         ------
-        WireError : this site hasn't been given it.
+        WireError : this site hasn't received it.
         """
         path = self._path(epoch)
         if not path.exists():
@@ -146,22 +146,24 @@ class SiteKeys:
         return key_of(self._scheme, self.secret(epoch), self._processes)
 
     def use_epoch(self, attempt: Attempt) -> None:
-        """Note that an attempt is under an epoch's keys.
+        """Note the round in which an epoch's key is first used.
 
         Raises
         ------
-        WireError : the contract asks for a new key by now, or the epoch is over.
+        WireError : the contract demands a newer key for this round, or the epoch is over.
         """
         path = self._folder / "epochs.json"
-        first: dict[str, int] = dict(read_json(path)) if path.exists() else {}
-        began = first.setdefault(str(attempt.epoch), attempt.round)
-        later = any(int(epoch) > attempt.epoch and begins <= attempt.round for epoch, begins in first.items())
+        first_rounds: dict[str, int] = dict(read_json(path)) if path.exists() else {}
+        began = first_rounds.setdefault(str(attempt.epoch), attempt.round)
+        later = any(
+            int(epoch) > attempt.epoch and begins <= attempt.round for epoch, begins in first_rounds.items()
+        )
         if later or (self._rotate_every and attempt.round - began >= self._rotate_every):
             raise WireError("the league's key is older than the contract allows", where=self._where)
-        write_json(path, first)
+        write_json(path, first_rounds)
 
-    def seal_to(self, peer: str, body: bytes, facts: dict[str, str | int]) -> bytes:
-        """Bytes that only one peer can read, signed.
+    def encrypt_to(self, peer: str, body: bytes, facts: dict[str, str | int]) -> bytes:
+        """Encrypt bytes so that only one peer can read them, and sign them.
 
         Raises
         ------
@@ -172,27 +174,27 @@ class SiteKeys:
             raise WireError("the coordinator names no member", where=self._where)
         key = AESGCM.generate_key(256)
         wrapped = _rsa_public(peers[peer]["rsa"]).encrypt(key, _OAEP)
-        told = {**facts, "from": self._name, "to": peer}
-        return seal_container(told, [wrapped, AESGCM(key).encrypt(_NONCE, body, b"")], self.sign)
+        stated = {**facts, "from": self._name, "to": peer}
+        return seal_container(stated, [wrapped, AESGCM(key).encrypt(_NONCE, body, b"")], self.sign)
 
-    def open_from(self, sender: str, data: bytes, facts: dict[str, str | int]) -> bytes:
-        """The inverse of `seal_to`, at the peer.
+    def decrypt_from(self, sender: str, data: bytes, facts: dict[str, str | int]) -> bytes:
+        """The inverse of `encrypt_to`, at the peer.
 
         Raises
         ------
-        WireError : it isn't the sender's, or not sealed to this site.
+        WireError : it isn't the sender's, or isn't encrypted to this site.
         """
-        told = {**facts, "from": sender, "to": self._name}
+        stated = {**facts, "from": sender, "to": self._name}
         signer = self.peers().get(sender, {}).get("ed25519", "")
-        parts = open_container(data, told, bytes.fromhex(signer), where=self._where)
+        parts = open_container(data, stated, bytes.fromhex(signer), where=self._where)
         try:
             wrapped, body = parts
             return AESGCM(self._unwrap(bytes(wrapped))).decrypt(_NONCE, bytes(body), b"")
         except (InvalidTag, ValueError):
-            raise WireError("what a peer sent isn't sealed to this site", where=self._where) from None
+            raise WireError("what a peer sent isn't encrypted to this site", where=self._where) from None
 
     def _unwrap(self, wrapped: bytes) -> bytes:
-        # The file is the site's own: checking it for being a good RSA key takes a tenth of a second.
+        # The file is the site's own, so the check of the RSA key, which takes a tenth of a second, is left out.
         private = serialization.load_pem_private_key(
             self._rsa.encode(), None, unsafe_skip_rsa_key_validation=True
         )

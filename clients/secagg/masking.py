@@ -1,9 +1,12 @@
-"""The masks of a site's uploads: used once, agreed on once, opened by shares (Bonawitz et al. 2017).
+"""The masks of a site's uploads, and the shares that remove them from a sum (Bonawitz et al. 2017).
 
-Invariants: an attempt's label is written down before its upload leaves, so its masks serve one upload only, which may
-be sent again as it was where its first sending was lost; a site signs one survivor set a round, whatever attempts the
-coordinator makes, since the sums of two sets differ by single updates; it reveals shares only for a set that enough
-sites signed.
+Invariants:
+
+- An attempt's label is written down before its upload leaves, so its masks protect one upload only. An upload that was
+  lost may be sent again unchanged.
+- A site signs one survivor set per round, however many attempts the coordinator makes: the difference of two sets'
+  sums could reveal a single update.
+- A site reveals shares only for a survivor set that enough sites signed.
 """
 
 from __future__ import annotations
@@ -39,16 +42,21 @@ class Masking:
         self._where = f"site '{name}'"
 
     def use(self, attempt: Attempt, values: Values) -> None:
-        """Write down that this attempt's masks are used up, for these values.
+        """Write down that this attempt's masks are used for these values.
 
         Raises
         ------
-        WireError : they were used before for others, or the attempt's round is over.
+        WireError : they were used for other values before, or the attempt's round is over.
         """
         used, label = self._used(), attempt.label(self._run)
         digest = hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
-        before = used.get(label, {})
-        if before and label == _in_order(used)[-1] and before["signed"] is None and before["words"] == digest:
+        earlier = used.get(label, {})
+        if (
+            earlier
+            and label == _in_order(used)[-1]
+            and earlier["signed"] is None
+            and earlier["words"] == digest
+        ):
             return
         if label in used or any(entry["round"] > attempt.round for entry in used.values()):
             raise WireError(
@@ -66,22 +74,24 @@ class Masking:
         write_json(self._folder / "attempts.json", used)
 
     def mask(self, words: Words, attempt: Attempt) -> tuple[Words, list[bytes]]:
-        """Masked words, and for each site of the cohort its sealed shares of this site's seeds, empty for itself."""
+        """The masked words, and for each site of the cohort its encrypted shares of this one's seeds, none for itself."""
         seeds = self._pair_seeds(attempt)
-        self_seed, made = self._own_shares(attempt, seeds)
-        hidden = masks.mask(words, self._name, seeds, self_seed)
-        return hidden, [
-            b"" if name == self._name else _sealed(self._share_key(attempt, name, self._name), made[place])
+        self_seed, shares = self._own_shares(attempt, seeds)
+        masked = masks.mask(words, self._name, seeds, self_seed)
+        return masked, [
+            b""
+            if name == self._name
+            else _encrypted(self._share_key(attempt, name, self._name), shares[place])
             for place, name in enumerate(attempt.names, 1)
         ]
 
     def agree(self, attempt: Attempt, survivors: list[str]) -> dict[str, Any]:
-        """Sign one survivor set for the newest attempt, and never a second in its round.
+        """Sign the survivor set of the newest attempt; never a second set in the same round.
 
         Raises
         ------
         WireError : the set is of another attempt or cohort, or differs from one that was signed.
-        QuorumError : it is so small that its sum could tell of one site.
+        QuorumError : the set is so small that its sum could reveal one site's update.
         """
         used, label = self._used(), attempt.label(self._run)
         if label not in used or label != _in_order(used)[-1]:
@@ -91,34 +101,34 @@ class Masking:
         masks.require_survivors(len(survivors), len(attempt.names), self._rounds.colluding_sites, self._where)
         require_honest(self._config, len(survivors), self._where)
         message, summed = survivor_message(label, survivors), _sum_digest(attempt, survivors)
-        before = {e["sum"] for e in used.values() if e["round"] == attempt.round} - {None, summed}
-        if before:
+        other_sums = {e["sum"] for e in used.values() if e["round"] == attempt.round} - {None, summed}
+        if other_sums:
             raise WireError("the site has signed another survivor set", where=self._where)
         used[label] |= {"signed": hashlib.sha256(message).hexdigest(), "sum": summed}
         write_json(self._folder / "attempts.json", used)
         return {"signature": self._keys.sign.sign(message).hex()}
 
-    def reveal(self, attempt: Attempt, asked: dict[str, Any]) -> dict[str, Any]:
-        """Shares of survivors' self-masks and of their pair masks with the dropped, for a set enough sites signed."""
-        survivors, label = list(asked["survivors"]), attempt.label(self._run)
+    def reveal(self, attempt: Attempt, question: dict[str, Any]) -> dict[str, Any]:
+        """Shares of the survivors' self-mask seeds and their pair seeds with dropped sites, if enough sites signed."""
+        survivors, label = list(question["survivors"]), attempt.label(self._run)
         self.require_signed(attempt, survivors)
         message, peers = survivor_message(label, survivors), self._keys.peers()
-        signed = {name for name in asked["signatures"] if name in survivors}
+        signed = {name for name in question["signatures"] if name in survivors}
         for name in signed:
-            signer, signature = bytes.fromhex(peers[name]["ed25519"]), asked["signatures"][name]
+            signer, signature = bytes.fromhex(peers[name]["ed25519"]), question["signatures"][name]
             check_signature(signer, message, bytes.fromhex(signature), where=self._where)
         if len(signed) < self._need(attempt):
             raise WireError(
                 f"{len(signed)} sites signed the survivor set, not {self._need(attempt)}", where=self._where
             )
-        gone = [name for name in attempt.names if name not in survivors]
-        out: dict[str, dict[str, str]] = {}
+        dropped = [name for name in attempt.names if name not in survivors]
+        revealed: dict[str, dict[str, str]] = {}
         for sender in survivors:
-            asked_for = [sender, *gone]
-            found = self._shares_of(attempt, sender, asked_for, asked["shares"].get(sender, ""))
-            if found is not None:
-                out[sender] = {name: share.hex() for name, share in zip(asked_for, found, strict=True)}
-        return {"shares": out}
+            owners = [sender, *dropped]
+            shares = self._shares_of(attempt, sender, owners, question["shares"].get(sender, ""))
+            if shares is not None:
+                revealed[sender] = {name: share.hex() for name, share in zip(owners, shares, strict=True)}
+        return {"shares": revealed}
 
     def require_signed(self, attempt: Attempt, survivors: list[str]) -> None:
         """Raises
@@ -131,18 +141,18 @@ class Masking:
             raise WireError("the survivor set differs from the one this site signed", where=self._where)
 
     def _own_shares(self, attempt: Attempt, seeds: Mapping[str, bytes]) -> tuple[bytes, dict[int, bytes]]:
-        """This site's own seed and the shares of all its seeds: the same when the upload is made again."""
+        """This site's self-mask seed and the shares of all its seeds; the same when the upload is made again."""
         path, label = self._folder / "own-shares.json", attempt.label(self._run)
-        kept = read_json(path) if path.exists() else {}
-        if kept.get("attempt") != label:
+        stored = read_json(path) if path.exists() else {}
+        if stored.get("attempt") != label:
             seed = os.urandom(masks.SEED_BYTES)
             secret = b"".join([seed if name == self._name else seeds[name] for name in attempt.names])
-            made = shamir.split(secret, self._need(attempt), len(attempt.names))
-            shares = {str(place): part.hex() for place, part in made.items()}
-            kept = {"attempt": label, "seed": seed.hex(), "shares": shares}
-            write_json(path, kept)
-        return bytes.fromhex(kept["seed"]), {
-            int(n): bytes.fromhex(part) for n, part in kept["shares"].items()
+            parts = shamir.split(secret, self._need(attempt), len(attempt.names))
+            shares = {str(place): part.hex() for place, part in parts.items()}
+            stored = {"attempt": label, "seed": seed.hex(), "shares": shares}
+            write_json(path, stored)
+        return bytes.fromhex(stored["seed"]), {
+            int(n): bytes.fromhex(part) for n, part in stored["shares"].items()
         }
 
     def _used(self) -> dict[str, dict[str, Any]]:
@@ -164,29 +174,31 @@ class Masking:
         public = bytes.fromhex(self._keys.peers()[peer]["x25519"])
         return masks.pair_key(self._keys.agree, public, attempt.label(self._run), f"share from {sender}")
 
-    def _shares_of(self, attempt: Attempt, sender: str, names: list[str], sealed: str) -> list[bytes] | None:
-        """This site's shares of a sender's seeds: its own ones as kept, a peer's from what the coordinator brings."""
+    def _shares_of(
+        self, attempt: Attempt, sender: str, names: list[str], encrypted: str
+    ) -> list[bytes] | None:
+        """This site's shares of a sender's seeds: its own from the disk, a peer's decrypted from the question."""
         places = [attempt.names.index(name) for name in names]
         if sender == self._name:
             whole = self._own_shares(attempt, self._pair_seeds(attempt))[1][attempt.names.index(sender) + 1]
             return [whole[place * masks.SEED_BYTES :][: masks.SEED_BYTES] for place in places]
         try:
             key = AESGCM(self._share_key(attempt, sender, sender))
-            parts = masks.slices(bytes.fromhex(sealed), range(len(places)))
+            parts = masks.slices(bytes.fromhex(encrypted), range(len(places)))
             return [key.decrypt(_nonce(place), part, b"") for place, part in zip(places, parts, strict=True)]
         except (InvalidTag, ValueError):
             return None
 
 
-def _sealed(key: bytes, share: bytes) -> bytes:
-    """A share of all seeds of a cohort, each by itself, so that only those that are needed are brought back."""
+def _encrypted(key: bytes, share: bytes) -> bytes:
+    """Encrypt a share of all seeds of a cohort, seed by seed, so that only the needed ones are sent back."""
     gcm, size = AESGCM(key), masks.SEED_BYTES
     starts = range(0, len(share), size)
     return b"".join(gcm.encrypt(_nonce(at // size), share[at : at + size], b"") for at in starts)
 
 
 def _nonce(place: int) -> bytes:
-    """A share key serves one attempt, and each place of its cohort once."""
+    """The nonce is the place: a share key encrypts for one attempt, and each place of its cohort once."""
     return place.to_bytes(12, "big")
 
 

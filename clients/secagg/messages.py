@@ -1,6 +1,6 @@
-"""Steps of the protections' protocol as messages: what is read, who answers, what goes back.
+"""The protocol between rounds as messages: read a step's payload, let the site answer it, pack the answer.
 
-Invariant: where the contract leaves the release to the sites, no step gives the model in clear.
+Invariant: where the contract leaves the release to the sites, no step sends the model in clear.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from flwr.app import Message, RecordDict
 
-from clients.secagg.handler import SealedSite
+from clients.secagg.site import SecaggSite
 from common.errors import WireError
 from common.protocol import wire
 
@@ -21,41 +21,41 @@ _DIGITS = 3
 
 
 def answer_step(
-    sealed: SealedSite, step: str, header: wire.Header, content: RecordDict, out: Path
+    site: SecaggSite, step: str, header: wire.Header, content: RecordDict, folder: Path
 ) -> wire.Payload:
-    """The payload of the answer to one step.
+    """Answer one step; returns the payload.
 
     Parameters
     ----------
-    out : where the site writes its results.
+    folder : where the site writes its results.
 
     Raises
     ------
     WireError : the coordinator asks for what the contract doesn't allow.
     """
-    where, peer = f"site '{sealed.name}'", str(header.plan.get("peer", ""))
+    where, peer = f"site '{site.name}'", str(header.plan.get("peer", ""))
     if step == "release":
-        return sealed.released(header.round)
+        return site.released(header.round)
     data = wire.decode_blob(content, _MOST_BYTES, where=where)
     if step == "pass":
-        return np.frombuffer(sealed.pass_model(peer), np.uint8)
+        return np.frombuffer(site.pass_model(peer), np.uint8)
     if step == "apply":
-        answer = sealed.apply_order(header.plan, data)
+        answer = site.apply_order(header.plan, data)
     elif step == "trial":
-        answer = sealed.trial_order(header.plan, data)
+        answer = site.trial_order(header.plan, data)
     elif step == "take":
-        answer = sealed.take_model(data, peer)
+        answer = site.take_model(data, peer)
     elif step == "keep":
-        answer = sealed.keep_release(_table(data, where), out / "release")
+        answer = site.keep_release(_table(data, where), folder / "release")
     else:
-        answer = sealed.answer(step, _table(data, where))
+        answer = site.answer(step, _table(data, where))
     return np.frombuffer(json.dumps(answer).encode(), np.uint8)
 
 
 def coarse(reply: Message) -> Message:
-    """A reply with figures of few digits.
+    """Round a reply's figures to three digits.
 
-    Figures depend on what was decrypted; three digits are too few to tell of a CKKS ciphertext's error.
+    Figures depend on what was decrypted; three digits are too few to reveal the error of a CKKS ciphertext.
     """
     if not reply.has_error():
         for record in reply.content.metric_records.values():
@@ -66,9 +66,9 @@ def coarse(reply: Message) -> Message:
 
 def _table(data: bytes, where: str) -> dict[str, Any]:
     try:
-        found = json.loads(data)
+        question = json.loads(data)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        question = None
+    if not isinstance(question, dict):
         raise WireError("the coordinator's question is no table", where=where)
-    return found
+    return question

@@ -1,7 +1,7 @@
-"""A site's own copy of the shared model under `he` and `he+masked`, moved on by sums in order.
+"""A site's own copy of the shared model under `he` and `he+masked`, to which it applies the rounds' sums in order.
 
-Invariant: the state after a round depends on the state before it and on the round's sum only, so all sites that apply
-the same sums hold the same model, bit for bit; a sum that was applied before changes nothing.
+Invariant: the state after a round depends only on the state before it and on the round's sum. So all sites that apply
+the same sums hold the same model, bit for bit. Applying a sum twice changes nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class OwnModel:
         self._run, self._where = config.digest(), f"site '{name}'"
 
     def latest(self) -> checkpoint.Checkpoint | None:
-        """The newest whole checkpoint."""
+        """The newest complete checkpoint."""
         return checkpoint.load_latest(self._folder, config=self._run)[0]
 
     def vector(self, round_: int) -> wire.FloatVector:
@@ -41,7 +41,7 @@ class OwnModel:
 
         Raises
         ------
-        WireError : the site stands elsewhere; the coordinator then sends the missing sums.
+        WireError : the site has no model of that round; the coordinator then sends the missing sums.
         """
         if round_ == 0:
             return self._trainer.initial()
@@ -53,7 +53,7 @@ class OwnModel:
     def step(
         self, before: checkpoint.Checkpoint | None, mean: wire.FloatVector, best: int | None
     ) -> wire.FloatVector:
-        """Apply a round's mean to the state before it; the new model."""
+        """Apply a round's mean to the state before it; returns the new model."""
         vector, tensors = self.candidate(before, mean)
         self._save(
             1 if before is None else before.round + 1, {"vector": vector, **tensors}, best, undone=False
@@ -63,15 +63,15 @@ class OwnModel:
     def candidate(
         self, before: checkpoint.Checkpoint | None, mean: wire.FloatVector
     ) -> tuple[wire.FloatVector, dict[str, wire.FloatVector]]:
-        """The model that a mean would give, and the optimiser's vectors then; nothing is written."""
+        """The model and the optimiser's vectors that a mean would give; nothing is written."""
         optimiser = optimiser_for(self._config.rounds, mean.size)
         if before is not None:
             optimiser.restore({name: t for name, t in before.tensors.items() if name != "vector"})
-        held = self._trainer.initial() if before is None else before.tensors["vector"]
-        return optimiser.step(held, mean), optimiser.state()
+        vector = self._trainer.initial() if before is None else before.tensors["vector"]
+        return optimiser.step(vector, mean), optimiser.state()
 
-    def sealed_to(self, peer: str, keys: SiteKeys) -> bytes:
-        """The newest checkpoint for one member that can't open earlier sums.
+    def encrypted_to(self, peer: str, keys: SiteKeys) -> bytes:
+        """The newest checkpoint, encrypted for one member that can't open earlier sums.
 
         Raises
         ------
@@ -80,31 +80,31 @@ class OwnModel:
         newest = self.latest()
         if newest is None:
             raise WireError("the site has no model to pass on", where=self._where)
-        told = canonical([newest.round, bool(newest.loop.get(_UNDONE))])
-        body = save_tensors({"told": np.frombuffer(told, np.uint8), **newest.tensors})
-        return keys.seal_to(peer, body, self._facts())
+        state = canonical([newest.round, bool(newest.loop.get(_UNDONE))])
+        body = save_tensors({"told": np.frombuffer(state, np.uint8), **newest.tensors})
+        return keys.encrypt_to(peer, body, self._facts())
 
     def taken(self, data: bytes, sender: str, keys: SiteKeys) -> int:
-        """Take over a sealed checkpoint; the round that the site stands after then.
+        """Take over another member's checkpoint; returns the round after which the site stands then.
 
         Raises
         ------
-        WireError : it isn't the sender's, isn't sealed to this site, or doesn't fit the league's layout.
+        WireError : it isn't the sender's, isn't encrypted to this site, or doesn't fit the league's layout.
         """
         own = self.latest()
         if own is not None:
             return own.round
         try:
-            tensors = load_tensors(keys.open_from(sender, data, self._facts()))
+            tensors = load_tensors(keys.decrypt_from(sender, data, self._facts()))
             round_, undone = json.loads(tensors.pop("told").tobytes())
         except (ValueError, KeyError, TypeError, SafetensorError):
-            raise WireError("the sealed model can't be read", where=self._where) from None
+            raise WireError("the passed model can't be read", where=self._where) from None
         first = self._trainer.initial()
-        wanted = {"vector", *optimiser_for(self._config.rounds, first.size).state()}
-        if set(tensors) != wanted or any(
+        expected = {"vector", *optimiser_for(self._config.rounds, first.size).state()}
+        if set(tensors) != expected or any(
             t.shape != first.shape or t.dtype != np.float32 for t in tensors.values()
         ):
-            raise WireError("the sealed model has another form", where=self._where)
+            raise WireError("the passed model has another form", where=self._where)
         for tensor in tensors.values():
             wire.check_finite(tensor, where=self._where)
         self._save(int(round_), tensors, None, undone=bool(undone))
@@ -115,7 +115,7 @@ class OwnModel:
         return {"version": 1, "kind": "model", "run": self._run, "layout": layout}
 
     def undo(self, round_: int, best: int | None) -> wire.FloatVector:
-        """Stand after `round_` where the site stood before it, be its sum applied or not.
+        """Give the model after `round_` the state it had before that round, whether its sum was applied or not.
 
         Raises
         ------

@@ -1,8 +1,8 @@
-"""The site's half of a protection: an update becomes the one vector that travels.
+"""The site's half of the protection `plain`: the update is sent as it is.
 
-Invariant: what this returns is all that leaves the site of an update. The coordinator's half is
-`server.aggregation.plain`; both are chosen by the name in the league's settings. `plain` sends the update as it is; the
-other protections are in `clients.secagg`.
+Invariant: of an update, only what this module returns leaves the site. The coordinator's half is
+`server.aggregation.plain`; both are chosen by the name in the league's settings. The other protections are the rest of
+this room.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from common.settings.config import LeagueConfig
 
 
 class Protect(Protocol):
-    """Turns one round's update into its payload."""
+    """Turns one round's update into the payload of a message."""
 
     name: str
 
@@ -30,19 +30,19 @@ class Plain:
     name = "plain"
 
     def protect(self, update: FloatVector, weight: float) -> Payload:
-        """The update itself as contiguous float32; the weight isn't needed, the coordinator weighs by contract."""
+        """The update as contiguous float32. The weight isn't used: the coordinator weighs by the contract."""
         return np.ascontiguousarray(update, dtype=np.float32)
 
 
-def protect_for(config: LeagueConfig, asked: str) -> Protect:
+def protect_for(config: LeagueConfig, requested: str) -> Protect:
     """The protection that the league agreed on.
 
     Raises
     ------
-    ConfigError : the coordinator asks for another one than the contract names; a site never lowers its protection.
+    ConfigError : the coordinator asks for another protection than the contract's; a site never lowers its protection.
     """
     agreed = config.rounds.protection
-    if asked != agreed:
+    if requested != agreed:
         raise ConfigError(
             "the coordinator asks for another protection than the contract's", where="protection"
         )

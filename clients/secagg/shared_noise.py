@@ -1,8 +1,8 @@
-"""A site's part of noise that sites share: clip → weight → quantise → + whole-number noise, once a round.
+"""A site's share of distributed noise: clip → weigh → quantise → add whole-number noise, once per round.
 
-Invariants: noise is drawn only once the ledger has been asked, and kept with the result, so that a round that is tried
-again gives the same integers, and two tries can't be averaged; shares are equal, because the noise of each site is
-measured against the move of one user at any site.
+Invariants: noise is drawn only after the ledger was charged. The result is kept, so a repeated round gives the same
+integers and nobody can average the noise of two attempts. All sites have equal weights, because each site's noise must
+hide the effect of one user at any site.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from common.settings.config import LeagueConfig
 def noisy_integers(
     config: LeagueConfig, update: FloatVector, attempt: Attempt, folder: Path, site: str, pay: Callable[[], object]
 ) -> Integers:  # fmt: skip
-    """The integers of a round, made now or in an earlier try.
+    """The whole numbers of a round with this site's noise, made now or in an earlier attempt.
 
     Parameters
     ----------
-    pay : asks the site's ledger; called before noise is drawn, and only then.
+    pay : charges the site's ledger; called only if noise must be drawn, and before that.
 
     Raises
     ------
-    PrivacyError : shares differ, the round was made for another cohort, or the ledger refuses.
-    QuorumError : the cohort is too small to hold the noise.
+    PrivacyError : the sites' weights differ, the numbers were made for another cohort, or the ledger refuses.
+    QuorumError : the cohort is too small for enough noise.
     """
     # Late: only a site that shares noise needs what trains privately.
     from clients.dp.kept import Kept
@@ -54,11 +54,11 @@ def noisy_integers(
 
 
 def nobody_pays() -> None:
-    """In place of the ledger where the round's noise must have been drawn and paid.
+    """The `pay` of a caller for whom the round's noise must have been drawn and paid for already.
 
     Raises
     ------
-    PrivacyError : it wasn't.
+    PrivacyError : always; the noise wasn't there.
     """
     raise PrivacyError(
         "the round's noise is gone since it was paid", where="updates",
@@ -67,7 +67,7 @@ def nobody_pays() -> None:
 
 
 def digest_of(whole: Integers) -> str:
-    """What the ledger is told of them: SHA-256 of their little-endian bytes."""
+    """SHA-256 of the integers' little-endian bytes, which the ledger notes."""
     return hashlib.sha256(whole.astype("<i8").tobytes()).hexdigest()
 
 

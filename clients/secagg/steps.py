@@ -1,7 +1,7 @@
-"""Steps of an update's way that need a site's secrets: mask, encrypt, sign; `common.secagg.pipeline` has the others.
+"""The steps of a protection that need a site's secrets: mask, encrypt, sign. `common.secagg.pipeline` has the others.
 
-Invariant: each undoes on a sum what it did on an update: signatures become a look at what the site itself signed,
-ciphertexts are decrypted, and masks have cancelled or were taken out by the coordinator.
+Invariant: each step undoes on a sum what it did to an update. Ciphertexts are decrypted; masks have cancelled or were
+removed by the coordinator, which the site allows only for the survivor set that it signed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from common.secagg.pipeline import OPEN_STEPS, STEPS, Parcel, Quantise, Step, Te
 from common.secagg.protocol import upload_facts, values_of
 from common.settings.config import LeagueConfig
 
-UPDATES = "updates"  # the folder of what was made for a round
+UPDATES = "updates"  # the folder of the numbers made for each round
 
 
 class Mask(Step):
-    """Hide words under masks that cancel in the sum, and seal their seeds' shares to the others."""
+    """Hide words under masks that cancel in the sum, and encrypt shares of the seeds for the other sites."""
 
     def __init__(self, terms: Terms, masking: Masking) -> None:
         super().__init__(terms)
@@ -32,13 +32,13 @@ class Mask(Step):
         parcel.values, parcel.shares = self._masking.mask(parcel.values, self.terms.attempt)
 
     def back(self, parcel: Parcel) -> None:
-        """The coordinator took the masks out that didn't cancel; it can't do so for a set this site didn't sign."""
+        """The coordinator has removed the masks that didn't cancel; check that this site signed the survivor set."""
         if self.terms.site in self.terms.attempt.weights:
             self._masking.require_signed(self.terms.attempt, list(parcel.survivors))
 
 
 class Encrypt(Step):
-    """Ciphertexts under the league's key of the attempt's epoch."""
+    """Encrypt words under the league's key of the attempt's epoch."""
 
     def __init__(self, terms: Terms, keys: SiteKeys) -> None:
         super().__init__(terms)
@@ -54,7 +54,7 @@ class Encrypt(Step):
 
 
 class Sign(Step):
-    """One signed container; a sum comes without one, since each site checks by its own key what it holds."""
+    """Put all parts into one signed container. A sum has no signature: each site checks it after decryption."""
 
     def __init__(self, terms: Terms, keys: SiteKeys, run: str) -> None:
         super().__init__(terms)
@@ -71,14 +71,14 @@ class Sign(Step):
 
 
 class ShareNoise(Quantise):
-    """Whole numbers with the site's part of noise that sites share; back: a sum of too few parts is refused."""
+    """Quantise and add the site's share of distributed noise; back: refuse a sum with too few sites' noise."""
 
     def __init__(self, terms: Terms, config: LeagueConfig, folder: Path) -> None:
         super().__init__(terms)
         self._config, self._folder = config, folder
 
     def out(self, parcel: Parcel) -> None:
-        """The integers that `SealedSite.share_noise` has made; none are made here, where nobody has paid."""
+        """Take the integers that `SecaggSite.share_noise` made; none are made here, where nothing is charged."""
         terms, folder = self.terms, self._folder
         parcel.values = noisy_integers(
             self._config, parcel.values, terms.attempt, folder, terms.site, nobody_pays
@@ -93,17 +93,17 @@ class ShareNoise(Quantise):
 def site_steps(
     terms: Terms, config: LeagueConfig, folder: Path, keys: SiteKeys, masking: Masking
 ) -> list[Step]:
-    """All steps of a site's protection, on the way out."""
-    made: list[Step] = []
+    """All steps of a site's protection, in the order in which they're applied to an update."""
+    steps: list[Step] = []
     for name in STEPS[terms.rounds.protection]:
         if name == "mask":
-            made.append(Mask(terms, masking))
+            steps.append(Mask(terms, masking))
         elif name == "encrypt":
-            made.append(Encrypt(terms, keys))
+            steps.append(Encrypt(terms, keys))
         elif name == "sign":
-            made.append(Sign(terms, keys, config.digest()))
+            steps.append(Sign(terms, keys, config.digest()))
         elif name == "quantise" and config.privacy.mode == "distributed":
-            made.append(ShareNoise(terms, config, folder / UPDATES))
+            steps.append(ShareNoise(terms, config, folder / UPDATES))
         else:
-            made.append(OPEN_STEPS[name](terms))
-    return made
+            steps.append(OPEN_STEPS[name](terms))
+    return steps

@@ -1,1 +1,1 @@
-"""Secure aggregation: masks, shares, and what the parties tell each other."""
+"""Secure aggregation as both sides know it: masks, secret shares, and the contents of the messages."""

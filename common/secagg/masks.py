@@ -1,11 +1,15 @@
 """Masks that cancel in a cohort's sum (Bonawitz et al. 2017), over words modulo t.
 
-Each pair of sites derives a seed for one attempt at one round from its X25519 secret; the one of lower name adds the
-pair's mask, the other subtracts it. Each site adds a self-mask from a seed of its own, whose Shamir shares the others
-hold. Invariant: a masked word is uniform modulo t for whoever lacks one of its seeds, and the sum of all masked
-vectors, less the survivors' self-masks and the pair masks of survivors with the dropped, is the sum of the words.
+Each pair of sites derives a seed for one attempt at one round from its X25519 secret. The site whose name sorts first
+adds the pair's mask, the other subtracts it. Each site also adds a self-mask, made from a seed of its own; the other
+sites hold Shamir shares of that seed.
 
-Words are uniform exactly: 44 bits of AES-128-CTR each, and the 2⁻³⁰ of them that aren't below t are drawn again.
+Invariants: whoever lacks one of the seeds of a masked word sees a uniform number modulo t. The sum of all masked
+vectors, minus the survivors' self-masks and minus the pair masks between survivors and dropped sites, is the sum of
+the words.
+
+Words are exactly uniform: each takes 44 bits of AES-128-CTR, and the fraction 2⁻³⁰ of them that isn't below t is drawn
+again.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from common.errors import QuorumError, WireError
 
 SEED_BYTES = 16
 SLICE_BYTES = SEED_BYTES + 16
-"""A share of one seed, sealed by AES-GCM."""
+"""The length of one seed's share, encrypted by AES-GCM."""
 _BLOCK = 8192
 _ZEROS = memoryview(bytes(8 * _BLOCK))
 _LOW_BITS = np.uint64((1 << 44) - 1)
@@ -34,7 +38,7 @@ _T = np.uint64(MODULUS)
 
 
 def attempt_label(run: str, round_: int, nonce: str, cohort: Sequence[str]) -> str:
-    """What one attempt at a round is known by: other cohorts, rounds and nonces give other seeds."""
+    """The label of one attempt at a round; another cohort, round or nonce gives another label, and so other seeds."""
     text = "\x1f".join(["hansa attempt 1", run, str(round_), nonce, *cohort])
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -54,9 +58,9 @@ def pair_key(own: X25519PrivateKey, peer: bytes, label: str, purpose: str) -> by
     return HKDF(hashes.SHA256(), SEED_BYTES, salt=bytes.fromhex(label), info=info).derive(secret)
 
 
-def slices(sealed: bytes, places: Iterable[int]) -> list[bytes]:
-    """Of the sealed shares of a cohort's seeds those at some places."""
-    return [sealed[SLICE_BYTES * place : SLICE_BYTES * (place + 1)] for place in places]
+def slices(shares: bytes, places: Iterable[int]) -> list[bytes]:
+    """Cut the shares at some places out of the encrypted shares of a whole cohort's seeds."""
+    return [shares[SLICE_BYTES * place : SLICE_BYTES * (place + 1)] for place in places]
 
 
 def expand(seed: bytes, count: int) -> Words:
@@ -65,7 +69,7 @@ def expand(seed: bytes, count: int) -> Words:
 
 
 def _blocks(seed: bytes, count: int) -> Iterator[Words]:
-    """The words of `expand`, 8,192 at a time, so that they're added while they lie in the processor's cache."""
+    """The words of `expand`, 8,192 at a time, so that they are still in the processor's cache when they're added."""
     stream = Cipher(AES128(seed), CTR(bytes(16))).encryptor()
     for start in range(0, count, _BLOCK):
         words = (
@@ -97,21 +101,22 @@ def leftover_mask(
     ----------
     left_over : seeds by (survivor, dropped).
     """
-    plus = [*self_seeds, *(seed for (alive, gone), seed in left_over.items() if alive < gone)]
-    minus = [seed for (alive, gone), seed in left_over.items() if alive > gone]
+    plus = [*self_seeds, *(seed for (survivor, dropped), seed in left_over.items() if survivor < dropped)]
+    minus = [seed for (survivor, dropped), seed in left_over.items() if survivor > dropped]
     return _shift(np.zeros(count, dtype=np.uint64), plus, minus)
 
 
 def threshold_of(sites: int, colluding: int) -> int:
-    """Survivors whose signatures, and shares, open a sum: so many that no two survivor sets can both have them.
+    """How many survivors must sign, and reveal shares, to open a sum: so many that no two survivor sets both reach it.
 
-    Each honest site signs one set an attempt; two sets need 2·threshold ≤ sites + colluding signatures.
+    Each honest site signs one set per attempt, so two opened sets would need 2·threshold ≤ sites + colluding
+    signatures.
     """
     return min(sites, max(2, (sites + colluding) // 2 + 1))
 
 
 def require_survivors(survivors: int, sites: int, colluding: int, where: str) -> None:
-    """Refuse a sum of so few that it would tell of one.
+    """Refuse a sum of so few updates that it could reveal a single one.
 
     Raises
     ------
@@ -128,12 +133,12 @@ def require_survivors(survivors: int, sites: int, colluding: int, where: str) ->
 def _shift(words: Words, plus: Sequence[bytes], minus: Sequence[bytes]) -> Words:
     # 2^20 terms of 44 bits fit 64 bits, so one reduction at the end is enough.
     total, count = words.copy(), len(words)
-    added, taken = [_blocks(seed, count) for seed in plus], [_blocks(seed, count) for seed in minus]
+    added, subtracted = [_blocks(seed, count) for seed in plus], [_blocks(seed, count) for seed in minus]
     for start in range(0, count, _BLOCK):
         part = total[start : start + _BLOCK]
         for blocks in added:
             part += next(blocks)
-        for blocks in taken:
+        for blocks in subtracted:
             part += _T - next(blocks)
         part %= _T
     return total

@@ -1,14 +1,14 @@
-"""The way of an update as one list of steps: each works on the way out, and in reverse on the sum's way back.
+"""The steps that protect an update: applied in order to the update, and undone in reverse order on the sum.
 
     masked      clip · quantise · pack · mask · sign
     he          clip · quantise · pack · encrypt · sign
     he+masked   clip · quantise · pack · mask · encrypt · sign
     ckks        clip · weigh · encrypt · sign
-    plain       (nothing: the coordinator is trusted, and bounds what it gets)
+    plain       (nothing: the coordinator is trusted, and clips what it receives)
 
-Invariant: back(Σ out(updateᵢ)) is the survivors' weighted mean of the clipped updates, but for the rounding to whole
-numbers, whose sum has no error at all; under `ckks` to 1e-7. What needs no secret is here; `clients.secagg.steps` has
-the rest.
+Invariant: back(Σ out(updateᵢ)) is the survivors' weighted mean of the clipped updates. The only error is that of
+rounding each update to whole numbers; their sum is exact. Under `ckks` the error is 1e-7. Steps that need no secret are
+here, the others in `clients.secagg.steps`.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _SLACK = 1.001
 
 @dataclass(frozen=True)
 class Terms:
-    """What all steps of one site, or of the coordinator, know of an attempt.
+    """What all steps know of an attempt, at a site or at the coordinator.
 
     Parameters
     ----------
-    site : whose update travels; empty for a sum.
-    seed : the league's public one.
+    site : the site whose update is sent; empty for a sum.
+    seed : the league's public seed.
     """
 
     rounds: RoundsConfig
@@ -69,15 +69,15 @@ class Terms:
 
 @dataclass
 class Parcel:
-    """An update on its way out, or a sum on its way back.
+    """An update that is being protected, or a sum that is being opened.
 
     Parameters
     ----------
-    values : a float vector, then whole numbers, words, ciphertexts, at last one message.
-    users : what a site claims to have learned from; counts under `weights = count` only.
-    survivors : the sites of a sum.
-    shares : sealed shares of a site's masks, by place in the cohort.
-    rounding : of a sum on its way back, the most that whole numbers moved a number of the mean.
+    values : a float vector first, then whole numbers, words, ciphertexts, and in the end one message.
+    users : how many users the site says it learned from; used under `weights = count` only.
+    survivors : the sites whose updates are in the sum.
+    shares : encrypted shares of the seeds of a site's masks, by place in the cohort.
+    rounding : for a sum, the most that rounding to whole numbers can have moved any number of the mean.
     """
 
     values: Any
@@ -88,24 +88,24 @@ class Parcel:
 
 
 class Step(ABC):
-    """One step both ways."""
+    """One step of a protection, in both directions."""
 
     def __init__(self, terms: Terms) -> None:
         self.terms = terms
 
     @abstractmethod
     def out(self, parcel: Parcel) -> None:
-        """Change an update on its way out."""
+        """Apply the step to an update."""
 
     @abstractmethod
     def back(self, parcel: Parcel) -> None:
-        """Undo it on a sum; WireError where the sum can't be one of such updates."""
+        """Undo the step on a sum; raises WireError if no updates of this kind have such a sum."""
 
 
 class Clip(Step):
-    """Cut to the contract's norm; back: a mean of such updates is finite, in range in each layer, and no longer.
+    """Clip to the contract's norm; back: check that the mean is finite, in range in each layer, and within the norm.
 
-    A mean of honest updates always passes, so a sum that doesn't holds a lie (`common.secagg.suspicion`).
+    A mean of honest updates always passes, so a sum that fails holds a forged update (`common.secagg.suspicion`).
     """
 
     def out(self, parcel: Parcel) -> None:
@@ -123,9 +123,9 @@ class Clip(Step):
 
 
 class Quantise(Step):
-    """Weigh and round to whole numbers; under `weights = count` the site's bounded count is one number more.
+    """Weigh and round to whole numbers; under `weights = count` the site's bounded count is appended as one number.
 
-    With counts nᵢ of at most B of N sites, numbers are round(Δᵢ · nᵢ/(B·N) · scale), and the mean is Σ Δᵢnᵢ / Σ nᵢ.
+    N sites have counts nᵢ ≤ B. The numbers sent are round(Δᵢ · nᵢ/(B·N) · scale), and the mean is Σ Δᵢnᵢ / Σ nᵢ.
     """
 
     def out(self, parcel: Parcel) -> None:
@@ -150,7 +150,7 @@ class Quantise(Step):
 
 
 class Pack(Step):
-    """Several whole numbers a word modulo t."""
+    """Pack several whole numbers into each word modulo t."""
 
     def out(self, parcel: Parcel) -> None:
         parcel.values = self.terms.packing.pack(parcel.values)
@@ -161,7 +161,7 @@ class Pack(Step):
 
 
 class Weigh(Step):
-    """Clip each number and weigh, in floats."""
+    """Clip each number and multiply by the site's weight, in floats."""
 
     def out(self, parcel: Parcel) -> None:
         if not np.isfinite(parcel.values).all():
@@ -188,14 +188,14 @@ def open_steps(terms: Terms) -> list[Step]:
 
 
 def send(steps: Sequence[Step], parcel: Parcel) -> Any:
-    """What leaves after all steps."""
+    """Apply all steps to an update; the result is what leaves the site."""
     for step in steps:
         step.out(parcel)
     return parcel.values
 
 
 def open_sum(steps: Sequence[Step], parcel: Parcel) -> wire.FloatVector:
-    """The mean of a sum, through the steps in reverse.
+    """Undo the steps on a sum, in reverse order; returns the mean.
 
     Raises
     ------
@@ -203,12 +203,12 @@ def open_sum(steps: Sequence[Step], parcel: Parcel) -> wire.FloatVector:
     """
     for step in reversed(steps):
         step.back(parcel)
-    found: wire.FloatVector = parcel.values
-    return found
+    mean: wire.FloatVector = parcel.values
+    return mean
 
 
 def _chance(terms: Terms) -> np.random.Generator | None:
-    """Draws for stochastic rounding: public, and the same when a round is asked for again."""
+    """The generator for stochastic rounding: its seed is public, and the same when a round is repeated."""
     if terms.rounds.rounding == "nearest":
         return None
     text = f"{terms.seed}/{terms.site}/{terms.attempt.round}/rounding"

@@ -1,7 +1,7 @@
-"""What the messages of a protected round state and sign, the same at the sites and at the coordinator.
+"""What the messages of a protected round state and what is signed, the same at the sites and at the coordinator.
 
-Invariant: an `Attempt` names everything that the masks of one try at a round depend on; its label enters every pair
-seed, every survivor signature and every upload, so nothing of one attempt is of use in another.
+Invariant: an `Attempt` names everything on which the masks of one attempt at a round depend. Its label is part of every
+pair seed, every survivor signature and every upload, so nothing made for one attempt can be used in another.
 
 >>> Attempt(1, "00", {"amber": 1.0, "birch": 3.0}).share(["birch"])
 0.75
@@ -32,13 +32,13 @@ REFUSED = "the sum is refused"
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at one round.
+    """One attempt at one round.
 
     Parameters
     ----------
     nonce : drawn by the coordinator, so that a round can be tried again under fresh masks.
-    weights : contract weights of the whole cohort by site.
-    epoch : of the league's keys that the attempt is under.
+    weights : the contract's weight of each site of the cohort.
+    epoch : which of the league's keys the attempt uses.
     """
 
     round: int
@@ -52,23 +52,23 @@ class Attempt:
         return sorted(self.weights)
 
     def label(self, run: str) -> str:
-        """64 hex digits that stand for all of it."""
-        named = [f"epoch={self.epoch}", *(f"{name}={self.weights[name]!r}" for name in self.names)]
-        return attempt_label(run, self.round, self.nonce, named)
+        """64 hex digits, a hash of the run and all fields."""
+        parts = [f"epoch={self.epoch}", *(f"{name}={self.weights[name]!r}" for name in self.names)]
+        return attempt_label(run, self.round, self.nonce, parts)
 
     def share(self, names: Iterable[str]) -> float:
-        """The named sites' part of the cohort's weight, in (0, 1]."""
+        """The named sites' fraction of the cohort's weight, in (0, 1]."""
         chosen = set(names)
         return math.fsum(self.weights[n] for n in self.names if n in chosen) / math.fsum(
             self.weights.values()
         )
 
     def packing(self, rounds: RoundsConfig) -> Packing:
-        """How integers share words."""
+        """How whole numbers are packed into words."""
         return Packing(rounds.field_bits, rounds.fields)
 
     def scale(self, rounds: RoundsConfig) -> float:
-        """Units per 1.0 of the mean, with headroom for this cohort."""
+        """Whole numbers per 1.0 of the mean, with headroom for the sum over this cohort."""
         return self.packing(rounds).scale(rounds.clip_range, len(self.weights))
 
     def to_json(self) -> str:
@@ -87,17 +87,17 @@ class Attempt:
         try:
             data = json.loads(text)
             weights = {str(name): float(weight) for name, weight in data["weights"].items()}
-            found = cls(int(data["round"]), str(data["nonce"]), weights, int(data["epoch"]))
+            attempt = cls(int(data["round"]), str(data["nonce"]), weights, int(data["epoch"]))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise WireError("the round's attempt can't be read", where="attempt") from None
         if not weights or not all(math.isfinite(w) and w > 0 for w in weights.values()):
             raise WireError("a weight of the cohort is out of range", where="attempt")
-        return found
+        return attempt
 
 
 @dataclass(frozen=True)
 class GroupSum:
-    """The encrypted sum of one attempt, as it is handed out."""
+    """The encrypted sum of one attempt, as the coordinator hands it to the sites."""
 
     attempt: Attempt
     survivors: list[str]
@@ -105,12 +105,12 @@ class GroupSum:
 
 
 def numbers(rounds: RoundsConfig, size: int) -> int:
-    """Numbers that travel of a model of `size` parameters: a protected count is one more."""
+    """How many numbers a site sends for a model of `size` parameters; a protected count is one more."""
     return size + (rounds.weights == "count")
 
 
 def values_of(rounds: RoundsConfig, size: int) -> int:
-    """What is masked or encrypted of them: words, or under `ckks` the numbers themselves."""
+    """How many values are masked or encrypted: packed words, or under `ckks` the numbers themselves."""
     if rounds.protection == "ckks":
         return size
     return Packing(rounds.field_bits, rounds.fields).words(numbers(rounds, size))
@@ -119,11 +119,11 @@ def values_of(rounds: RoundsConfig, size: int) -> int:
 def groups_of(
     rounds: RoundsConfig, seed: int, round_: int, cohort: Sequence[str], suspects: Collection[str] = ()
 ) -> list[list[str]]:
-    """The cohort in random groups of three sites or more, drawn from the public seed; one group where it's small.
+    """Random groups of three or more sites, drawn from the public seed; a small cohort is one group.
 
     Parameters
     ----------
-    suspects : sites of which some spoiled a group; they are dealt out evenly, the others fill up.
+    suspects : sites of which some spoiled a group; they are spread evenly over the groups, the others fill up.
 
     Raises
     ------
@@ -134,21 +134,22 @@ def groups_of(
     if rounds.protection != "he+masked":
         raise ConfigError("groups are of he+masked only", where="rounds.groups")
     count = max(1, min(rounds.groups, len(cohort) // LEAST_GROUP))
-    drawn = np.random.default_rng([seed, round_, 1]).permutation(sorted(cohort)).tolist()
-    order = sorted(drawn, key=lambda name: name not in suspects)
+    shuffled = np.random.default_rng([seed, round_, 1]).permutation(sorted(cohort)).tolist()
+    order = sorted(shuffled, key=lambda name: name not in suspects)
     return sorted(sorted(order[place::count]) for place in range(count))
 
 
 def norm_bound(rounds: RoundsConfig, size: int) -> float:
-    """The largest norm of an update, and so of a mean of updates: a quarter of the clip range in the mean square.
+    """The largest norm of an update, and so of a mean of updates: a root mean square of a quarter of the clip range.
 
-    Uniform noise, which a masked upload handed out as the sum would be, has 0.58 of the range and is refused.
+    A masked upload that is passed off as the sum is uniform noise. Its root mean square is 0.58 of the range, so it is
+    refused.
     """
     return min(rounds.max_update_norm, 0.25 * rounds.clip_range * math.sqrt(size))
 
 
 def bounded(update: FloatVector, rounds: RoundsConfig) -> FloatVector:
-    """The update, scaled down to the bound where its norm is above it."""
+    """The update, scaled down to the bound if its norm is above it."""
     norm, bound = float(np.sqrt(np.vdot(update, update))), norm_bound(rounds, update.size)
     return update * np.float32(bound / norm) if norm > bound else update
 
@@ -156,11 +157,11 @@ def bounded(update: FloatVector, rounds: RoundsConfig) -> FloatVector:
 def upload_facts(
     run: str, rounds: RoundsConfig, layout: Layout, attempt: Attempt, site: str
 ) -> dict[str, str | int]:
-    """What a site's container states."""
+    """The facts that a site's container states."""
     fields = [rounds.clip_range, rounds.max_update_norm, rounds.field_bits, rounds.fields, rounds.rounding]
-    counted = rounds.count_bound if rounds.weights == "count" else 0
+    count_bound = rounds.count_bound if rounds.weights == "count" else 0
     scheme = scheme_of(rounds).parameters if rounds.encrypted else f"words modulo {MODULUS}"
-    contract = [rounds.protection, scheme, layout.digest, layout.size, fields, counted]
+    contract = [rounds.protection, scheme, layout.digest, layout.size, fields, count_bound]
     return {
         "version": 1, "run": run, "round": attempt.round, "site": site, "epoch": attempt.epoch,
         "attempt": attempt.label(run),
@@ -169,12 +170,12 @@ def upload_facts(
 
 
 def upload_parts(rounds: RoundsConfig, values: int) -> int:
-    """Parts of an upload that carry the update; shares follow."""
+    """How many parts of an upload carry the update; the shares follow them."""
     return scheme_of(rounds).ciphertexts(values) if rounds.encrypted else 1
 
 
 def most_bytes(rounds: RoundsConfig, values: int, sites: int) -> int:
-    """The longest upload that a contract allows."""
+    """The length in bytes of the longest upload that a contract allows."""
     body = 8 * values
     if rounds.encrypted:
         body = upload_parts(rounds, values) * scheme_of(rounds).fresh_bytes[1]

@@ -1,7 +1,7 @@
 """Shamir's secret sharing over GF(2⁸), byte by byte and for strings of any length (Shamir 1979).
 
-Invariant: any `threshold` shares give the secret back exactly; fewer say nothing about it. Coefficients come from the
-operating system.
+Invariant: any `threshold` shares give the secret back exactly; fewer reveal nothing about it. Random coefficients come
+from the operating system.
 
 >>> shares = split(b"salt", threshold=2, count=3)
 >>> join({1: shares[1], 3: shares[3]})
@@ -32,8 +32,8 @@ def split(secret: bytes, threshold: int, count: int) -> dict[int, bytes]:
     """
     if not 1 <= threshold <= count <= MAX_SHARES:
         raise WireError(f"{threshold} of {count} shares can't be made", where="shares")
-    drawn = np.frombuffer(os.urandom((threshold - 1) * len(secret)), dtype=np.uint8)
-    rows = [np.frombuffer(secret, dtype=np.uint8), *drawn.reshape(threshold - 1, len(secret))]
+    coefficients = np.frombuffer(os.urandom((threshold - 1) * len(secret)), dtype=np.uint8)
+    rows = [np.frombuffer(secret, dtype=np.uint8), *coefficients.reshape(threshold - 1, len(secret))]
     shares = {}
     for place in range(1, count + 1):
         value = np.zeros(len(secret), dtype=np.uint8)
@@ -44,11 +44,11 @@ def split(secret: bytes, threshold: int, count: int) -> dict[int, bytes]:
 
 
 def join(shares: Mapping[int, bytes]) -> bytes:
-    """The secret from at least `threshold` shares by their places.
+    """The secret, from at least `threshold` shares by place.
 
     Raises
     ------
-    WireError : there are none, or they differ in length or have impossible places.
+    WireError : there are no shares, they differ in length, or a place is impossible.
     """
     if not shares or len({len(share) for share in shares.values()}) != 1:
         raise WireError("the shares are missing or differ in length", where="shares")

@@ -1,10 +1,12 @@
-"""Who spoils groups: found by intersection of refused groups (group testing, Dorfman 1943), from signed refusals.
+"""Finding sites that spoil groups, by intersecting refused groups (group testing, Dorfman 1943) of signed refusals.
 
-A group's sum that fails the checks holds a lie of at least one of its members: a mean of clipped updates always passes.
-So the liars, of whom the contract allows `rounds.malicious_sites`, hit every refused group. A site is *named* when it's
-in each set of so many sites that does; sites of the smallest such sets are *suspects*, and the next draw deals them out
-evenly, so that a refusal halves them. Invariant: while no more sites lie than the contract allows, and the coordinator
-hands out true sums, no honest site is named. Figures accuse nobody, only checks that each site makes for itself.
+A mean of clipped updates always passes the checks, so a group whose sum fails them has at least one lying member. The
+contract allows `rounds.malicious_sites` liars. An *explanation* is a set of at most so many sites that has a member in
+every refused group. A site that is in every explanation is *named*. Sites in the smallest explanations are *suspects*:
+the next draw spreads them evenly over the groups, so that each refusal halves their number.
+
+Invariant: while no more sites lie than the contract allows, and the coordinator hands out true sums, no honest site is
+named. Only checks that each site makes for itself count against a site, never figures that another one reports.
 
 >>> groups = [["a", "b", "c", "d"], ["a", "b", "e"], ["a", "e", "f"]]
 >>> judge(groups[:2], 1), judge(groups, 1)
@@ -23,26 +25,26 @@ from common.errors import WireError
 from common.secagg.protocol import GroupSum
 
 MOST_NAMED = 2
-"""Where the contract allows more liars than this nobody is named: the sets to look at grow with a power of it."""
+"""If the contract allows more liars than this, nobody is named: the number of sets to try grows too fast."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Sites that lied for certain, and sites of which some did; in site order."""
+    """Sites that lied for certain (`named`), and sites of which some lied (`suspects`), in site order."""
 
     named: tuple[str, ...] = ()
     suspects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """What sites sign of a round in which group sums failed the checks.
+class SumRefusal:
+    """What sites sign after a round in which group sums failed the checks.
 
     Parameters
     ----------
-    sums : of each group the label of its attempt and the sites in its sum.
-    places : the refused ones.
-    signatures : by site, hex.
+    sums : for each group, the label of its attempt and the sites in its sum.
+    places : which of the groups were refused.
+    signatures : by site, in hex.
     """
 
     round: int
@@ -51,7 +53,7 @@ class Refusal:
     signatures: Mapping[str, str] = field(default_factory=dict)
 
     def message(self, run: str) -> bytes:
-        """What is signed."""
+        """The bytes that are signed."""
         return b"hansa refusal 1\x00" + canonical([run, self.round, self.sums, self.places])
 
     @property
@@ -60,7 +62,7 @@ class Refusal:
         return [self.sums[place][1] for place in self.places]
 
     def signers(self, run: str, keys: Mapping[str, bytes]) -> list[str]:
-        """Sites that signed it, of those whose Ed25519 keys are known."""
+        """The sites that signed this refusal, among those whose Ed25519 keys are known."""
         good = []
         for name, signature in sorted(self.signatures.items()):
             try:
@@ -72,41 +74,41 @@ class Refusal:
 
 
 def judge(groups: Sequence[Collection[str]], malicious: int) -> Judged:
-    """Who is named and who suspected after these groups were refused, in this order.
+    """Which sites are named and which suspected after these groups were refused, in this order.
 
     Parameters
     ----------
-    malicious : sites that may lie. Where more do, no set of so many explains the refusals, and nobody more is named.
+    malicious : how many sites may lie. If more do, no set of that size explains the refusals, and nobody else is named.
     """
     named: set[str] = set()
-    still: list[frozenset[str]] = []
+    unexplained: list[frozenset[str]] = []
     sets: list[frozenset[str]] = []
     for group in groups:
         members = frozenset(group)
         if members & named:
             continue
-        still.append(members)
-        sets = _explanations(still, malicious - len(named))
+        unexplained.append(members)
+        sets = _explanations(unexplained, malicious - len(named))
         certain = frozenset.intersection(*sets) if sets else frozenset()
         if certain:
             named |= certain
-            still = [each for each in still if not each & certain]
-            sets = _explanations(still, malicious - len(named)) if still else []
+            unexplained = [refused for refused in unexplained if not refused & certain]
+            sets = _explanations(unexplained, malicious - len(named)) if unexplained else []
     return Judged(tuple(sorted(named)), tuple(sorted(frozenset().union(*sets))))
 
 
-def refusal_of(run: str, round_: int, sums: Sequence[GroupSum], places: Sequence[int]) -> Refusal:
-    """What there is to sign of a round's sums."""
-    told = tuple((one.attempt.label(run), tuple(one.survivors)) for one in sums)
-    return Refusal(round_, told, tuple(places))
+def refusal_of(run: str, round_: int, sums: Sequence[GroupSum], places: Sequence[int]) -> SumRefusal:
+    """The refusal of some of a round's sums, still unsigned."""
+    labelled = tuple((group_sum.attempt.label(run), tuple(group_sum.survivors)) for group_sum in sums)
+    return SumRefusal(round_, labelled, tuple(places))
 
 
-def to_json(refusals: Sequence[Refusal]) -> str:
-    """Refusals as they travel and lie on the disk."""
-    return json.dumps([asdict(each) for each in refusals], sort_keys=True)
+def to_json(refusals: Sequence[SumRefusal]) -> str:
+    """Refusals as text, for messages and for the disk."""
+    return json.dumps([asdict(refusal) for refusal in refusals], sort_keys=True)
 
 
-def from_json(text: str, *, where: str) -> list[Refusal]:
+def from_json(text: str, *, where: str) -> list[SumRefusal]:
     """The inverse of `to_json`.
 
     Raises
@@ -119,30 +121,30 @@ def from_json(text: str, *, where: str) -> list[Refusal]:
         raise WireError("the refusals can't be read", where=where) from None
 
 
-def _refusal(entry: Any) -> Refusal:
+def _refusal(entry: Any) -> SumRefusal:
     sums = tuple((str(label), tuple(str(name) for name in names)) for label, names in entry["sums"])
     places = tuple(int(place) for place in entry["places"])
     if not places or not all(0 <= place < len(sums) for place in places):
         raise ValueError
     signatures = {str(name): str(signature) for name, signature in entry["signatures"].items()}
-    return Refusal(int(entry["round"]), sums, places, signatures)
+    return SumRefusal(int(entry["round"]), sums, places, signatures)
 
 
 def _explanations(groups: Sequence[frozenset[str]], most: int) -> list[frozenset[str]]:
-    """All smallest-by-inclusion sets of at most `most` sites that hit every group."""
+    """All sets of at most `most` sites that have a member in every group and contain no smaller such set."""
     if not 0 < most <= MOST_NAMED:
         return []
-    found: set[frozenset[str]] = set()
-    _hit(groups, frozenset(), most, found)
-    return [one for one in found if not any(other < one for other in found)]
+    hitting: set[frozenset[str]] = set()
+    _hit(groups, frozenset(), most, hitting)
+    return [chosen for chosen in hitting if not any(other < chosen for other in hitting)]
 
 
 def _hit(
-    groups: Sequence[frozenset[str]], chosen: frozenset[str], most: int, found: set[frozenset[str]]
+    groups: Sequence[frozenset[str]], chosen: frozenset[str], most: int, hitting: set[frozenset[str]]
 ) -> None:
     missed = next((group for group in groups if not group & chosen), None)
     if missed is None:
-        found.add(chosen)
+        hitting.add(chosen)
     elif len(chosen) < most:
         for name in missed:
-            _hit(groups, chosen | {name}, most, found)
+            _hit(groups, chosen | {name}, most, hitting)

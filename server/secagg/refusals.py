@@ -13,13 +13,13 @@ from pathlib import Path
 
 from common.files import write_whole
 from common.secagg.protocol import Attempt, GroupSum
-from common.secagg.suspicion import Judged, Refusal, from_json, judge, refusal_of, to_json
+from common.secagg.suspicion import Judged, SumRefusal, from_json, judge, refusal_of, to_json
 from server.run.league import League
 from server.secagg.ask import Answers
 from server.secagg.keys import Bundles
 
 
-def refusals_before(league: League, round_: int) -> list[Refusal]:
+def refusals_before(league: League, round_: int) -> list[SumRefusal]:
     """Kept refusals of the rounds before one."""
     path = _path(league)
     kept = from_json(path.read_text("utf-8"), where=str(path)) if path.exists() else []
@@ -53,7 +53,7 @@ def note_refusal(
     return dict.fromkeys(sorted(fresh), f"in every group whose sum was refused (rounds {refused})")
 
 
-def _agreed(league: League, round_: int, sums: str, answers: Answers, bundles: Bundles) -> Refusal | None:
+def _agreed(league: League, round_: int, sums: str, answers: Answers, bundles: Bundles) -> SumRefusal | None:
     """The refusal that most of the sites that answered signed alike."""
     tables = {name: answer for name, answer in answers.items() if isinstance(answer, dict)}
     texts = {name: json.dumps(answer.get("refused") or []) for name, answer in tables.items()}
@@ -70,7 +70,7 @@ def _agreed(league: League, round_: int, sums: str, answers: Answers, bundles: B
     return replace(made, signatures={name: signatures[name] for name in signers})
 
 
-def _judged(league: League, refusals: list[Refusal]) -> Judged:
+def _judged(league: League, refusals: list[SumRefusal]) -> Judged:
     groups = [group for one in refusals for group in one.groups]
     return judge(groups, league.config.rounds.malicious_sites)
 

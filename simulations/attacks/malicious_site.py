@@ -14,7 +14,7 @@ import numpy as np
 from flwr.app import Context, Message
 
 from clients.app import app as honest_app
-from clients.secagg.handler import SealedSite
+from clients.secagg.site import SecaggSite
 from clients.trainer import Site, open_site
 from common.crypto.fields import MODULUS
 from common.protocol import wire
@@ -50,7 +50,7 @@ class LyingApp:
             return honest_app(message, context)
         header, site = wire.read_header(message.content, where="attack"), self._site
         layout, hidden = site.layout(), self._config.rounds.encrypted
-        sealed = SealedSite(self._folder.site_out(site.name) / "private", site.name, self._config, site)
+        sealed = SecaggSite(self._folder.site_out(site.name) / "private", site.name, self._config, site)
         if hidden:
             vector = sealed.vector(header.round - 1)
         else:
@@ -65,16 +65,18 @@ class LyingApp:
         )
         return Message(wire.pack(told, vector=payload, metrics=result.metrics), reply_to=message)
 
-    def _sealed(self, sealed: SealedSite, update: wire.FloatVector, header: wire.Header) -> bytes:
+    def _sealed(self, sealed: SecaggSite, update: wire.FloatVector, header: wire.Header) -> bytes:
         """As much of the lie as fits fields: past the site's own clipping, never past ± the range."""
         attempt, rounds = Attempt.of(str(header.plan["attempt"])), self._config.rounds
         packing = attempt.packing(rounds)
         if self._attack == "nan":
             count = packing.words(update.size)
-            return sealed.seal(np.random.default_rng(0).integers(0, MODULUS, count, dtype=np.uint64), attempt)
+            return sealed.protect_packed(
+                np.random.default_rng(0).integers(0, MODULUS, count, dtype=np.uint64), attempt
+            )
         unit = attempt.share([sealed.name]) * attempt.scale(rounds)
         whole = np.rint(np.clip(update.astype(np.float64), -rounds.clip_range, rounds.clip_range) * unit)
-        return sealed.seal(packing.pack(whole.astype(np.int64)), attempt)
+        return sealed.protect_packed(packing.pack(whole.astype(np.int64)), attempt)
 
 
 def _promote(site: Site) -> None:

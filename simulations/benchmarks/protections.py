@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import tenseal as ts
 
-from clients.secagg.handler import SealedSite
+from clients.secagg.site import SecaggSite
 from clients.training.noop import NoopSite
 from common.files import read_lines
 from common.protocol import wire
@@ -96,7 +96,7 @@ def _ours(size: int) -> Costs:
     names = [f"s{place:02d}" for place in range(_SITES)]
     update = np.random.default_rng(0).normal(0, 0.01, size).astype(np.float32)
     with tempfile.TemporaryDirectory(prefix="hansa-protections-") as root, SumWorker() as worker:
-        sites = [SealedSite(Path(root) / n, n, config, NoopSite(n, 0, size)) for n in names]
+        sites = [SecaggSite(Path(root) / n, n, config, NoopSite(n, 0, size)) for n in names]
         bundles = {site.name: site.offer() for site in sites}
         wrapped = sites[0].answer("wrap", {"bundles": bundles, "epoch": 1})
         for site in sites:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.secagg.handler import SealedSite
-from clients.secagg.orders import Order
+from clients.secagg.site import SecaggSite
+from clients.secagg.sum_order import SumOrder
 from common.crypto.container import open_container
 from common.crypto.fields import MODULUS, Packing, Words
 from common.errors import QuorumError, WireError
@@ -32,13 +32,13 @@ def _update(place: int) -> np.ndarray:
     return np.random.default_rng(place).normal(0, 0.1, SIZE).astype(np.float32)
 
 
-def _words(site: SealedSite, attempt: Attempt, place: int) -> Words:
+def _words(site: SecaggSite, attempt: Attempt, place: int) -> Words:
     terms = Terms(site._config.rounds, site._trainer.layout(), attempt, site.name)
     words: Words = send(open_steps(terms), Parcel(_update(place)))
     return words
 
 
-def _parts(site: SealedSite, attempt: Attempt, place: int) -> list[memoryview]:
+def _parts(site: SecaggSite, attempt: Attempt, place: int) -> list[memoryview]:
     layout = site._trainer.layout()
     facts = upload_facts(site._run, site._config.rounds, layout, attempt, site.name)
     signer = bytes.fromhex(site.offer()["ed25519"])
@@ -56,7 +56,7 @@ def _correlation(words: Words, update: np.ndarray) -> float:
 
 
 def _revealed(
-    sites: list[SealedSite], attempt: Attempt, survivors: list[str], uploads: dict[str, list[memoryview]]
+    sites: list[SecaggSite], attempt: Attempt, survivors: list[str], uploads: dict[str, list[memoryview]]
 ) -> dict[tuple[str, str], bytes]:
     """Seeds by (site, itself or one that is said to be gone), as the coordinator joins them."""
     asked = {"attempt": attempt.to_json(), "survivors": survivors}
@@ -122,7 +122,7 @@ def test_one_upload_is_no_sum_and_is_noise_to_a_colluding_key_holder(keys: Path,
     assert _correlation(seen, _update(1)) < 0.01
     for survivors in (NAMES, ["s1"]):
         with pytest.raises(WireError, match=REFUSED):
-            sites[0].apply(Order(1, (GroupSum(attempt, survivors, parts),)))
+            sites[0].apply(SumOrder(1, (GroupSum(attempt, survivors, parts),)))
 
 
 def test_a_sum_of_fewer_than_the_threshold_is_signed_by_no_site(keys: Path, tmp_path: Path) -> None:
@@ -147,8 +147,8 @@ def test_a_sum_of_another_round_or_a_replayed_one_changes_nothing(keys: Path, tm
         data = site.protect(np.full(100, 0.1, dtype=np.float32), attempt)
         signer = bytes.fromhex(site.offer()["ed25519"])
         total.add(total.parse(open_container(data, facts, signer, where="t"), where="t"))
-    order = Order(1, (GroupSum(attempt, SITES[:3], total.saved()),))
+    order = SumOrder(1, (GroupSum(attempt, SITES[:3], total.saved()),))
     first = sites[0].apply(order)
     assert sites[0].apply(order) == first  # handed out again: nothing moves
     with pytest.raises(WireError, match="not of this round's groups"):
-        sites[0].apply(Order(2, order.sums))
+        sites[0].apply(SumOrder(2, order.sums))

@@ -12,7 +12,7 @@ from flwr.app import Context, Message, RecordDict, UserConfig
 from safetensors.numpy import load_file
 
 from clients.app import app as honest
-from clients.secagg.handler import SealedSite
+from clients.secagg.site import SecaggSite
 from clients.training.noop import NoopSite
 from common.crypto.fields import MODULUS
 from common.protocol import wire
@@ -31,7 +31,7 @@ Break = Callable[[str, Message, Context], Message | None]
 def make_keys(folder: Path, names: list[str] = SITES) -> Path:
     """A folder of each site's keys: RSA keys take most of a test's time."""
     for name in names:
-        SealedSite(folder / name, name, load_config({}), NoopSite(name, 0, 1))
+        SecaggSite(folder / name, name, load_config({}), NoopSite(name, 0, 1))
     return folder
 
 
@@ -75,8 +75,8 @@ def noise_from(liar: str, run: RunFolder) -> Break:
         trainer = NoopSite(site, config.seed, SIZE)
         attempt = Attempt.of(str(header.plan["attempt"]))
         words = np.random.default_rng(header.round).integers(0, MODULUS, SIZE // 2, dtype=np.uint64)
-        sealed = SealedSite(run.site_out(site) / "private", site, config, trainer)
-        blob = np.frombuffer(sealed.seal(words, attempt), np.uint8)
+        sealed = SecaggSite(run.site_out(site) / "private", site, config, trainer)
+        blob = np.frombuffer(sealed.protect_packed(words, attempt), np.uint8)
         layout = trainer.layout().digest
         answer = wire.Header(header.run, header.round, site, layout, header.protection, {"weight": 1.0})
         return Message(wire.pack(answer, vector=blob, metrics={}), reply_to=message)
@@ -89,13 +89,13 @@ def model_of(folder: Path) -> dict[str, bytes]:
     return {name: tensor.tobytes() for name, tensor in load_file(folder / "model.safetensors").items()}
 
 
-def sealed_sites(folder: Path, keys: Path, count: int, size: int = SIZE, **rounds: Any) -> list[SealedSite]:
+def sealed_sites(folder: Path, keys: Path, count: int, size: int = SIZE, **rounds: Any) -> list[SecaggSite]:
     """Sites that have exchanged their keys, without a coordinator."""
     config, sites = load_config({"rounds": rounds}), []
     for name in SITES[:count]:
         (folder / name).mkdir(mode=0o700)
         shutil.copy(keys / name / "keys.json", folder / name)
-        sites.append(SealedSite(folder / name, name, config, NoopSite(name, 0, size)))
+        sites.append(SecaggSite(folder / name, name, config, NoopSite(name, 0, size)))
     bundles = {site.name: site.offer() for site in sites}
     wrapped = sites[0].answer("wrap", {"bundles": bundles, "epoch": 1}) if config.rounds.encrypted else None
     for site in sites:

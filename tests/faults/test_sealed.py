@@ -14,8 +14,8 @@ import pytest
 from flwr.app import Context, Error, Message, RecordDict, UserConfig
 
 from clients.app import app as honest
-from clients.secagg.handler import SealedSite
-from clients.secagg.orders import Order
+from clients.secagg.site import SecaggSite
+from clients.secagg.sum_order import SumOrder
 from clients.training.noop import NoopSite
 from common.crypto.fields import MODULUS, Packing, Words
 from common.errors import QuorumError, WireError
@@ -41,7 +41,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of each site's keys: RSA keys take most of a test's time."""
     folder, config = tmp_path_factory.mktemp("keys"), load_config({})
     for name in SITES:
-        SealedSite(folder / name, name, config, NoopSite(name, 0, 1))
+        SecaggSite(folder / name, name, config, NoopSite(name, 0, 1))
     return folder
 
 
@@ -205,9 +205,9 @@ def test_a_damaged_or_replayed_upload_is_quarantined_and_the_round_goes_on(
     assert reasons == [[], ["the container states another attempt"], ["the signature is not the sender's"]]
 
 
-def _sites(folder: Path, protection: str, count: int) -> list[SealedSite]:
+def _sites(folder: Path, protection: str, count: int) -> list[SecaggSite]:
     config = load_config({"rounds": {"protection": protection, "clip_range": 0.5}})
-    sites = [SealedSite(folder / n, n, config, NoopSite(n, 0, SIZE)) for n in SITES[:count]]
+    sites = [SecaggSite(folder / n, n, config, NoopSite(n, 0, SIZE)) for n in SITES[:count]]
     bundles = {site.name: site.offer() for site in sites}
     wrapped = sites[0].answer("wrap", {"bundles": bundles, "epoch": 1})
     for site in sites:
@@ -252,7 +252,7 @@ def test_a_lying_coordinator_and_a_colluding_key_holder_learn_noise(tmp_path: Pa
     with pytest.raises(WireError, match="earlier attempt"):
         sites[0].protect(update, attempt)
     with pytest.raises(WireError, match="norm is above"):
-        sites[0].apply(Order(1, (GroupSum(attempt, SITES[:4], total.saved()),)))
+        sites[0].apply(SumOrder(1, (GroupSum(attempt, SITES[:4], total.saved()),)))
 
 
 def test_a_lost_upload_may_be_sent_again_as_it_was_and_no_other(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_lost_upload_may_be_sent_again_as_it_was_and_no_other(tmp_path: Path) 
     attempt = Attempt(1, "aa", dict.fromkeys(SITES[:4], 1.0))
     update = np.random.default_rng(0).normal(0, 0.1, SIZE).astype(np.float32)
     first = sites[0].protect(update, attempt)
-    killed = SealedSite(tmp_path / SITES[0], SITES[0], sites[0]._config, NoopSite(SITES[0], 0, SIZE))
+    killed = SecaggSite(tmp_path / SITES[0], SITES[0], sites[0]._config, NoopSite(SITES[0], 0, SIZE))
     assert killed.protect(update, attempt) == first
     with pytest.raises(WireError, match="earlier attempt"):
         killed.protect(update * 2, attempt)

@@ -17,7 +17,7 @@ import pytest
 from flwr.app import Context, Error, Message
 from safetensors.numpy import load_file
 
-from clients.secagg.handler import SealedSite
+from clients.secagg.site import SecaggSite
 from clients.training.noop import NoopSite
 from common.crypto.container import open_container, seal_container
 from common.errors import QuorumError, WireError
@@ -244,7 +244,7 @@ def test_an_insiders_hostile_ciphertext_is_quarantined_by_name_and_the_round_goe
         if site != "s2" or message.metadata.message_type != wire.TRAIN:
             return None
         header, config = wire.read_header(message.content, where="test"), run.config()
-        sealed = SealedSite(run.site_out(site) / "private", site, config, NoopSite(site, config.seed, SIZE))
+        sealed = SecaggSite(run.site_out(site) / "private", site, config, NoopSite(site, config.seed, SIZE))
         attempt, layout = Attempt.of(str(header.plan["attempt"])), NoopSite(site, config.seed, SIZE).layout()
         facts = upload_facts(config.digest(), config.rounds, layout, attempt, site)
         data = sealed.protect(np.zeros(SIZE, dtype=np.float32), attempt)

@@ -13,8 +13,8 @@ from flwr.app import Context, Error, Message, RecordDict, UserConfig
 from safetensors.numpy import load_file
 
 from clients.app import app as honest
-from clients.secagg.handler import SealedSite
 from clients.secagg.shared_noise import noisy_integers
+from clients.secagg.site import SecaggSite
 from clients.training.noop import NoopSite
 from common.errors import PrivacyError, QuorumError
 from common.files import read_lines
@@ -37,7 +37,7 @@ SIZE = 9000
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("keys")
     for name in SITES:
-        SealedSite(folder / name, name, load_config({}), NoopSite(name, 0, 1))
+        SecaggSite(folder / name, name, load_config({}), NoopSite(name, 0, 1))
     return folder
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from flwr.app import Context, Error, Message
 
-from clients.secagg.handler import SealedSite
+from clients.secagg.site import SecaggSite
 from common.errors import QuorumError, WireError
 from common.files import read_json, read_lines
 from common.protocol import wire
 from common.secagg.protocol import Attempt, GroupSum, groups_of
-from common.secagg.suspicion import Refusal, refusal_of, to_json
+from common.secagg.suspicion import SumRefusal, refusal_of, to_json
 from common.storage.run_folder import RunFolder
 from tests.faults.leagues import (
     SITES,
@@ -107,7 +107,7 @@ def test_a_refusal_counts_in_a_round_that_the_trial_undoes(keys: Path, tmp_path:
         assert "s5" in refusal["sums"][refusal["places"][0]][1]
 
 
-def _refused(sites: list[SealedSite], round_: int, members: list[str], signers: list[int]) -> Refusal:
+def _refused(sites: list[SecaggSite], round_: int, members: list[str], signers: list[int]) -> SumRefusal:
     """A refusal of a group as some sites sign it."""
     others = [name for name in NAMES if name not in members]
     attempts = [Attempt(round_, "aa", dict.fromkeys(names, 1.0)) for names in (members, others)]
@@ -115,7 +115,7 @@ def _refused(sites: list[SealedSite], round_: int, members: list[str], signers: 
     made = refusal_of(sites[0]._run, round_, sums, [0])
     message = made.message(sites[0]._run)
     signed = {sites[place].name: sites[place]._keys.sign.sign(message).hex() for place in signers}
-    return Refusal(made.round, made.sums, made.places, signed)
+    return SumRefusal(made.round, made.sums, made.places, signed)
 
 
 def test_a_coordinator_alone_can_put_nobody_out(keys: Path, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_coordinator_alone_can_put_nobody_out(keys: Path, tmp_path: Path) -> N
     second = _refused(sites, 2, ["s0", "s3", "s4"], [3, 5])
     with pytest.raises(WireError, match="too few sites signed"):  # as many as may lie
         one.require_clean(next_, to_json([_refused(sites, 1, ["s0", "s1", "s2"], [3])]))
-    borrowed = Refusal(second.round, second.sums, second.places, first.signatures)
+    borrowed = SumRefusal(second.round, second.sums, second.places, first.signatures)
     with pytest.raises(WireError, match="too few sites signed"):
         one.require_clean(next_, to_json([first, borrowed]))
     with pytest.raises(WireError, match="of other rounds"):
@@ -143,7 +143,7 @@ def test_a_coordinator_alone_can_put_nobody_out(keys: Path, tmp_path: Path) -> N
 
 
 def test_groups_other_than_those_that_the_refusals_give_are_refused(keys: Path, tmp_path: Path) -> None:
-    from clients.secagg.orders import Order
+    from clients.secagg.sum_order import SumOrder
 
     sites = sealed_sites(tmp_path, keys, 6, protection="he+masked", groups=2)
     rounds, seed = sites[0]._config.rounds, sites[0]._config.seed
@@ -156,10 +156,10 @@ def test_groups_other_than_those_that_the_refusals_give_are_refused(keys: Path, 
         if groups_of(rounds, seed, n, NAMES, suspects) != groups_of(rounds, seed, n, NAMES)
     )
 
-    def order(suspected: list[str]) -> Order:
+    def order(suspected: list[str]) -> SumOrder:
         drawn = groups_of(rounds, seed, round_, NAMES, suspected)
         sums = [GroupSum(Attempt(round_, "aa", dict.fromkeys(names, 1.0)), names, []) for names in drawn]
-        return Order(round_, tuple(sums), refusals=to_json(refusals))
+        return SumOrder(round_, tuple(sums), refusals=to_json(refusals))
 
     with pytest.raises(WireError, match="not of this round's groups"):
         sites[0]._suspicion.require_groups(order([]))

@@ -58,11 +58,11 @@ def _worker() -> None:
     arguments = sys.argv
     killer = Killer(Path(arguments[arguments.index("--kit") + 1]) / "kills")
     from clients import trainer
-    from clients.secagg.handler import SealedSite
+    from clients.secagg.site import SecaggSite
 
     trainer.Site.train = killer.within("training", trainer.Site.train, lambda _, vector, round_: round_)  # type: ignore[method-assign]
-    SealedSite._sent = killer.within(  # type: ignore[method-assign]
-        "encrypting", SealedSite._sent, lambda _, attempt, parcel, **named: attempt.round
+    SecaggSite._sent = killer.within(  # type: ignore[method-assign]
+        "encrypting", SecaggSite._sent, lambda _, attempt, parcel, **named: attempt.round
     )
     worker.push_message = killer.within(  # type: ignore[attr-defined]
         "uploading",

@@ -15,7 +15,7 @@ from common.errors import QuorumError, RunError
 from common.privacy.receipts import LedgerHead, read_receipt
 from common.protocol import wire
 from common.protocol.wire import Header
-from common.secagg.suspicion import Refusal, to_json
+from common.secagg.suspicion import SumRefusal, to_json
 from server.run.state import METRIC
 from server.run.stopping import ask_to_stop
 from tests.server.tiny_league import (
@@ -336,7 +336,7 @@ def test_only_who_is_drawn_is_asked(tmp_path: Path) -> None:
 def _refuse(folder: Path, *groups: Sequence[str]) -> None:
     """Refusals of the first rounds, one group each."""
     refusals = [
-        Refusal(round_, (("label", tuple(group)), ("other", ("x",))), (0,))
+        SumRefusal(round_, (("label", tuple(group)), ("other", ("x",))), (0,))
         for round_, group in enumerate(groups, 1)
     ]
     (folder / "state" / "refusals.json").write_text(to_json(refusals))

@@ -1,6 +1,6 @@
-"""What the coordinator orders a site to apply, read from a message.
+"""The coordinator's order to apply a round's sums, read from a message.
 
-Invariant: the order's bytes are cut exactly into its sums' ciphertexts, before any of them is parsed.
+Invariant: the order's bytes are cut exactly into the sums' ciphertexts before any of these is parsed.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from common.secagg.protocol import Attempt, GroupSum
 
 
 @dataclass(frozen=True)
-class Order:
-    """A round's sums.
+class SumOrder:
+    """A round's sums, and how to apply them.
 
     Parameters
     ----------
-    best : the round whose model was best so far, to be kept.
-    epoch : of the key that the answer's digest is made with.
-    undo : take the round back, or pass over it, in place of applying its sums.
-    without : places of groups that don't count.
+    best : the round whose model was best so far; its checkpoint is kept.
+    epoch : which of the league's keys makes the digest in the answer.
+    undo : take the round back, or skip it, instead of applying its sums.
+    without : places of groups to leave out.
     refusals : signed refusals of earlier rounds, as `common.secagg.suspicion` reads them.
     """
 
@@ -39,12 +39,12 @@ class Order:
     refusals: str = "[]"
 
     @classmethod
-    def of(cls, plan: Mapping[str, Any], data: bytes, *, where: str) -> Order:
+    def of(cls, plan: Mapping[str, Any], data: bytes, *, where: str) -> SumOrder:
         """An order from a message's scalars and bytes.
 
         Raises
         ------
-        WireError : it can't be read, or lengths don't add up.
+        WireError : it can't be read, or the lengths don't add up.
         """
         try:
             sums, start = [], 0
@@ -57,7 +57,7 @@ class Order:
                 sums.append(GroupSum(Attempt.of(entry["attempt"]), survivors, parts))
                 start = ends[-1]
             best, without = int(plan["best"]), json.loads(str(plan.get("without", "[]")))
-            found = cls(
+            order = cls(
                 int(plan["round"]), tuple(sums), None if best < 0 else best, int(plan["epoch"]),
                 bool(plan.get("undo")), tuple(int(place) for place in without),
                 str(plan.get("refusals", "[]")),
@@ -66,4 +66,4 @@ class Order:
             raise WireError("the coordinator's sum can't be read", where=where) from None
         if start != len(data):
             raise WireError("the sum's lengths don't add up", where=where)
-        return found
+        return order
