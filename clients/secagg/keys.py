@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from common.crypto.container import check_signature, open_container, seal_container
+from common.crypto.container import check_signature, open_container, sign_container
 from common.errors import RunError, WireError
 from common.files import read_json, write_json, write_whole
 from common.he.cipher import Key
@@ -175,7 +175,7 @@ class SiteKeys:
         key = AESGCM.generate_key(256)
         wrapped = _rsa_public(peers[peer]["rsa"]).encrypt(key, _OAEP)
         stated = {**facts, "from": self._name, "to": peer}
-        return seal_container(stated, [wrapped, AESGCM(key).encrypt(_NONCE, body, b"")], self.sign)
+        return sign_container(stated, [wrapped, AESGCM(key).encrypt(_NONCE, body, b"")], self.sign)
 
     def decrypt_from(self, sender: str, data: bytes, facts: dict[str, str | int]) -> bytes:
         """The inverse of `encrypt_to`, at the peer.

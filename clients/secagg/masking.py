@@ -74,7 +74,7 @@ class Masking:
         write_json(self._folder / "attempts.json", used)
 
     def mask(self, words: Words, attempt: Attempt) -> tuple[Words, list[bytes]]:
-        """The masked words, and for each site of the cohort its encrypted shares of this one's seeds, none for itself."""
+        """The masked words, and for each site of the cohort the encrypted shares of this site's seeds (own: empty)."""
         seeds = self._pair_seeds(attempt)
         self_seed, shares = self._own_shares(attempt, seeds)
         masked = masks.mask(words, self._name, seeds, self_seed)

@@ -11,7 +11,7 @@ from pathlib import Path
 from clients.secagg.keys import SiteKeys
 from clients.secagg.masking import Masking
 from clients.secagg.shared_noise import nobody_pays, noisy_integers
-from common.crypto.container import seal_container
+from common.crypto.container import sign_container
 from common.errors import WireError
 from common.privacy.shared_noise import enough_noise
 from common.secagg.pipeline import OPEN_STEPS, STEPS, Parcel, Quantise, Step, Terms
@@ -64,7 +64,7 @@ class Sign(Step):
         terms, values = self.terms, parcel.values
         parts = values if isinstance(values, list) else [values.astype("<u8").tobytes()]
         facts = upload_facts(self._run, terms.rounds, terms.layout, terms.attempt, terms.site)
-        parcel.values = seal_container(facts, [*parts, *parcel.shares], self._keys.sign)
+        parcel.values = sign_container(facts, [*parts, *parcel.shares], self._keys.sign)
 
     def back(self, parcel: Parcel) -> None:
         """Nothing to undo."""

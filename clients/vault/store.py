@@ -24,7 +24,7 @@ from clients.vault.facts import VaultFacts
 from clients.vault.index import INDEX_FILE, Index, Place, context, read_index, write_index
 from clients.vault.roles import DEFAULT_RIGHTS, Rights, known_kind
 from common.audit import AuditLog
-from common.crypto.envelope import EnvelopeError, Sealed, open_sealed, seal
+from common.crypto.envelope import EnvelopeError, SealedFile, open_sealed, seal
 from common.crypto.keys import PublicRole, RoleKey
 from common.crypto.segments import Data
 from common.errors import InputError
@@ -41,7 +41,7 @@ class Vault:
         self.folder, self.facts, self.log = folder, facts, log
         self.key = key
         self._indexes: dict[str, Index] = {}
-        self._open: dict[tuple[str, str], Sealed] = {}
+        self._open: dict[tuple[str, str], SealedFile] = {}
         self._files = ExitStack()
 
     @classmethod
@@ -267,7 +267,7 @@ class Vault:
         """Read the kind's index anew at the next use: another process may have changed it."""
         self._forget(kind)
 
-    def sealed(self, kind: str, file: str) -> Sealed:
+    def sealed(self, kind: str, file: str) -> SealedFile:
         """One object of the index, kept open; its opening goes into the log first."""
         found = self._open.get((kind, file))
         if found is None:

@@ -1,1 +1,1 @@
-"""Cryptography that both sides agree on: the envelope of data at rest, role keys, and what protects updates."""
+"""Cryptography that both sides agree on: the envelope of data at rest, role keys, signed containers, packed numbers."""

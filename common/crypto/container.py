@@ -1,10 +1,10 @@
-"""The signed envelope of a protected message: everything about it is stated, and everything stated is signed.
+"""The signed container of a protected message: it states all facts about itself, and all of it is signed.
 
     "HANSA1" | u32 length of facts | facts (canonical JSON) | parts … | Ed25519 signature (64 bytes)
 
 `facts` holds what the contract fixes (run, round, site, key epoch, attempt, digest of parameters, layout and clip)
 and the exact length of each part. Invariant: `open_container` verifies the signature over all bytes before it reads
-the facts, compares every fact with the expected one, and cuts the body exactly; nothing is parsed further before that.
+the facts, compares every fact with the expected one, and cuts the body exactly. Only then are the parts parsed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _CONTEXT = b"hansa container 1\x00"
 Facts = dict[str, str | int]
 
 
-def seal_container(facts: Mapping[str, str | int], parts: Sequence[bytes], key: Ed25519PrivateKey) -> bytes:
-    """Facts and parts as signed bytes."""
+def sign_container(facts: Mapping[str, str | int], parts: Sequence[bytes], key: Ed25519PrivateKey) -> bytes:
+    """Put facts and parts into one signed container."""
     head = canonical({**facts, "lengths": [len(part) for part in parts]})
     body = [MAGIC, len(head).to_bytes(_LENGTH, "big"), head, *parts]
     return b"".join([*body, key.sign(_CONTEXT + _digest(body))])
@@ -36,7 +36,7 @@ def seal_container(facts: Mapping[str, str | int], parts: Sequence[bytes], key: 
 def open_container(
     data: bytes, expected: Mapping[str, str | int], signer: bytes, *, where: str
 ) -> list[memoryview]:
-    """The parts, as views of `data`, of a container that states exactly what is expected.
+    """The parts of a container, as views of `data`; it must state exactly the expected facts.
 
     Parameters
     ----------
@@ -74,15 +74,15 @@ def check_signature(signer: bytes, message: bytes, signature: bytes, *, where: s
 
 
 def canonical(data: Any) -> bytes:
-    """JSON with one form only."""
+    """JSON in its one canonical form."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
 def _digest(parts: Sequence[bytes | memoryview]) -> bytes:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for part in parts:
-        found.update(part)
-    return found.digest()
+        digest.update(part)
+    return digest.digest()
 
 
 def _facts(head: bytes, where: str) -> dict[str, Any]:

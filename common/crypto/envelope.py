@@ -1,7 +1,7 @@
 """One sealed file: AES-256-GCM segments behind a header of RSA-OAEP slots, one per role that may read it.
 
-Invariants: a file is there whole or not at all (a temporary name, fsync, rename); only ciphertext is ever written;
-whatever is wrong with a file, opening it gives the one `EnvelopeError`; rotation rewrites the header alone.
+Invariants: a file is there whole or not at all (a temporary name, fsync, rename). Only ciphertext is ever written.
+Whatever is wrong with a file, opening it raises the same `EnvelopeError`. Rotation rewrites only the header.
 
 >>> seal(path, [b"five stars"], recipients={"owner": public}, context=b"reviews")   # doctest: +SKIP
 >>> with open_sealed(path, private, context=b"reviews") as sealed: sealed.read()     # doctest: +SKIP
@@ -25,7 +25,7 @@ from common.crypto.header import (
     HEADER_BYTES,
     OBJECT_ID_BYTES,
     EnvelopeError,
-    Header,
+    EnvelopeHeader,
     fingerprint,
     key_check,
     payload_key,
@@ -35,20 +35,20 @@ from common.crypto.header import (
 from common.crypto.segments import Data, Segments, seal_segments
 from common.files import sync_folder, write_whole
 
-__all__ = ["EnvelopeError", "Sealed", "Written", "open_sealed", "reslot", "seal", "slots_of"]
+__all__ = ["EnvelopeError", "SealedFile", "Written", "open_sealed", "reslot", "seal", "slots_of"]
 _LARGE = 4 << 20
 
 
 @dataclass(frozen=True)
 class Written:
-    """What was sealed: its bytes of plaintext and the check of its key (hex), for who keeps an index."""
+    """What an index notes of a sealed file: the bytes of plaintext, and the check value of its key (hex)."""
 
     size: int
     check: str
 
 
-class Sealed(Segments):
-    """An open object: `read`, `into`, `stream` and `range` give verified plaintext only."""
+class SealedFile(Segments):
+    """A sealed file that is open: `read`, `into`, `stream` and `range` return verified plaintext only."""
 
     def __init__(self, handle: int, data_key: bytes, object_id: bytes, context: bytes) -> None:
         super().__init__(handle, payload_key(data_key, object_id, context))
@@ -59,11 +59,11 @@ class Sealed(Segments):
         return bytes(self.view())
 
     def view(self) -> memoryview:
-        """The whole plaintext without a copy; large objects lie in pages of their own."""
+        """The whole plaintext without a copy; a large one lies in memory pages of its own."""
         if self.size < _LARGE:
             target = memoryview(bytearray(self.size))
         else:
-            # Private pages can be huge ones, which spares most of the page faults.
+            # Private pages can be huge pages, which avoids most page faults.
             pages = mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             pages.madvise(mmap.MADV_HUGEPAGE)
             target = memoryview(pages)
@@ -79,12 +79,12 @@ def seal(
 
     Parameters
     ----------
-    recipients : role → public key of at least 3072 bits; these alone can open the file.
-    context : associated data that isn't stored: who opens the file has to give the same.
+    recipients : role → public key of at least 3072 bits; only these roles can open the file.
+    context : associated data, which isn't stored; the file opens only with the same context.
     durable : False leaves out the fsync, for content that can be made again.
     """
     object_id, data_key = secrets.token_bytes(OBJECT_ID_BYTES), secrets.token_bytes(DATA_KEY_BYTES)
-    header = Header(object_id, wrap(data_key, object_id, recipients)).sealed(data_key, context)
+    header = EnvelopeHeader(object_id, wrap(data_key, object_id, recipients)).sealed(data_key, context)
     parts = [chunks] if isinstance(chunks, (bytes, bytearray, memoryview)) else chunks
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -106,7 +106,7 @@ def seal(
 
 
 @contextmanager
-def open_sealed(path: Path, key: RSAPrivateKey, *, context: bytes) -> Iterator[Sealed]:
+def open_sealed(path: Path, key: RSAPrivateKey, *, context: bytes) -> Iterator[SealedFile]:
     """Open a sealed file with a role's private key.
 
     Raises
@@ -119,16 +119,16 @@ def open_sealed(path: Path, key: RSAPrivateKey, *, context: bytes) -> Iterator[S
         raise EnvelopeError from None
     try:
         header, data_key = unwrap(_header(path, handle), key, fingerprint(key.public_key()), context)
-        yield Sealed(handle, data_key, header.object_id, context)
+        yield SealedFile(handle, data_key, header.object_id, context)
     finally:
         os.close(handle)
 
 
 def reslot(path: Path, key: RSAPrivateKey, recipients: Mapping[str, RSAPublicKey], *, context: bytes) -> None:
-    """Wrap the same data key for other recipients: 4096 bytes change, no segment is touched.
+    """Wrap the same data key for other recipients: the 4096 bytes of the header change, no segment does.
 
-    The new header goes to a side file first, so that a crash amid the write in place loses nothing. A role that is
-    left out here and kept the data key could still read: to take access away, seal the content anew.
+    The new header is first written to a side file, so a crash during the write in place loses nothing. A role that is
+    left out here may have kept the data key and could still read the file: to revoke its access, seal the content anew.
 
     Raises
     ------
@@ -140,7 +140,9 @@ def reslot(path: Path, key: RSAPrivateKey, recipients: Mapping[str, RSAPublicKey
         raise EnvelopeError from None
     try:
         header, data_key = unwrap(_header(path, handle), key, fingerprint(key.public_key()), context)
-        new = Header(header.object_id, wrap(data_key, header.object_id, recipients)).sealed(data_key, context)
+        new = EnvelopeHeader(header.object_id, wrap(data_key, header.object_id, recipients)).sealed(
+            data_key, context
+        )
         write_whole(_side(path), new)
         os.pwrite(handle, new, 0)
         os.fsync(handle)
@@ -151,7 +153,7 @@ def reslot(path: Path, key: RSAPrivateKey, recipients: Mapping[str, RSAPublicKey
 
 
 def slots_of(path: Path) -> dict[str, bytes]:
-    """Role → fingerprint of the slots that a file claims to have, not authenticated.
+    """Role → fingerprint of the slots in a file's header, which isn't authenticated here.
 
     Raises
     ------
@@ -162,7 +164,7 @@ def slots_of(path: Path) -> dict[str, bytes]:
     except OSError:
         raise EnvelopeError from None
     try:
-        return {slot.role: slot.fingerprint for slot in Header.parse(_header(path, handle)).slots}
+        return {slot.role: slot.fingerprint for slot in EnvelopeHeader.parse(_header(path, handle)).slots}
     finally:
         os.close(handle)
 

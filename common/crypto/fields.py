@@ -1,9 +1,9 @@
-"""Updates as whole numbers, packed into words modulo t: what is masked, encrypted and summed without any error.
+"""Updates as whole numbers, packed into words modulo t, which are masked, encrypted and summed without any error.
 
 A site's weighted update becomes integers of `bits` bits, and `fields` of them share one word modulo
-t = 2^44 − 16383. Invariant: with shares that add up to at most 1, the integers of a cohort add up to at most
-`limit` in size, so no field ever runs into its neighbour, and unpack(Σ pack(qᵢ) mod t) = Σ qᵢ exactly. The headroom
-is one unit a site, which is more than rounding can add.
+t = 2^44 − 16383. Invariant: if the sites' shares add up to at most 1, no sum of a cohort's integers exceeds `limit` in
+size. So no field overflows into its neighbour, and unpack(Σ pack(qᵢ) mod t) = Σ qᵢ exactly. The headroom is one unit
+per site, which is more than rounding can add.
 
 >>> layout = Packing(bits=22, fields=2)
 >>> words = (layout.pack(np.array([5, -7, 1])) + layout.pack(np.array([-6, 2, 1]))) % MODULUS
@@ -24,7 +24,7 @@ MODULUS = (1 << 44) - 16383
 """A prime that is 1 modulo 8192, so that BFV of degree 4096 has 4096 slots."""
 
 MOST_SUMMED = 1000
-"""Ciphertexts in one sum: a fresh one has 9 bits of noise budget, a thousand summed have 4, ten thousand 2."""
+"""The most ciphertexts in one sum: a fresh one has 9 bits of noise budget, a sum of 1,000 has 4, of 10,000 has 2."""
 
 _BLOCK = 1 << 14
 Words = NDArray[np.uint64]
@@ -54,15 +54,15 @@ class Packing:
 
     @property
     def limit(self) -> int:
-        """The largest size of a sum in one field."""
+        """The largest absolute value of a sum in one field."""
         return (1 << (self.bits - 1)) - 1
 
     def words(self, size: int) -> int:
-        """Words that `size` integers take."""
+        """How many words `size` integers need."""
         return -(-size // self.fields)
 
     def scale(self, clip_range: float, sites: int) -> float:
-        """Units per 1.0 of the weighted mean.
+        """Whole numbers per 1.0 of the weighted mean.
 
         Raises
         ------
@@ -93,14 +93,14 @@ class Packing:
         """
         if words.shape != (self.words(size),):
             raise WireError(f"{words.size} words can't hold {size} numbers", where="fields")
-        rest = words.astype(np.int64)
-        rest[rest > MODULUS // 2] -= MODULUS
+        remaining = words.astype(np.int64)
+        remaining[remaining > MODULUS // 2] -= MODULUS
         values = np.empty((len(words), self.fields), dtype=np.int64)
         half, mask = 1 << (self.bits - 1), (1 << self.bits) - 1
         for place in range(self.fields):
-            values[:, place] = ((rest + half) & mask) - half
-            rest = (rest - values[:, place]) >> self.bits
-        if rest.any():
+            values[:, place] = ((remaining + half) & mask) - half
+            remaining = (remaining - values[:, place]) >> self.bits
+        if remaining.any():
             raise WireError("a word of the sum is out of range", where="fields")
         return values.reshape(-1)[:size]
 
@@ -112,7 +112,7 @@ def quantise(
 
     Parameters
     ----------
-    share : the site's weight over the whole cohort's, in (0, 1].
+    share : the site's weight divided by the whole cohort's, in (0, 1].
     chance : for stochastic rounding (unbiased); None rounds to the nearest.
 
     Raises
@@ -124,7 +124,7 @@ def quantise(
     if not np.isfinite(update).all():
         raise WireError("the update holds NaN or infinite values", where="quantise")
     whole = np.empty(len(update), dtype=np.int64)
-    for start in range(0, len(update), _BLOCK):  # what fits the cache is three times as fast
+    for start in range(0, len(update), _BLOCK):  # blocks that fit the cache are three times as fast
         scaled = np.clip(update[start : start + _BLOCK].astype(np.float64), -clip_range, clip_range)
         scaled *= share * scale
         if chance is not None:

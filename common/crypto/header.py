@@ -1,7 +1,7 @@
-"""The 4096 bytes before an object's segments: its id and one wrapped data key per role.
+"""The header of a sealed object, 4096 bytes before its segments: its id and one wrapped data key per role.
 
-Invariant: the header's last 32 bytes are an HMAC keyed from the data key, the object id and the associated data, so a
-slot, an id or a padding byte that was edited is refused before any segment is opened.
+Invariant: the header's last 32 bytes are an HMAC whose key is derived from the data key, the object id and the
+associated data. So an edited slot, id or padding byte is refused before any segment is opened.
 
 RSAES-OAEP with SHA-256: RFC 8017 §7.1. HKDF: RFC 5869. Byte by byte: `clients/vault/README.md`.
 """
@@ -32,7 +32,7 @@ _SLOT = struct.Struct(">16s32sH")
 
 
 class EnvelopeError(HansaError):
-    """An object is damaged, was edited, or isn't for this key: which of them is never said."""
+    """An object is damaged, was edited, or isn't for this key; the error never tells which."""
 
     exit_code = 8
 
@@ -46,7 +46,7 @@ class EnvelopeError(HansaError):
 
 @dataclass(frozen=True)
 class Slot:
-    """The data key wrapped for one role; `fingerprint` is SHA-256 over the public key's DER."""
+    """The data key, wrapped for one role; `fingerprint` is SHA-256 over the public key's DER."""
 
     role: str
     fingerprint: bytes
@@ -54,8 +54,8 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Header:
-    """What stands before the segments."""
+class EnvelopeHeader:
+    """A header's fields."""
 
     object_id: bytes
     slots: tuple[Slot, ...]
@@ -65,7 +65,7 @@ class Header:
 
         Raises
         ------
-        ConfigError : more or longer slots than the header holds.
+        ConfigError : the slots are too many or too long for the header.
         """
         body = _FIXED.pack(_MAGIC, len(self.slots), self.object_id)
         for slot in self.slots:
@@ -76,8 +76,8 @@ class Header:
         return body + hmac.digest(mac_key(data_key, self.object_id, context), body, "sha256")
 
     @classmethod
-    def parse(cls, raw: bytes) -> Header:
-        """Read a header that isn't authenticated yet.
+    def parse(cls, raw: bytes) -> EnvelopeHeader:
+        """Read a header without authenticating it.
 
         Raises
         ------
@@ -127,14 +127,16 @@ def wrap(data_key: bytes, object_id: bytes, recipients: Mapping[str, RSAPublicKe
     return tuple(slots)
 
 
-def unwrap(raw: bytes, key: RSAPrivateKey, key_fingerprint: bytes, context: bytes) -> tuple[Header, bytes]:
+def unwrap(
+    raw: bytes, key: RSAPrivateKey, key_fingerprint: bytes, context: bytes
+) -> tuple[EnvelopeHeader, bytes]:
     """The authenticated header and its data key.
 
     Raises
     ------
     EnvelopeError : whatever is wrong.
     """
-    header = Header.parse(raw)
+    header = EnvelopeHeader.parse(raw)
     for slot in header.slots:
         if slot.fingerprint == key_fingerprint:
             try:
@@ -159,7 +161,7 @@ def mac_key(data_key: bytes, object_id: bytes, context: bytes) -> bytes:
 
 
 def key_check(data_key: bytes, object_id: bytes, context: bytes) -> bytes:
-    """32 bytes that only a holder of the data key can make: an index keeps them to recognise its own object."""
+    """32 bytes that only a holder of the data key can compute: an index keeps them to recognise its own object."""
     return _derive(data_key, object_id, b"hansa envelope 1 check\0" + context)
 
 

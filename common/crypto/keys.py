@@ -5,7 +5,8 @@ prompt, a file or a file descriptor, never from an argument. Both blocks are pla
 reads the first.
 
 scrypt is slow on purpose (two tenths of a second), so a process runs it once for a file and its passphrase and keeps
-the keys in memory. File, mode and passphrase are read anew each time: what is taken away unlocks nothing more.
+the keys in memory. The file, its mode and the passphrase are still read each time, so a file that was removed unlocks
+nothing more.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ MIN_PASSPHRASE_BYTES = 12
 
 @dataclass(frozen=True)
 class PublicRole:
-    """What others need of a role: whom to seal to, and whose signature to trust."""
+    """A role's public keys: one to seal objects to it, one to check its signatures."""
 
     role: str
     encryption: RSAPublicKey
@@ -70,7 +71,7 @@ class PublicRole:
 
 @dataclass(frozen=True, repr=False)
 class RoleKey:
-    """An unlocked role: whoever holds it can open what is sealed to the role and sign in its name."""
+    """A role's private keys, unlocked: they open what is sealed to the role and sign in its name."""
 
     role: str
     encryption: RSAPrivateKey
@@ -78,11 +79,11 @@ class RoleKey:
 
     @classmethod
     def generate(cls, role: str, bits: int = MIN_RSA_BITS) -> RoleKey:
-        """Fresh keys from the system's randomness."""
+        """Make new keys from the system's random numbers."""
         return cls(role, rsa.generate_private_key(65537, bits), Ed25519PrivateKey.generate())
 
     def public(self) -> PublicRole:
-        """The half that may be shown."""
+        """The public keys."""
         return PublicRole(self.role, self.encryption.public_key(), self.signing.public_key())
 
     def __repr__(self) -> str:
@@ -98,11 +99,11 @@ class PassphraseSource:
 
     @classmethod
     def parse(cls, text: str) -> PassphraseSource:
-        """Read the form that commands take.
+        """Read the text of a command's option.
 
         Raises
         ------
-        ConfigError : it isn't one of the three forms; what was given isn't repeated, it may be a passphrase.
+        ConfigError : it isn't one of the three forms; the error doesn't repeat it, since it may be a passphrase.
         """
         kind, _, value = text.partition(":")
         if (
@@ -121,18 +122,18 @@ class PassphraseSource:
 
         Raises
         ------
-        InputError : it can't be read, is empty, or the repetition differs.
+        InputError : it can't be read, is empty or too long, or the second entry differs.
         """
         if self.kind == "prompt":
-            given = getpass.getpass(f"{prompt}: ")
-            if confirm and getpass.getpass(f"{prompt} (again): ") != given:
+            typed = getpass.getpass(f"{prompt}: ")
+            if confirm and getpass.getpass(f"{prompt} (again): ") != typed:
                 raise InputError("the two passphrases differ", next_step="try again")
-            found = given.encode()
+            passphrase = typed.encode()
         else:
-            found = self._bytes().split(b"\n", 1)[0].rstrip(b"\r")
-        if not found or len(found) > _MAX_PASSPHRASE_BYTES:
+            passphrase = self._bytes().split(b"\n", 1)[0].rstrip(b"\r")
+        if not passphrase or len(passphrase) > _MAX_PASSPHRASE_BYTES:
             raise InputError("the passphrase is empty or too long", where=self.kind)
-        return found
+        return passphrase
 
     def _bytes(self) -> bytes:
         try:
@@ -147,12 +148,12 @@ class PassphraseSource:
 
 
 def _drained(stream: BinaryIO) -> bytes:
-    """What a descriptor holds; one that was read to its end gives, to this process, what it gave before."""
+    """What a descriptor holds. One that is exhausted returns what this process read from it before."""
     about = os.fstat(stream.fileno())
-    given = stream.read(_MAX_PASSPHRASE_BYTES + 2)
-    if given:
-        _from_descriptors[about.st_dev, about.st_ino] = given
-    return given or _from_descriptors.get((about.st_dev, about.st_ino), b"")
+    data = stream.read(_MAX_PASSPHRASE_BYTES + 2)
+    if data:
+        _from_descriptors[about.st_dev, about.st_ino] = data
+    return data or _from_descriptors.get((about.st_dev, about.st_ino), b"")
 
 
 def lock(path: Path, key: RoleKey, passphrase: bytes) -> None:
@@ -199,11 +200,11 @@ def unlock(key_file: Path, passphrase_source: PassphraseSource, *, role: str = "
 
 
 def _decrypted(text: bytes, passphrase: bytes, key_file: Path) -> tuple[RSAPrivateKey, Ed25519PrivateKey]:
-    """Both keys of a file's text; derived once in a process, known again by a keyed hash of text and passphrase."""
-    told = len(passphrase).to_bytes(4, "big") + passphrase + text
-    known = hashlib.blake2b(told, key=_MEMO_KEY).digest()
-    if found := _unlocked.get(known):
-        return found
+    """Both keys of a file's text, kept in memory under a keyed hash of text and passphrase."""
+    material = len(passphrase).to_bytes(4, "big") + passphrase + text
+    memo = hashlib.blake2b(material, key=_MEMO_KEY).digest()
+    if keys := _unlocked.get(memo):
+        return keys
     try:
         first, second = pkcs8.decrypt(_blocks(text), passphrase)
         encryption = serialization.load_der_private_key(first, None)
@@ -218,7 +219,7 @@ def _decrypted(text: bytes, passphrase: bytes, key_file: Path) -> tuple[RSAPriva
         raise InputError("the key file holds other keys than a role's", where=str(key_file))
     if len(_unlocked) >= _MOST_UNLOCKED:
         _unlocked.clear()
-    _unlocked[known] = encryption, signing
+    _unlocked[memo] = encryption, signing
     return encryption, signing
 
 
@@ -233,8 +234,8 @@ def _refuse_open_file(path: Path) -> None:
 
 
 def _der(key: RSAPrivateKey | Ed25519PrivateKey) -> bytes:
-    none = serialization.NoEncryption()
-    return key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, none)
+    unencrypted = serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, unencrypted)
 
 
 def _public_pem(key: RSAPublicKey) -> str:

@@ -1,11 +1,11 @@
 """Private keys under a passphrase: PKCS#8 `EncryptedPrivateKeyInfo` (RFC 5958) with PBES2, scrypt and AES-256-CBC.
 
-Written by hand because the library writes PBKDF2 only, and read by hand so that several keys of one file cost one
-scrypt: they share its salt, and so the derived key, and differ in their IV. That gives nothing away: who guesses
-passphrases needs only one of the keys to test a guess.
+Written by hand because the library writes only PBKDF2; read by hand so that all keys of one file need scrypt only once:
+they share the salt, and so the derived key, and differ in their IV. This doesn't help an attacker, who needs only one
+key to test a guess of the passphrase.
 
-Invariant: scrypt's figures are N = 2^14, r = 8, p = 5 (RFC 7914) and nothing else is read, so a file can't ask for more
-memory or for less work.
+Invariant: scrypt's parameters are N = 2^14, r = 8, p = 5 (RFC 7914). Others aren't read, so a file can't demand more
+memory or less work.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ _SEQUENCE, _OCTETS, _NUMBER = 0x30, 0x04, 0x02
 def encrypt(keys: Sequence[bytes], passphrase: bytes) -> list[bytes]:
     """`PrivateKeyInfo` in DER → `EncryptedPrivateKeyInfo` in DER, all under one derived key."""
     salt = secrets.token_bytes(_SALT_BYTES)
-    key, made = _derived(passphrase, salt), []
-    for each in keys:
+    key, blocks = _derived(passphrase, salt), []
+    for key_info in keys:
         iv = secrets.token_bytes(_IV_BYTES)
         padder = padding.PKCS7(128).padder()
         cipher = Cipher(algorithms.AES256(key), modes.CBC(iv)).encryptor()
-        sealed = cipher.update(padder.update(each) + padder.finalize()) + cipher.finalize()
-        made.append(_tlv(_SEQUENCE, _algorithm(salt, iv) + _tlv(_OCTETS, sealed)))
-    return made
+        encrypted = cipher.update(padder.update(key_info) + padder.finalize()) + cipher.finalize()
+        blocks.append(_tlv(_SEQUENCE, _algorithm(salt, iv) + _tlv(_OCTETS, encrypted)))
+    return blocks
 
 
 def decrypt(blocks: Sequence[bytes], passphrase: bytes) -> list[bytes]:
-    """What `encrypt` was given; scrypt runs once for each salt.
+    """The inverse of `encrypt`; scrypt runs once for each salt.
 
     Raises
     ------
     ValueError : a block isn't of this form, or the passphrase is wrong.
     """
     derived: dict[bytes, bytes] = {}
-    made = []
+    keys = []
     for block in blocks:
         inner = _content(block, _SEQUENCE)
-        algorithm, sealed = inner[:_ALGORITHM_BYTES], _content(inner[_ALGORITHM_BYTES:], _OCTETS)
+        algorithm, encrypted = inner[:_ALGORITHM_BYTES], _content(inner[_ALGORITHM_BYTES:], _OCTETS)
         salt, iv = algorithm[_SALT_AT : _SALT_AT + _SALT_BYTES], algorithm[-_IV_BYTES:]
         if algorithm != _algorithm(salt, iv):
             raise ValueError("another way of deriving or encrypting")
@@ -57,8 +57,8 @@ def decrypt(blocks: Sequence[bytes], passphrase: bytes) -> list[bytes]:
             derived[salt] = _derived(passphrase, salt)
         cipher = Cipher(algorithms.AES256(derived[salt]), modes.CBC(iv)).decryptor()
         padder = padding.PKCS7(128).unpadder()
-        made.append(padder.update(cipher.update(sealed) + cipher.finalize()) + padder.finalize())
-    return made
+        keys.append(padder.update(cipher.update(encrypted) + cipher.finalize()) + padder.finalize())
+    return keys
 
 
 def _derived(passphrase: bytes, salt: bytes) -> bytes:
@@ -66,7 +66,7 @@ def _derived(passphrase: bytes, salt: bytes) -> bytes:
 
 
 def _algorithm(salt: bytes, iv: bytes) -> bytes:
-    numbers = b"".join(_integer(each) for each in (_N, _R, _P))
+    numbers = b"".join(_integer(figure) for figure in (_N, _R, _P))
     kdf = _tlv(_SEQUENCE, _OID_SCRYPT + _tlv(_SEQUENCE, _tlv(_OCTETS, salt) + numbers))
     scheme = _tlv(_SEQUENCE, _OID_AES256_CBC + _tlv(_OCTETS, iv))
     return _tlv(_SEQUENCE, _OID_PBES2 + _tlv(_SEQUENCE, kdf + scheme))
@@ -81,7 +81,7 @@ def _tlv(tag: int, content: bytes) -> bytes:
 
 
 def _content(der: bytes, tag: int) -> bytes:
-    """What stands in the one element that the bytes are."""
+    """The content of the one DER element that the bytes hold."""
     if len(der) < 2 or der[0] != tag:
         raise ValueError("another element was expected")
     start, size = 2, der[1]

@@ -1,9 +1,9 @@
 """AES-256-GCM over 64 KiB segments: a stream that can't be cut, reordered or extended unnoticed.
 
-Invariant: the nonce of segment i is i as 11 big-endian bytes and then 1 for the last segment, else 0 (the STREAM
-construction of Hoang, Reyhanitabar, Rogaway and Vizár, 2015); a payload key seals one object only, so no nonce repeats.
-No byte of a segment is given out before its tag was verified. An object has at least one segment; only an empty object
-has an empty one.
+Invariants: the nonce of segment i is i as 11 big-endian bytes, then 1 for the last segment and 0 for the others (the
+STREAM construction of Hoang, Reyhanitabar, Rogaway and Vizár, 2015). A payload key seals one object only, so no nonce
+repeats. No byte of a segment is handed out before its tag is verified. An object has at least one segment; only the
+segment of an empty object is empty.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from common.crypto.header import HEADER_BYTES, EnvelopeError
 SEGMENT_BYTES = 64 * 1024
 TAG_BYTES = 16
 _STEP = SEGMENT_BYTES + TAG_BYTES
-# Sixteen segments stay in the processor's cache between the cipher and the kernel, and make system calls rare.
+# Sixteen segments still fit the processor's cache between cipher and kernel, and keep system calls rare.
 _BATCH = 16
 Data = bytes | bytearray | memoryview
 
@@ -50,13 +50,13 @@ class Segments:
         payload = os.fstat(handle).st_size - HEADER_BYTES
         self.count = -(-payload // _STEP)
         self.size = payload - self.count * TAG_BYTES
-        rest = payload - (self.count - 1) * _STEP
-        if payload < TAG_BYTES or rest < TAG_BYTES or (rest == TAG_BYTES and self.count > 1):
+        last = payload - (self.count - 1) * _STEP
+        if payload < TAG_BYTES or last < TAG_BYTES or (last == TAG_BYTES and self.count > 1):
             raise EnvelopeError
         self._handle, self._cipher = handle, AESGCM(key)
 
     def into(self, target: memoryview) -> None:
-        """Open all segments into a buffer of exactly `size` bytes; on a failure the buffer is wiped."""
+        """Open all segments into a buffer of exactly `size` bytes; after a failure the buffer is zeroed."""
         at = 0
         try:
             for index, sealed in self._sealed(0, self.count):
@@ -68,9 +68,9 @@ class Segments:
             raise
 
     def stream(self) -> Iterator[memoryview]:
-        """Verified segments in order, at a constant cost of memory; each is valid until the next is asked for.
+        """Verified segments in order, in constant memory; each is valid until the next one is read.
 
-        What was handed out counts only once the iterator has ended without an error: a cut file shows at its end.
+        Trust the segments only after the iterator has ended without an error: a cut file is noticed at its end.
         """
         plain = memoryview(bytearray(SEGMENT_BYTES))
         for index, sealed in self._sealed(0, self.count):
@@ -79,7 +79,7 @@ class Segments:
             yield part
 
     def range(self, start: int, length: int) -> bytes:
-        """Bytes start … start + length of the plaintext, opening only the segments they lie in."""
+        """The plaintext's bytes start … start + length; only the segments that hold them are opened."""
         if not 0 <= start <= start + length <= self.size:
             raise EnvelopeError
         if length == 0:
@@ -94,7 +94,7 @@ class Segments:
         return bytes(plain[skip : skip + length])
 
     def check_last(self) -> None:
-        """Open the last segment, which proves that nothing was cut off."""
+        """Open the last segment, which proves that the file wasn't cut."""
         self.range(max(0, self.size - 1), min(1, self.size))
         if self.size == 0:
             self.into(memoryview(bytearray(0)))
@@ -122,21 +122,21 @@ def _nonce(index: int, last: bool) -> bytes:
 
 
 def _cut(chunks: Iterable[Data]) -> Iterator[tuple[Data, bool]]:
-    """Chunks of any size as full segments and a last one; large chunks aren't copied."""
-    held = bytearray()
+    """Chunks of any size, cut into full segments and a last one; large chunks aren't copied."""
+    pending = bytearray()
     for chunk in chunks:
         view, at = memoryview(chunk).cast("B"), 0
-        if held:
-            at = min(SEGMENT_BYTES - len(held), len(view))
-            held += view[:at]
+        if pending:
+            at = min(SEGMENT_BYTES - len(pending), len(view))
+            pending += view[:at]
             if at == len(view):
                 continue
-            yield held, False
+            yield pending, False
         while len(view) - at > SEGMENT_BYTES:
             yield view[at : at + SEGMENT_BYTES], False
             at += SEGMENT_BYTES
-        held = bytearray(view[at:])
-    yield held, True
+        pending = bytearray(view[at:])
+    yield pending, True
 
 
 def _write(handle: int, data: memoryview) -> None:

@@ -1,1 +1,1 @@
-"""Homomorphic encryption by TenSEAL: schemes, and the limited processes that parse what peers send."""
+"""Homomorphic encryption by TenSEAL: schemes, and the limited processes that parse peers' ciphertexts."""

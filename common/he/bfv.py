@@ -1,10 +1,12 @@
-"""BFV through TenSEAL's raw SEAL objects: 4,096 words modulo t a ciphertext, exact sums, seeded uploads.
+"""BFV through TenSEAL's raw SEAL objects: 4,096 words modulo t per ciphertext, exact sums, seeded uploads.
 
-Degree 4096 and one 58-bit prime lie within the 256-bit security level, which is checked whenever a context is made. A
-symmetric ciphertext that is saved straight from the encryptor holds the seed in place of its random half, which halves
-the upload. Invariant: decrypt(Σ encrypt(wᵢ)) = Σ wᵢ mod t while `noise_budget_bits` is above zero; a league keeps four
-bits or more, so no sum is of more than `MOST_SUMMED` (`common.settings.rules`). Only bytes whose container was
-verified may come to `Sum.add`.
+Degree 4096 and one 58-bit prime meet the 256-bit security level, which is checked whenever a context is made. A
+symmetric ciphertext that is saved straight from the encryptor holds a seed in place of its random half, which halves
+the upload.
+
+Invariants: decrypt(Σ encrypt(wᵢ)) = Σ wᵢ mod t while `noise_budget_bits` is above zero; a league keeps four bits or
+more, so no sum has more than `MOST_SUMMED` terms (`common.settings.rules`). Only ciphertexts from a verified container
+may be given to `Sum.add`.
 """
 
 from __future__ import annotations
@@ -29,22 +31,22 @@ SUM_BYTES = (60_000, 68_000)
 
 
 class Scheme(SealScheme):
-    """The parameters of every league that doesn't choose others.
+    """The default parameters of a league.
 
     Raises
     ------
-    MachineError : this build of SEAL refuses them at the 256-bit level.
+    MachineError : this build of SEAL refuses the parameters at the 256-bit level.
     """
 
     parameters, slots = PARAMETERS, DEGREE
     fresh_bytes, sum_bytes = FRESH_BYTES, SUM_BYTES
 
     def __init__(self) -> None:
-        wanted = seal.EncryptionParameters(seal.SCHEME_TYPE.BFV)
-        wanted.set_poly_modulus_degree(DEGREE)
-        wanted.set_coeff_modulus(seal.CoeffModulus.Create(DEGREE, [PRIME_BITS]))
-        wanted.set_plain_modulus(MODULUS)
-        super().__init__(SealFiles(wanted, seal.SEC_LEVEL_TYPE.TC256))
+        parameters = seal.EncryptionParameters(seal.SCHEME_TYPE.BFV)
+        parameters.set_poly_modulus_degree(DEGREE)
+        parameters.set_coeff_modulus(seal.CoeffModulus.Create(DEGREE, [PRIME_BITS]))
+        parameters.set_plain_modulus(MODULUS)
+        super().__init__(SealFiles(parameters, seal.SEC_LEVEL_TYPE.TC256))
         self.encoder = seal.BatchEncoder(self.context)
 
     def key(self, secret: bytes | None = None) -> Key:
@@ -63,7 +65,7 @@ class Scheme(SealScheme):
 
 @cache
 def scheme() -> Scheme:
-    """This process's parameters: making them costs as much as encrypting 10,000 numbers."""
+    """One scheme per process: making it costs as much as encrypting 10,000 numbers."""
     return Scheme()
 
 
@@ -79,19 +81,19 @@ class Key(SealKey):
 
         Raises
         ------
-        WireError : the parts aren't sums of these parameters, or too much noise is in them.
+        WireError : the parts aren't sums of these parameters, or hold too much noise.
         """
         self._scheme.require_number(parts, count, where=where)
         words = np.empty(len(parts) * DEGREE, dtype=np.uint64)
         plain = seal.Plaintext()
         for place, part in enumerate(parts):
-            found = self._scheme.ciphertext(part, SUM_BYTES, where=where)
-            if place == 0 and self._decryptor.invariant_noise_budget(found) < 1:
+            ciphertext = self._scheme.ciphertext(part, SUM_BYTES, where=where)
+            if place == 0 and self._decryptor.invariant_noise_budget(ciphertext) < 1:
                 raise WireError("the sum can't be decrypted with this key", where=where)
-            self._decryptor.decrypt(found, plain)
+            self._decryptor.decrypt(ciphertext, plain)
             words[place * DEGREE : (place + 1) * DEGREE] = self._scheme.encoder.decode_uint64(plain)
         return words[:count]
 
     def noise_budget_bits(self, part: Buffer) -> int:
-        """Bits of noise that a sum may still take."""
+        """How many bits of noise a sum can still take."""
         return self._decryptor.invariant_noise_budget(self._scheme.ciphertext(part, SUM_BYTES, where="sum"))

@@ -1,9 +1,11 @@
 """BFV through TenSEAL's public interface, for builds without the raw SEAL objects: the same words, the same exact sums.
 
 A ciphertext is TenSEAL's message of one vector of 4,096 words (128-bit level, primes of 60 and 49 bits): twice as long
-as a seeded one, both ways. **TenSEAL's parsers trust what they read**: four bytes crash them, forged sizes read
-foreign memory. So they run in a process with little memory only, for keys too (`apart`), and a message is first
-compared byte by byte with the one frame that 4,096 words have, then its SEAL header, then the parsed object's parts.
+as a seeded one, in both directions.
+
+**TenSEAL's parsers trust what they read**: four bytes can crash them, and forged sizes make them read foreign memory.
+So all of this, keys too (`apart`), runs only in a process with little memory. A message is checked in three steps:
+byte by byte against the one frame that 4,096 words have, then its SEAL header, then the parts of the parsed object.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ _BOUNDS = (60_000, 68_000)
 
 
 class Scheme(cipher.Scheme):
-    """The fallback's one set of parameters."""
+    """The one set of parameters of this fallback."""
 
     parameters, slots, apart = PARAMETERS, DEGREE, True
     fresh_bytes = sum_bytes = _BOUNDS
@@ -49,7 +51,7 @@ class Scheme(cipher.Scheme):
 
         Raises
         ------
-        WireError : it isn't a two-part ciphertext of these parameters in the one frame that there is.
+        WireError : it isn't a two-part ciphertext of these parameters in the one allowed frame.
         """
         body = memoryview(data)[len(_SIZES) + _LENGTH :]
         length = bytes([len(body) & 127 | 128, len(body) >> 7 & 127 | 128, len(body) >> 14 & 127])
@@ -57,12 +59,12 @@ class Scheme(cipher.Scheme):
             raise WireError("a ciphertext isn't in the frame of 4096 words", where=where)
         check_header(body, _BOUNDS, where=where)
         try:
-            found = ts.bfv_vector_from(context, bytes(data))
+            parsed = ts.bfv_vector_from(context, bytes(data))
         except (RuntimeError, ValueError, IndexError, MemoryError):
             raise WireError("a ciphertext can't be read", where=where) from None
-        if _form(found) != self._form or found.ciphertext()[0].is_transparent():
+        if _form(parsed) != self._form or parsed.ciphertext()[0].is_transparent():
             raise WireError("a ciphertext has other parameters", where=where)
-        return found
+        return parsed
 
 
 class Key(cipher.Key):
@@ -79,13 +81,13 @@ class Key(cipher.Key):
             raise WireError("the league's key can't be read", where="key")
 
     def secret(self) -> bytes:
-        kept: bytes = self._context.serialize(
+        serialised: bytes = self._context.serialize(
             save_public_key=False, save_secret_key=True, save_galois_keys=False, save_relin_keys=False
         )
-        return kept
+        return serialised
 
     def encrypt(self, values: Values) -> list[bytes]:
-        """Ciphertexts of 4,096 words each, the last one filled up with zeros."""
+        """Ciphertexts of 4,096 words each; the last one is padded with zeros."""
         return [
             ts.bfv_vector(self._context, _filled(chunk)).serialize() for chunk in self._scheme.chunks(values)
         ]
@@ -95,15 +97,15 @@ class Key(cipher.Key):
 
         Raises
         ------
-        WireError : the parts aren't sums of these parameters, or not of this key.
+        WireError : the parts aren't sums of these parameters, or not under this key.
         """
         self._scheme.require_number(parts, count, where=where)
         words = np.empty(len(parts) * DEGREE, dtype=np.int64)
         for place, part in enumerate(parts):
-            found = self._scheme.vector(self._context, part, where=where)
-            words[place * DEGREE : (place + 1) * DEGREE] = found.decrypt()
+            vector = self._scheme.vector(self._context, part, where=where)
+            words[place * DEGREE : (place + 1) * DEGREE] = vector.decrypt()
         words[words < 0] += MODULUS
-        if words[count:].any():  # the filling is zero; a foreign key finds noise there, or in the fields
+        if words[count:].any():  # the padding is zero; a wrong key gives noise there, or in the fields
             raise WireError("the sum can't be decrypted with this key", where=where)
         return words[:count].astype(np.uint64)
 
@@ -120,7 +122,7 @@ class Sum(cipher.Sum):
         return [self._scheme.vector(self._scheme.context, part, where=where) for part in parts]
 
     def add(self, parts: list[Any]) -> None:
-        """Fold one parsed upload; the first one is taken over."""
+        """Add one parsed upload; the first one becomes the sum itself."""
         if not self._parts:
             self._parts = parts
             return
@@ -143,7 +145,7 @@ def _context() -> Any:
 
 
 def _form(vector: Any) -> tuple[Any, ...]:
-    """What all ciphertexts of one set of parameters have in common."""
+    """The properties that all ciphertexts of one set of parameters share."""
     parts = vector.ciphertext()
     first = parts[0]
     return (

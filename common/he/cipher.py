@@ -1,8 +1,10 @@
-"""What the encryption schemes have in common: keys at sites, sums of ciphertexts at the coordinator.
+"""The interface of the encryption schemes: keys at the sites, sums of ciphertexts at the coordinator.
 
-A scheme encrypts a vector of values, `slots` a ciphertext: words modulo t (`exact`) or floats. Invariants: a sum is
-made of parsed ciphertexts only; what a scheme parses has the scheme's lengths; whatever can break on a peer's bytes is
-marked `apart` and runs in a process with little memory (`common.he.limited_process`).
+A scheme encrypts a vector of values, `slots` of them per ciphertext: words modulo t (`exact`) or floats.
+
+Invariants: only parsed ciphertexts are added to a sum, and a scheme parses only bytes of its own lengths. A scheme
+whose parser hostile bytes can crash is marked `apart` and runs in a process with little memory
+(`common.he.limited_process`).
 """
 
 from __future__ import annotations
@@ -21,15 +23,15 @@ Values = NDArray[np.uint64] | NDArray[np.float64]
 
 
 class Scheme(ABC):
-    """One set of parameters.
+    """A scheme with one set of parameters.
 
     Parameters
     ----------
-    parameters : text that enters the contract's digest.
-    slots : values a ciphertext.
+    parameters : text that is part of the contract's digest.
+    slots : values per ciphertext.
     exact : whether values are words modulo t, whose sums have no error.
-    fresh_bytes, sum_bytes : bounds on a ciphertext's length, fresh and as part of a sum.
-    apart : keys too are used in a process of their own only.
+    fresh_bytes, sum_bytes : least and greatest length of a ciphertext, fresh and in a sum.
+    apart : whether keys too may be used only in a separate process.
     """
 
     parameters: str
@@ -48,28 +50,28 @@ class Scheme(ABC):
         """An empty sum of `count` values."""
 
     def ciphertexts(self, count: int) -> int:
-        """Ciphertexts that `count` values take."""
+        """How many ciphertexts `count` values need."""
         return -(-count // self.slots)
 
     def chunks(self, values: Values) -> Iterator[Values]:
-        """Values by the ciphertext."""
+        """The values of each ciphertext in turn."""
         return (values[start : start + self.slots] for start in range(0, len(values), self.slots))
 
     def require_number(self, parts: Sequence[Buffer], count: int, *, where: str) -> None:
         """Raises
         ------
-        WireError : another number of ciphertexts than the values take.
+        WireError : the number of ciphertexts isn't what the values need.
         """
         if len(parts) != self.ciphertexts(count):
             raise WireError(f"{len(parts)} ciphertexts can't hold {count} words", where=where)
 
 
 class Key(ABC):
-    """The league's secret key of one epoch, which sites hold and the coordinator never does."""
+    """The league's secret key of one epoch. The sites hold it, the coordinator never does."""
 
     @abstractmethod
     def secret(self) -> bytes:
-        """The key itself, for wrapping to other sites."""
+        """The key's bytes, to be wrapped for other sites."""
 
     @abstractmethod
     def encrypt(self, values: Values) -> list[bytes]:
@@ -77,23 +79,23 @@ class Key(ABC):
 
     @abstractmethod
     def decrypt(self, parts: Sequence[Buffer], count: int, *, where: str) -> Values:
-        """The values of a sum; WireError where it isn't one of this key."""
+        """The values of a sum; raises WireError if it isn't a sum under this key."""
 
 
 class Sum(ABC):
-    """One running encrypted sum; its size doesn't depend on the number of sites."""
+    """A running encrypted sum; its size doesn't depend on the number of sites."""
 
     @abstractmethod
     def parse(self, parts: Sequence[Buffer], *, where: str) -> Any:
-        """An upload's ciphertexts, all checked before any is added; WireError where one isn't of this scheme."""
+        """Check and parse all ciphertexts of an upload; raises WireError if one is of another scheme."""
 
     @abstractmethod
     def add(self, parts: Any) -> None:
-        """Fold one parsed upload."""
+        """Add one parsed upload."""
 
     @abstractmethod
     def subtract(self, values: Values) -> None:
-        """Take known values out of the sum."""
+        """Subtract known values from the sum."""
 
     @abstractmethod
     def saved(self) -> list[bytes]:

@@ -1,10 +1,11 @@
-"""A process with little memory and little time: what a peer's ciphertext may break, and nothing else.
+"""A process with limited memory and time, so that a peer's hostile ciphertext can break this process and nothing else.
 
-The coordinator's sums live in one (`server.secagg.sum_worker`), and keys of a scheme that is marked `apart`.
-Invariant: its address space is what a sum takes and `ROOM` more, a step's processor time is bounded, and it dies with
-its pipes.
-Frames both ways: one byte of meaning, u32 number of parts, u32 length of each, the parts. Uploads don't travel so: the
-process reads them from a file, at places that it's told.
+The coordinator's sums are in such a process (`server.secagg.sum_worker`), and so are the keys of a scheme marked
+`apart`. Invariants: its address space is what a sum needs plus `ROOM`; the processor time of a step is bounded; it ends
+when its pipes are closed.
+
+Frames, in both directions: one byte of meaning, u32 number of parts, u32 length of each part, the parts. Uploads aren't
+sent in frames: the process reads them from a file, at the places in the frame.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ _PROGRAM = (
 
 
 class LimitedProcess:
-    """One process, started when it's first asked.
+    """One such process, started by the first question.
 
     Parameters
     ----------
-    name : of the scheme.
-    uploads : descriptor of the file of uploads; below 0 where there is none.
-    patience_s : the longest that one step may take per 1,000 ciphertexts, before the process counts as hung.
+    name : the scheme's name.
+    uploads : descriptor of the file of uploads; negative if there is none.
+    patience_s : how long one step may take per 1,000 ciphertexts before the process counts as hung.
     """
 
     def __init__(self, name: str, uploads: int = -1, patience_s: float = PATIENCE_S) -> None:
@@ -54,22 +55,22 @@ class LimitedProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process, where one runs."""
+        """The process id, if a process runs."""
         return self._process.pid if self._process else None
 
     def ask(self, meaning: int, parts: Sequence[Buffer], *, ciphertexts: int = 0) -> list[bytes]:
-        """One step, and its answer.
+        """Run one step; returns its answer.
 
         Raises
         ------
         WireError : the step was refused.
-        MachineError : the process broke over it.
+        MachineError : the process crashed or hung.
         """
         self.send(meaning, parts, ciphertexts=ciphertexts)
         return self.answer()
 
     def send(self, meaning: int, parts: Sequence[Buffer], *, ciphertexts: int = 0) -> None:
-        """The first half of `ask`."""
+        """The first half of `ask`: send the question."""
         seconds = self._patience_s * (1 + ciphertexts / 1000)
         self._until = time.monotonic() + seconds
         try:
@@ -79,18 +80,18 @@ class LimitedProcess:
             raise MachineError("the process that reads ciphertexts broke", where=self._name) from None
 
     def answer(self) -> list[bytes]:
-        """The second half."""
+        """The second half of `ask`: wait for the answer."""
         pipe = self._pipes()[1]
         try:
             if not select.select([pipe], [], [], max(0.0, self._until - time.monotonic()))[0]:
                 raise EOFError
-            meaning, found = _read(pipe)
+            meaning, parts = _read(pipe)
         except (OSError, EOFError):
             self.stop()
             raise MachineError("the process that reads ciphertexts broke", where=self._name) from None
         if meaning != _DONE:
-            raise WireError(found[0].decode(errors="replace"), where="sum")
-        return found
+            raise WireError(parts[0].decode(errors="replace"), where="sum")
+        return parts
 
     def stop(self) -> None:
         """End the process; the next question starts another."""
@@ -104,7 +105,7 @@ class LimitedProcess:
                 try:
                     pipe.close()
                 except OSError:
-                    continue  # what was still to be written has no reader any more
+                    continue  # nobody reads any more what was still to be written
 
     def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
         if self._process is None:
@@ -112,39 +113,39 @@ class LimitedProcess:
             paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
             environment["OPENBLAS_NUM_THREADS"] = "1"
-            given = -1 if self._uploads < 0 else os.open(f"/proc/self/fd/{self._uploads}", os.O_RDONLY)
+            descriptor = -1 if self._uploads < 0 else os.open(f"/proc/self/fd/{self._uploads}", os.O_RDONLY)
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and text
-                [sys.executable, "-c", _PROGRAM, self._name, str(given)], env=environment,
-                pass_fds=[] if given < 0 else [given],
+                [sys.executable, "-c", _PROGRAM, self._name, str(descriptor)], env=environment,
+                pass_fds=[] if descriptor < 0 else [descriptor],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )  # fmt: skip
-            if given >= 0:
-                os.close(given)
-        asked, answers = self._process.stdin, self._process.stdout
-        if asked is None or answers is None:
+            if descriptor >= 0:
+                os.close(descriptor)
+        questions, answers = self._process.stdin, self._process.stdout
+        if questions is None or answers is None:
             raise MachineError("the process that reads ciphertexts has no pipes", where=self._name)
-        return asked, answers
+        return questions, answers
 
 
-def serve(asked: IO[bytes], answers: IO[bytes], name: str, uploads: int) -> None:
-    """The process: one frame in, one frame out, until the pipe is closed."""
+def serve(questions: IO[bytes], answers: IO[bytes], name: str, uploads: int) -> None:
+    """The process's main loop: one frame in, one frame out, until the pipe is closed."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     served = _Served(scheme(name), uploads)
     while True:
         try:
-            meaning, parts = _read(asked)
+            meaning, parts = _read(questions)
         except EOFError:
             return
         _allow_seconds(int(parts[0]))
         try:
-            found = served.step(meaning, parts[1:])
-            _write(answers, _DONE, found)
+            answer = served.step(meaning, parts[1:])
+            _write(answers, _DONE, answer)
         except WireError as fault:
             _write(answers, _REFUSED, [fault.what.encode()])
 
 
 class _Served:
-    """A sum, and a key, in the process."""
+    """The sum and the key that the process holds."""
 
     def __init__(self, scheme: Scheme, uploads: int) -> None:
         self._scheme, self._uploads = scheme, uploads
@@ -193,21 +194,21 @@ class _Served:
 
 
 def _allow_bytes(most: int) -> None:
-    """Address space: what there is, a sum with two uploads of it as objects and the bytes in and out, and `ROOM`."""
+    """Limit the address space to what is in use now, plus `most` bytes for sum and uploads, plus `ROOM`."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     soft = pages * os.sysconf("SC_PAGE_SIZE") + ROOM + most
     resource.setrlimit(resource.RLIMIT_AS, (soft, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def _allow_seconds(seconds: int) -> None:
-    """Processor time for the next step; the system ends a process that takes more."""
+    """Limit the processor time of the next step; the system kills a process that takes more."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
 def _cut(file: int, room: bytearray, places: bytes) -> list[Buffer]:
-    """An upload's ciphertexts as views of `room`, used again and again: fresh memory costs more than reading."""
+    """An upload's ciphertexts as views of `room`, which is reused: allocating memory costs more than reading."""
     ends: list[int] = np.frombuffer(places, dtype="<u8").tolist()
     whole = memoryview(room)[: ends[-1] - ends[0]]
     os.preadv(file, [whole], ends[0])

@@ -1,10 +1,10 @@
 """Encryption schemes by name, as the league's settings choose them.
 
-    bfv            `he`, raw SEAL objects: the default
-    bfv-public     `he_public`, TenSEAL's public interface
-    ckks/…         `ckks`, with its parameters
+    bfv            `common.he.bfv`, raw SEAL objects: the default
+    bfv-public     `common.he.bfv_public`, TenSEAL's public interface
+    ckks/…         `common.he.ckks`, with its parameters
 
-Invariant: both sides, and every process of theirs, find the same scheme under the same name.
+Invariant: a name means the same scheme on both sides and in all their processes.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from common.settings.config import RoundsConfig
 
 
 def name_of(rounds: RoundsConfig) -> str:
-    """The scheme of a league's settings."""
+    """The name of the scheme in a league's settings."""
     if rounds.protection == "ckks":
         return f"ckks/{rounds.ckks}"
     return {"seal": "bfv", "tenseal": "bfv-public"}[rounds.backend]
 
 
 def scheme_of(rounds: RoundsConfig) -> Scheme:
-    """The same, ready for use."""
+    """The scheme in a league's settings."""
     return scheme(name_of(rounds))
 
 
 @cache
 def scheme(name: str) -> Scheme:
-    """This process's parameters of a scheme: making them costs as much as encrypting 10,000 numbers.
+    """The scheme of a name, one per process: making it costs as much as encrypting 10,000 numbers.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def scheme(name: str) -> Scheme:
     if name == "bfv":
         return bfv.scheme()
     if name == "bfv-public":
-        # Late: the public interface brings more of TenSEAL than most leagues need.
+        # Imported late: the public interface loads more of TenSEAL than most leagues need.
         from common.he import bfv_public
 
         return bfv_public.Scheme()

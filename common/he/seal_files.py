@@ -1,7 +1,7 @@
-"""SEAL's objects to and from bytes, through a file in memory; and the checks on bytes that came from elsewhere.
+"""SEAL's objects to and from bytes, through a file in memory, with checks on bytes that came from elsewhere.
 
-Invariant: bounds on the length, the header and the stated length come before SEAL sees a byte; size, degree, modulus,
-parameters and form are compared after. SEAL reads and writes paths only, hence memfd.
+Invariant: the length, the header and the length stated in it are checked before SEAL reads a byte; size, degree,
+modulus, parameters and form are compared afterwards. SEAL reads and writes only paths, hence the memory file (memfd).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAGIC = b"\x5e\xa1\x10"
 
 
 class SealFiles:
-    """A context, and one file in memory for all that goes in and out.
+    """A SEAL context, and one file in memory through which all objects are read and written.
 
     Parameters
     ----------
@@ -44,18 +44,18 @@ class SealFiles:
 
     @contextmanager
     def file(self, data: Buffer = b"") -> Iterator[str]:
-        """A path in memory that holds `data`, which SEAL may read."""
+        """The path of a file in memory that holds `data`."""
         with self._lock:
             os.pwrite(self._fd, data, 0)
-            if len(data) < self._held:  # pages are kept from one ciphertext to the next: new ones cost most
+            if len(data) < self._held:  # memory pages are reused: allocating new ones is the greatest cost
                 os.ftruncate(self._fd, len(data))
             self._held = len(data)
             yield f"/proc/self/fd/{self._fd}"
 
-    def saved(self, thing: Any) -> bytes:
-        """SEAL's own serial form of an object of its own."""
+    def saved(self, item: Any) -> bytes:
+        """A SEAL object in SEAL's own serialised form."""
         with self.file() as path:
-            thing.save(path)
+            item.save(path)
             self._held = os.fstat(self._fd).st_size
             return os.pread(self._fd, self._held, 0)
 
@@ -64,50 +64,50 @@ class SealFiles:
 
         Raises
         ------
-        WireError : it is no key of these parameters.
+        WireError : it isn't a key of these parameters.
         """
-        found = seal.SecretKey()
+        key = seal.SecretKey()
         try:
             with self.file(data) as path:
-                found.load(self.context, path)
+                key.load(self.context, path)
         except (RuntimeError, ValueError):
             raise WireError("the league's key can't be read", where="key") from None
-        return found
+        return key
 
     def ciphertext(self, data: Buffer, bounds: tuple[int, int], *, ntt: bool, where: str) -> seal.Ciphertext:
-        """Parse a ciphertext and compare everything that its bytes could lie about.
+        """Parse a ciphertext and check every property that forged bytes could change.
 
         Raises
         ------
         WireError : it isn't a two-part ciphertext of these parameters.
         """
         check_header(data, bounds, where=where)
-        found = seal.Ciphertext()
+        parsed = seal.Ciphertext()
         try:
             with self.file(data) as path:
-                found.load(self.context, path)
+                parsed.load(self.context, path)
         except (RuntimeError, ValueError, IndexError, MemoryError):
             raise WireError("a ciphertext can't be read", where=where) from None
         first = self.context.first_context_data().parms()
         fits = (
-            found.size() == 2
-            and found.poly_modulus_degree() == first.poly_modulus_degree()
-            and found.coeff_modulus_size() == len(first.coeff_modulus())
-            and found.parms_id() == self.context.first_parms_id()
-            and found.is_ntt_form() == ntt
-            and not found.is_transparent()
+            parsed.size() == 2
+            and parsed.poly_modulus_degree() == first.poly_modulus_degree()
+            and parsed.coeff_modulus_size() == len(first.coeff_modulus())
+            and parsed.parms_id() == self.context.first_parms_id()
+            and parsed.is_ntt_form() == ntt
+            and not parsed.is_transparent()
         )
         if not fits:
             raise WireError("a ciphertext has other parameters", where=where)
-        return found
+        return parsed
 
 
 def check_header(data: Buffer, bounds: tuple[int, int], *, where: str) -> None:
-    """What can be said of a ciphertext before SEAL sees it.
+    """Check what can be checked of a ciphertext before SEAL reads it.
 
     Raises
     ------
-    WireError : its length is impossible, or it has no header that states it.
+    WireError : its length is impossible, or its header is missing or states another length.
     """
     if not bounds[0] <= len(data) <= bounds[1] or data[:3] != _MAGIC:
         raise WireError("a ciphertext has an impossible length or no header", where=where)

@@ -1,4 +1,4 @@
-"""What BFV and CKKS share in SEAL's raw objects: seeded ciphertexts, sums, keys."""
+"""The common part of BFV and CKKS over SEAL's raw objects: seeded ciphertexts, sums, keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from common.he.seal_files import SealFiles
 
 
 class SealScheme(cipher.Scheme):
-    """A scheme over one context."""
+    """A scheme over one SEAL context."""
 
     def __init__(self, files: SealFiles) -> None:
         self.files, self.context = files, files.context
@@ -31,10 +31,10 @@ class SealScheme(cipher.Scheme):
 
 
 class SealKey(cipher.Key):
-    """A key; a symmetric ciphertext saved straight from the encryptor holds a seed in place of its random half."""
+    """A key; ciphertexts saved straight from the encryptor hold a seed in place of their random half."""
 
     def __init__(self, scheme: SealScheme, secret: bytes | None = None) -> None:
-        self._sealed = scheme
+        self._seal_scheme = scheme
         if secret is None:
             self._secret = seal.KeyGenerator(scheme.context).secret_key()
         else:
@@ -43,11 +43,11 @@ class SealKey(cipher.Key):
         self._decryptor = seal.Decryptor(scheme.context, self._secret)
 
     def secret(self) -> bytes:
-        return self._sealed.files.saved(self._secret)
+        return self._seal_scheme.files.saved(self._secret)
 
     def encrypt(self, values: Values) -> list[bytes]:
         """Seeded ciphertexts of `slots` values each."""
-        scheme = self._sealed
+        scheme = self._seal_scheme
         return [
             scheme.files.saved(self._encryptor.encrypt_symmetric(scheme.plaintext(chunk)))
             for chunk in scheme.chunks(values)
@@ -67,7 +67,7 @@ class SealSum(cipher.Sum):
         return [self._scheme.ciphertext(part, self._scheme.fresh_bytes, where=where) for part in parts]
 
     def add(self, parts: list[seal.Ciphertext]) -> None:
-        """Fold one parsed upload; the first one is taken over."""
+        """Add one parsed upload; the first one becomes the sum itself."""
         if not self._parts:
             self._parts = parts
             return

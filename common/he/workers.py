@@ -1,7 +1,7 @@
-"""Keys at work in other processes: chunks of one update over several cores, and keys that must stay apart.
+"""Keys used in other processes, for two reasons: to spread an update over several cores, or to keep a key `apart`.
 
-No binding of SEAL lets other threads run, so more cores need more processes; a scheme marked `apart` has its keys in
-one too. Invariant: the results are those of the key itself; the secret reaches the processes by their pipes only.
+SEAL's bindings don't let other threads run, so more cores need more processes. Invariants: the results are those of the
+key itself; the secret reaches the processes through their pipes only.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from common.he.schemes import scheme
 
 
 class Crew:
-    """Some processes of one scheme.
+    """Some processes that use keys of one scheme.
 
     Parameters
     ----------
-    name : of the scheme.
-    size : processes, one or more.
+    name : the scheme's name.
+    size : the number of processes, one or more.
     """
 
     def __init__(self, name: str, size: int) -> None:
@@ -47,14 +47,14 @@ class Crew:
             for member, part in slices:
                 self._key(member, secret)
                 member.send(limited_process.ENCRYPT, [values[part].tobytes()], ciphertexts=len(values))
-            return [found for member, _ in slices for found in member.answer()]
+            return [ciphertext for member, _ in slices for ciphertext in member.answer()]
 
     def decrypt(self, secret: bytes, parts: Sequence[Buffer], count: int, *, where: str) -> Values:
         """The values of a sum.
 
         Raises
         ------
-        WireError : the parts aren't a sum of this key, or broke the process that reads them.
+        WireError : the parts aren't a sum under this key, or crashed the process that reads them.
         """
         self.scheme.require_number(parts, count, where=where)
         slots, slices = self.scheme.slots, self._slices(count)
@@ -62,32 +62,32 @@ class Crew:
         with self._lock:
             try:
                 for member, part in slices:
-                    some = parts[part.start // slots : -(-part.stop // slots)]
+                    own_parts = parts[part.start // slots : -(-part.stop // slots)]
                     self._key(member, secret)
-                    told = [str(part.stop - part.start).encode(), *some]
-                    member.send(limited_process.DECRYPT, told, ciphertexts=len(some))
-                found = [np.frombuffer(member.answer()[0], dtype=dtype) for member, _ in slices]
+                    request = [str(part.stop - part.start).encode(), *own_parts]
+                    member.send(limited_process.DECRYPT, request, ciphertexts=len(own_parts))
+                values = [np.frombuffer(member.answer()[0], dtype=dtype) for member, _ in slices]
             except (MachineError, WireError) as fault:
                 for member, _ in slices:
-                    member.stop()  # answers that nobody took would be taken for those of the next question
+                    member.stop()  # an answer that wasn't read would be taken for that of the next question
                 raise WireError(fault.what, where=where) from None
-        return np.concatenate(found)
+        return np.concatenate(values)
 
     def _key(self, member: LimitedProcess, secret: bytes) -> None:
         member.ask(limited_process.KEY, [secret])
 
     def _slices(self, count: int) -> list[tuple[LimitedProcess, slice]]:
-        """Whole ciphertexts for each member."""
-        each = -(-self.scheme.ciphertexts(count) // len(self._members)) * self.scheme.slots
-        starts = range(0, count, each)
+        """The range of values of each member, in whole ciphertexts."""
+        step = -(-self.scheme.ciphertexts(count) // len(self._members)) * self.scheme.slots
+        starts = range(0, count, step)
         return [
-            (member, slice(start, min(start + each, count)))
+            (member, slice(start, min(start + step, count)))
             for member, start in zip(self._members, starts, strict=False)
         ]
 
 
 class CrewKey(Key):
-    """A key that a crew uses."""
+    """A key that a crew of processes uses."""
 
     def __init__(self, crew: Crew, secret: bytes | None = None) -> None:
         self._crew = crew
@@ -105,16 +105,16 @@ class CrewKey(Key):
 
 @cache
 def crew(name: str, size: int) -> Crew:
-    """This process's crew."""
+    """The crew of a scheme and size, one per process."""
     return Crew(name, size)
 
 
 def key_of(name: str, secret: bytes | None = None, processes: int = 0) -> Key:
-    """A key of a scheme: in this process, or in as many others; one at least where the scheme wants it apart."""
-    found = scheme(name)
-    if processes or found.apart:
+    """A key of a scheme, in `processes` other processes or in this one; a scheme marked `apart` uses at least one."""
+    chosen = scheme(name)
+    if processes or chosen.apart:
         return CrewKey(crew(name, max(1, processes)), secret)
-    return found.key(secret)
+    return chosen.key(secret)
 
 
 def _stop(members: list[LimitedProcess]) -> None:

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 
 from clients.secagg.site import SecaggSite
 from clients.training.noop import NoopSite
-from common.crypto.container import open_container, seal_container
+from common.crypto.container import open_container, sign_container
 from common.errors import QuorumError, WireError
 from common.files import PROJECT, read_lines
 from common.protocol import wire
@@ -252,7 +252,7 @@ def test_an_insiders_hostile_ciphertext_is_quarantined_by_name_and_the_round_goe
         parts = [bytes(part) for part in open_container(data, facts, signer, where="test")]
         parts[0] = damaged(parts[:1], ("random", "sizes")[header.round - 1], chance)[0]
         parts[0] = parts[0][:32_000].ljust(32_000, b"\0")
-        blob = np.frombuffer(seal_container(facts, parts, sealed._keys.sign), np.uint8)
+        blob = np.frombuffer(sign_container(facts, parts, sealed._keys.sign), np.uint8)
         answer = wire.Header(
             header.run, header.round, site, layout.digest, header.protection, {"weight": 1.0}
         )

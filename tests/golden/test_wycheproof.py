@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from common.crypto.header import EnvelopeError, Header, Slot, fingerprint, unwrap
+from common.crypto.header import EnvelopeError, EnvelopeHeader, Slot, fingerprint, unwrap
 
 HERE = Path(__file__).parent / "wycheproof"
 GCM = json.loads((HERE / "aes_gcm_256.json").read_text())
@@ -73,7 +73,7 @@ def test_a_slot_of_each_kind_of_damage_is_refused_with_the_one_error() -> None:
         if label != b"hansa envelope 1" + OBJECT_ID:
             continue
         # Whoever forges a slot doesn't know the data key; here the MAC is right wherever the message is the key.
-        raw = Header(OBJECT_ID, (Slot("trainer", mine, ct),)).sealed(msg.ljust(32, b"\0"), b"x")
+        raw = EnvelopeHeader(OBJECT_ID, (Slot("trainer", mine, ct),)).sealed(msg.ljust(32, b"\0"), b"x")
         if test["result"] == "valid" and len(msg) == 32:
             assert unwrap(raw, key, mine, b"x")[1] == msg
         else:

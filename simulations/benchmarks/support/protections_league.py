@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from common.crypto.container import seal_container
+from common.crypto.container import sign_container
 from common.he.schemes import scheme_of
 from common.protocol import wire
 from common.secagg.masks import SLICE_BYTES
@@ -66,7 +66,7 @@ def _memory(size: int, sites: int) -> dict[str, float]:
                 own = _resident_mb(None, "VmRSS")
             facts = upload_facts(config.digest(), rounds, layout, attempt, name)
             shares = [bytes(SLICE_BYTES * sites)] * sites
-            data = np.frombuffer(seal_container(facts, [*parts, *shares], keys[name]), np.uint8)
+            data = np.frombuffer(sign_container(facts, [*parts, *shares], keys[name]), np.uint8)
             content = wire.pack(wire.Header("r"), vector=data)
             total.fold(place, total.check(content, site=name, where="bench"), 1.0)
         grown = _resident_mb(worker.pid, "VmHWM") - before

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.crypto.container import MAGIC, open_container, seal_container
+from common.crypto.container import MAGIC, open_container, sign_container
 from common.crypto.fields import MODULUS, Packing, dequantise, quantise
 from common.errors import ConfigError, QuorumError, WireError
 from common.he import bfv
@@ -157,7 +157,7 @@ def test_a_container_opens_only_as_it_was_sealed() -> None:
     key = Ed25519PrivateKey.generate()
     signer = key.public_key().public_bytes_raw()
     facts: dict[str, str | int] = {"run": "r", "round": 3}
-    data = seal_container(facts, [b"one", b"", b"three"], key)
+    data = sign_container(facts, [b"one", b"", b"three"], key)
     assert data[:6] == MAGIC
     assert open_container(data, facts, signer, where="t") == [b"one", b"", b"three"]
     for place in range(0, len(data), 7):
