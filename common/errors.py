@@ -11,8 +11,8 @@
     ├── AuditError       exit 9   the audit log was edited, cut or can't be written (`common.audit.log`)
     └── PrivacyError     exit 10  what is asked for would break a privacy guarantee
 
-Every error says what happened, where, why it matters and what to do next, so that the command line can
-show it without a traceback and a site's operator can act on it.
+Every error says what happened, where, why it matters and what to do next. So the command line shows it without a
+traceback, and a site's operator can act on it.
 
 >>> str(ConfigError("unknown key 'rouns'", where="league.toml", next_step="did you mean 'rounds'?"))
 "unknown key 'rouns' (league.toml). Next: did you mean 'rounds'?"
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 
 class HansaError(Exception):
-    """What went wrong, told for the person who has to mend it.
+    """A fault, described for the person who must fix it.
 
     Parameters
     ----------
@@ -94,6 +94,6 @@ class MachineError(HansaError):
 
 
 class PrivacyError(HansaError):
-    """What is asked for would break a privacy guarantee."""
+    """The request would break a privacy guarantee."""
 
     exit_code = 10

@@ -1,7 +1,7 @@
 """JSON documents and JSON lines on the disk: written whole or not at all, and flushed before anything depends on them.
 
-Invariant: a crash at any moment leaves the old content or the new one; of a file of lines it can tear the last line
-only, which is then read as absent.
+Invariant: a crash at any moment leaves either the old or the new content. In a file of lines it can tear only the last
+line, and a torn line is read as absent.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def write_json(path: Path, data: Any) -> None:
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that a crash at any moment leaves either the old or the new content, never a part.
 
-    Nobody may read the file who may not read its folder, from the moment that it exists.
+    From the moment it exists, the file can be read only by those who may read its folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

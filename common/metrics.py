@@ -1,7 +1,7 @@
 """Ranking, classification and catalogue metrics as pure functions of arrays.
 
-Ranking is always *full*: every item of the catalogue competes, so no sampled-metric bias (Krichene & Rendle 2020).
-Ties are broken by item row, lowest first. Undefined values are NaN, never 0.
+Rankings are always *full*: every item of the catalogue is ranked, which avoids the bias of sampled metrics (Krichene &
+Rendle 2020). Ties are broken by item row, lowest first. Undefined values are NaN, never 0.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ def top_k(scores: Scores, k: int) -> NDArray[np.int64]:
 
 def _partial(scores: Scores, k: int) -> NDArray[np.int64]:
     border = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
-    out = np.empty((len(scores), k), np.int64)
+    best = np.empty((len(scores), k), np.int64)
     for row, (values, least) in enumerate(zip(scores, border[:, 0], strict=True)):
         columns = np.flatnonzero(values >= least)
-        out[row] = columns[np.argsort(-values[columns], kind="stable")][:k]
-    return out
+        best[row] = columns[np.argsort(-values[columns], kind="stable")][:k]
+    return best
 
 
 def ranking_metrics(
@@ -36,24 +36,24 @@ def ranking_metrics(
 
     Parameters
     ----------
-    top : (n, >= max(ks)) recommended columns, best first; fewer where the catalogue is smaller.
-    truth : (n, items) what each row wanted; each row has at least one.
+    top : (n, >= max(ks)) recommended columns, best first; fewer if the catalogue is smaller.
+    truth : (n, items) which items are relevant for each row; each row has at least one.
 
-    Source: Järvelin & Kekäläinen 2002 for NDCG; the ideal ranking has min(k, wanted) hits.
+    Source: Järvelin & Kekäläinen 2002 for NDCG; the ideal ranking has min(k, relevant) hits.
     """
     hits = np.take_along_axis(truth, top, axis=1).astype(np.float64)
-    wanted = truth.sum(1)
-    out: dict[str, NDArray[np.float64]] = {}
+    relevant = truth.sum(1)
+    metrics: dict[str, NDArray[np.float64]] = {}
     discount = 1.0 / np.log2(np.arange(2, hits.shape[1] + 2))
     for k in ks:
         h = hits[:, :k]
-        best = np.cumsum(1.0 / np.log2(np.arange(2, k + 2)))[np.minimum(wanted, k) - 1]
-        out[f"ndcg@{k}"] = (h * discount[: h.shape[1]]).sum(1) / best
-        out[f"recall@{k}"] = h.sum(1) / np.minimum(wanted, k)
-        out[f"hr@{k}"] = (h.sum(1) > 0).astype(np.float64)
+        best = np.cumsum(1.0 / np.log2(np.arange(2, k + 2)))[np.minimum(relevant, k) - 1]
+        metrics[f"ndcg@{k}"] = (h * discount[: h.shape[1]]).sum(1) / best
+        metrics[f"recall@{k}"] = h.sum(1) / np.minimum(relevant, k)
+        metrics[f"hr@{k}"] = (h.sum(1) > 0).astype(np.float64)
     first = hits[:, : ks[0]]
-    out[f"mrr@{ks[0]}"] = np.where(first.any(1), 1.0 / (np.argmax(first, axis=1) + 1), 0.0)
-    return out
+    metrics[f"mrr@{ks[0]}"] = np.where(first.any(1), 1.0 / (np.argmax(first, axis=1) + 1), 0.0)
+    return metrics
 
 
 def coverage(top: NDArray[np.int64], n_items: int) -> float:
@@ -85,7 +85,7 @@ def auc(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
 
 
 def group_auc(scores: NDArray[np.float64], labels: NDArray[np.int64], groups: NDArray[np.int64]) -> float:
-    """AUC within each group, weighted by its size; groups of one class are left out (Zhou et al. 2018)."""
+    """AUC within each group, weighted by group size; groups with one class only are left out (Zhou et al. 2018)."""
     total, weight = 0.0, 0
     order = np.argsort(groups, kind="stable")
     bounds = np.flatnonzero(np.diff(groups[order])) + 1

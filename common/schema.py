@@ -40,7 +40,7 @@ class Column:
     required : the column must exist and no row may leave it empty.
     minimum, maximum : inclusive bounds of numbers and counts.
     choices : the only values allowed; empty for any.
-    on_bad : what a value that breaks the rules costs: the row, or only the value.
+    on_bad : what is dropped when a value breaks the rules: the whole row ("skip") or only the value ("clear").
     """
 
     name: str
@@ -86,11 +86,11 @@ class Table:
         return {column.name: column.dtype for column in self.columns}
 
     def column(self, name: str) -> Column:
-        """The column of that name; KeyError where there is none."""
+        """The column of that name; raises KeyError if there is none."""
         return {column.name: column for column in self.columns}[name]
 
     def empty(self) -> pl.DataFrame:
-        """No rows, all columns."""
+        """A data frame with all columns and no rows."""
         return pl.DataFrame(schema=self.polars_schema)
 
 
@@ -117,7 +117,7 @@ REVIEWS = Table(
         Column("review_id", required=True, unique=True, on_bad="skip"),
         Column("user_id", required=True, on_bad="skip"),
         Column("item_id", required=True, on_bad="skip"),
-        # A rating off the scale tells nothing of the scale that was meant, so the whole review is unusable.
+        # With a rating outside the scale, the intended scale isn't known, so the whole review is unusable.
         Column("rating", "number", minimum=1.0, maximum=5.0, on_bad="skip"),
         Column("text"),
         Column("created_at", "instant"),
@@ -134,14 +134,14 @@ EVENTS = Table(
         Column("at", "instant", required=True, on_bad="skip"),
         Column("session_id"),
         Column("query"),
-        # A purchase of nothing is no purchase.
+        # A purchase of zero items isn't a purchase.
         Column("quantity", "count", minimum=1, maximum=1_000_000, on_bad="skip"),
         Column("price", "number", minimum=0.0),
     ),
     sort_by=("user_id", "at", "item_id"),
 )
 TABLES = (PRODUCTS, REVIEWS, EVENTS)
-# Read for its k-anonymity alone (`clients/quality/crowds`): it isn't ingested.
+# Read only to measure its k-anonymity (`clients/quality/crowds`); it isn't ingested.
 CUSTOMERS = Table(
     "customers",
     (
@@ -155,10 +155,10 @@ CUSTOMERS = Table(
 
 @dataclass(frozen=True)
 class Complaint:
-    """One fault in a site's data, told so that its owner can find and mend it.
+    """One fault in a site's data, described so that its owner can find and correct it.
 
-    `row` is the data row as a person counts it in the file, from 1 after the header; None speaks of the whole
-    file, or of as many of its rows as `rows` says.
+    `row` is the data row as a person counts it in the file, from 1 after the header. If it is None, the complaint is
+    about the whole file, or about as many of its rows as `rows` says.
     """
 
     file: str
@@ -210,15 +210,15 @@ class SplitSection(_Section):
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        given = [d for d in (self.validation_from, self.test_from, self.test_until) if d is not None]
-        if len(given) not in (0, 3):
+        dates = [d for d in (self.validation_from, self.test_from, self.test_until) if d is not None]
+        if len(dates) not in (0, 3):
             raise ValueError("give validation_from, test_from and test_until, or none of them")
-        if any(a >= b for a, b in pairwise(given)):
+        if any(a >= b for a, b in pairwise(dates)):
             raise ValueError("validation_from, test_from and test_until must follow one another in time")
         return self
 
     def dates(self) -> SplitDates | None:
-        """The three instants, or None where the site leaves the split to the league."""
+        """The three instants, or None if the site leaves the split to the league."""
         if self.validation_from is None or self.test_from is None or self.test_until is None:
             return None
         return SplitDates(self.validation_from, self.test_from, self.test_until)
@@ -234,12 +234,13 @@ class ModalitiesSection(_Section):
 
 
 class PolicySection(_Section):
-    """What the site permits: of bad rows, that they are skipped with a complaint or the whole site is refused; of
-    privacy, its own budget for one of its users, which no league can raise (`clients/ledger`).
+    """What the site permits, for bad rows and for privacy.
 
-    `epsilon` at `delta` is all that may be spent in any `period_days` days, or ever where that is 0. `ledger` is the
-    folder of the ledger, beside `site.toml`, of a site without a vault; "run" is for made-up and public data alone:
-    then each run has a ledger of its own and the league's budget is the only one, unless `epsilon` is given.
+    `on_bad_rows` says whether a bad row is skipped with a complaint or makes the whole site unusable. `epsilon` at
+    `delta` is the site's own privacy budget per user, which no league can raise (`clients/ledger`): the most that may
+    be spent in any `period_days` days, or ever if that is 0. `ledger` is the folder of the ledger, beside `site.toml`,
+    for a site without a vault. The value "run" is only for synthetic and public data: each run then has its own ledger,
+    and the league's budget is the only one unless `epsilon` is given.
     """
 
     on_bad_rows: Literal["skip", "fail"] = "skip"
@@ -250,7 +251,7 @@ class PolicySection(_Section):
 
 
 class QualitySection(_Section):
-    """How much of each fault `hansa quality` lets pass: shares of the rows, pictures, users or days it speaks of."""
+    """The most of each fault that `hansa quality` accepts, as shares of the rows, pictures, users or days concerned."""
 
     max_refused: float = Field(0.05, ge=0, le=1)
     max_missing: float = Field(0.5, ge=0, le=1)
@@ -268,7 +269,7 @@ class QualitySection(_Section):
 
 
 class VaultSection(_Section):
-    """Where the sealed site lies, and who may read and write what; `clients.vault.roles` checks the names.
+    """Where the site's vault is, and who may read and write what; `clients.vault.roles` checks the names.
 
     `path` and `key` are relative to the site folder; without a `path` the site is read from its folder.
     """
@@ -320,29 +321,29 @@ def parse_site_info(data: dict[str, Any], *, where: str = "site.toml") -> SiteIn
         raise ConfigError(f"unknown key '{key}'", where=where, next_step=did_you_mean(path[-1], known))
     if first["type"] == "missing":
         raise ConfigError(f"the key '{key}' is missing", where=where, next_step=f'add {key} = "…"')
-    said = first["msg"].removeprefix("Value error, ").replace("a valid tuple", 'a list, ["…"]')
+    message = first["msg"].removeprefix("Value error, ").replace("a valid tuple", 'a list, ["…"]')
     if first["type"] == "string_pattern_mismatch" and key == "name":
-        said = (
+        message = (
             "a name has lower-case Latin letters, digits, - and _; a title may have any letters "
             "(name 只能用小写字母、数字、- 和 _)"
         )
     raise ConfigError(
         f"the key '{key}' has a value that can't be used",
         where=where,
-        why=said,
+        why=message,
         next_step="correct the value",
     )
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Name the nearest known word, or list them all where none is near."""
-    known = list(known)
-    near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else "known are " + ", ".join(known)
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """Name the nearest candidate, or list them all if none is near."""
+    candidates = list(candidates)
+    near = difflib.get_close_matches(word.lower(), candidates, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else "known are " + ", ".join(candidates)
 
 
 def end_of_tomorrow(today: date) -> datetime:
-    """First instant that is in the future everywhere on Earth: midnight UTC two days after `today`."""
+    """The first midnight UTC that is in the future everywhere on Earth: two days after `today`."""
     return datetime(today.year, today.month, today.day, tzinfo=UTC) + timedelta(days=2)
 
 

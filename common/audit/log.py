@@ -1,11 +1,11 @@
 """An append-only log that can't be edited unnoticed: JSON lines, each with the hash of the one before and a signature.
 
-Invariants: `append` returns only after fsync, so who logs before acting fails closed; entry n names the SHA-256 of
-line n − 1; a line torn by a crash is moved aside (`NAME.torn`), and nothing else is ever rewritten. A log that was cut
-at a line's end is still a valid chain: keep a `Receipt` of its head elsewhere to notice that.
+Invariants: `append` returns only after fsync, so a caller that logs before it acts never acts without an entry. Entry n
+holds the SHA-256 of line n − 1. A line torn by a crash is moved aside (`NAME.torn`); nothing else is ever rewritten. A
+log that was cut at the end of a line is still a valid chain; to notice a cut, keep a `Receipt` of the head elsewhere.
 
-Signed are the bytes ``b"hansa audit 1\\n"`` and then the entry as canonical JSON (sorted keys, no spaces, UTF-8)
-without its `signature`. Ed25519: RFC 8032.
+The signature covers the bytes ``b"hansa audit 1\\n"`` followed by the entry as canonical JSON (sorted keys, no spaces,
+UTF-8) without its `signature`. Ed25519: RFC 8032.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Receipt:
-    """The head of a log at one moment, to be kept elsewhere: `verify` notices when the log no longer holds it."""
+    """The head of a log at one moment, kept elsewhere: `verify` notices if the log no longer holds this entry."""
 
     n: int
     hash: str
@@ -63,7 +63,7 @@ START = Receipt(-1, "0" * 64)
 
 
 class AuditLog:
-    """One process's way to append; several processes may append to the same file in turn."""
+    """Appends to a log file; several processes may append to the same file in turn."""
 
     def __init__(self, path: Path, signing_key: Ed25519PrivateKey) -> None:
         self.path, self._key = path, signing_key
@@ -151,11 +151,11 @@ class AuditLog:
 def signed_line(
     head: Receipt, kind: str, facts: dict[str, JSON], key: Ed25519PrivateKey, at: datetime | None = None
 ) -> tuple[Entry, bytes]:
-    """The entry that follows `head`, and its line without the line feed: for logs that lie elsewhere than in a file.
+    """The entry that follows `head`, and its line without the line feed, for logs that aren't kept in a file.
 
     Parameters
     ----------
-    at : the time to state; now unless given.
+    at : the entry's time; now if not given.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def signed_line(
 def verify(
     path: Path, public_key: Ed25519PublicKey | Iterable[Ed25519PublicKey], receipt: Receipt | None = None
 ) -> list[Entry]:
-    """All entries, if every number, hash and signature is right. A torn last line is passed over.
+    """All entries, if every number, hash and signature is right. A torn last line is ignored.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def verify(
 
     Raises
     ------
-    AuditError : the first thing that is wrong, with its line.
+    AuditError : names the first fault and its line.
     """
     try:
         data = path.read_bytes()
@@ -202,7 +202,7 @@ def verify_lines(
     *,
     where: str,
 ) -> list[Entry]:
-    """As `verify`, of a log's bytes.
+    """Like `verify`, for the bytes of a log.
 
     Raises
     ------
@@ -216,8 +216,8 @@ def verify_lines(
         previous = entry.hash
         entries.append(entry)
     if receipt is not None and receipt.n >= 0:
-        held = entries[receipt.n].hash if receipt.n < len(entries) else ""
-        if held != receipt.hash:
+        hash_in_log = entries[receipt.n].hash if receipt.n < len(entries) else ""
+        if hash_in_log != receipt.hash:
             raise AuditError(
                 "the log lacks entries that it once had", where=where, why="it was cut or replaced"
             )

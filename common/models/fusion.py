@@ -1,7 +1,7 @@
 """Gated middle fusion of text and image, either of which may be missing.
 
-Each modality passes its own adapter; a gate that sees both adapters weighs them, and a learned vector stands in for
-a modality that is absent. Invariant: an absent modality's input values never reach the output.
+Each modality has its own adapter; a gate that reads both adapters' outputs weighs them, and a learned vector replaces a
+missing modality. Invariant: the input values of a missing modality never reach the output.
 
 Source: gated multimodal units, Arevalo et al. 2017 (arXiv:1702.01992); modality dropout, Neverova et al. 2016.
 """
@@ -17,8 +17,8 @@ from common.settings.config import ModelConfig
 class Adapter(nn.Module):
     """Maps one modality's features (..., in_dim) to the common space (..., out_dim).
 
-    ``first`` is the layer that reads features, ``rest`` what follows: under differential privacy the first runs once an
-    item, the rest once for each user that meets the item.
+    ``first`` is the layer that reads the features, ``rest`` are the layers after it. Under differential privacy the
+    first layer runs once per item, the rest once for each user who has the item.
     """
 
     def __init__(self, in_dim: int, hidden_dim: int, out_dim: int, dropout: float) -> None:
@@ -44,8 +44,8 @@ class Adapter(nn.Module):
 class LinearAdapter(nn.Module):
     """One matrix (in_dim, out_dim): the few parameters that a model under differential privacy can afford.
 
-    The norm of the noise grows with the root of the number of parameters, the signal doesn't. So what is built around
-    it learns nothing either: `MeanFusion`, and in the towers `EvenTower` and `FixedScale`.
+    The norm of the noise grows with the square root of the number of parameters, the signal doesn't. So the modules
+    used with this adapter have no parameters at all: `MeanFusion`, `EvenTower` and `FixedScale`.
     """
 
     def __init__(self, in_dim: int, out_dim: int) -> None:
@@ -113,17 +113,17 @@ class GatedFusion(nn.Module):
 
 
 class MeanFusion(nn.Module):
-    """The mean of the modalities that are there; nothing to learn."""
+    """The mean of the modalities that are present; it has no parameters."""
 
     def forward(self, text: Tensor, image: Tensor, has_text: Tensor, has_image: Tensor) -> Tensor:
         weights = shares(has_text, has_image)
-        # Selected, not multiplied by zero: what stands in place of a missing modality may be anything.
+        # Selected, not multiplied by zero: a missing modality's values may be anything, NaN too.
         text = torch.where(has_text[..., None], text, 0.0)
         image = torch.where(has_image[..., None], image, 0.0)
         return weights[..., :1] * text + weights[..., 1:] * image
 
 
 def shares(has_text: Tensor, has_image: Tensor) -> Tensor:
-    """(..., 2) equal shares of the modalities that are there; zeros where none is."""
+    """(..., 2) equal shares of the modalities that are present; zeros if none is."""
     present = torch.stack([has_text, has_image], dim=-1).to(torch.float32)
     return present / present.sum(-1, keepdim=True).clamp(min=1)

@@ -1,8 +1,8 @@
 """Behaviour head: purchase intent and next event from hand-made log features and the user vector.
 
 The log features (counts by recency window, gaps; `clients.training.behaviour`) are exactly those of the logistic
-baseline that the head is measured against, and a linear path carries them to the output, so the head starts where
-that baseline is.
+baseline that the head is compared with. A linear path carries them to the output, so the head can do at least what the
+baseline does.
 """
 
 from __future__ import annotations

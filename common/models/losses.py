@@ -1,7 +1,7 @@
 """The joint loss, a sum of per-user losses: L = Σ task + λ·align.
 
-No task's loss couples two users: negatives come from the site's own catalogue, not from the batch, so that one user
-is one sample; otherwise clipping one user's gradient wouldn't bound that user's part in a step. The alignment term
+No task's loss couples two users, so that one user is one sample: negatives come from the site's own catalogue, not from
+the batch. Otherwise clipping one user's gradient wouldn't bound that user's influence on a step. The alignment term
 reads catalogue items only.
 """
 
@@ -31,13 +31,13 @@ def ranking_loss(positive: Tensor, negative: Tensor, same: Tensor, weight: Tenso
 
 
 def behaviour_loss(logits: Tensor, intent: Tensor, next_kind: Tensor, weight: Tensor) -> Tensor:
-    """(b,) cross-entropy of intent (b,) and of the next event's kind (b,), -1 where there is none."""
-    wanted = nn.functional.binary_cross_entropy_with_logits(
+    """(b,) cross-entropy of intent (b,) and of the next event's kind (b,), which is -1 if there is no next event."""
+    intent_loss = nn.functional.binary_cross_entropy_with_logits(
         logits[:, 0], intent.to(torch.float32), reduction="none"
     )
-    known = (next_kind >= 0).to(torch.float32)
+    has_next = (next_kind >= 0).to(torch.float32)
     following = nn.functional.cross_entropy(logits[:, 1:], next_kind.clamp(min=0), reduction="none")
-    return weight * (wanted + 0.5 * known * following)
+    return weight * (intent_loss + 0.5 * has_next * following)
 
 
 def sentiment_loss(logits: Tensor, label: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def category_loss(logits: Tensor, category: Tensor) -> Tensor:
 
 
 def alignment_loss(text: Tensor, image: Tensor, both: Tensor, temperature: float = 0.1) -> Tensor:
-    """Contrastive image-text loss over catalogue items (n, d) that have both, in both directions.
+    """Contrastive loss between image and text, in both directions, over the catalogue items (n, d) that have both.
 
     Source: van den Oord et al. 2018 (InfoNCE); Radford et al. 2021 (CLIP).
     """

@@ -1,13 +1,13 @@
-"""The whole model, and the one place that tells shared from private parameters.
+"""The whole model, and the one place that separates shared from private parameters.
 
 Shared parameters travel to the coordinator; everything under ``private`` stays at the site. The score of item *i*
-for a user is a *learned residual on the untrained score*: cosine of frozen features, plus the trained towers'
-product, so that an untrained model is already the content-based recommender and training can only refine it.
+for a user is the untrained score, the cosine of frozen features, plus a *learned residual*, the product of the trained
+towers. So an untrained model already is the content-based recommender, which training then refines.
 
-Invariant: `shared_parameters` is the sole source of what is aggregated; no buffers exist.
+Invariant: `shared_parameters` alone says what is aggregated; there are no buffers.
 
-The joint loss is the sum of the task losses plus λ·align (`common.models.losses`), with the alignment in contrastive
-form: minimising the mean cosine over all pairs, as in a formula in circulation, would push matching pairs apart.
+The joint loss is the sum of the task losses plus λ·align (`common.models.losses`). The alignment is contrastive: a
+published formula, which minimises the mean cosine over all pairs, would push matching pairs apart.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class ItemInputs:
 class UserInputs:
     """Histories of b users with up to h events, seen from t targets each.
 
-    ``items`` (b, h) are row numbers of the item vectors given beside it, ``gaps`` (b, t, h) seconds from event to
-    target, ``visible`` (b, t, h) which events a target may see.
+    ``items`` (b, h) are rows of the item vectors that are passed along with this object; ``gaps`` (b, t, h) are the
+    seconds from event to target; ``visible`` (b, t, h) says which events may be used for a target.
     """
 
     items: Tensor
@@ -66,7 +66,7 @@ class UserInputs:
 
 
 class PrivateParts(nn.Module):
-    """What never leaves a site: a residual per item, for items with enough events, shrunk to zero by weight decay."""
+    """The parameters that never leave a site: a residual for each item with enough events, with weight decay."""
 
     def __init__(self, enough: Tensor, dim: int) -> None:
         super().__init__()
@@ -121,11 +121,11 @@ class HansaModel(nn.Module):
     def user_vectors(self, users: UserInputs, vectors: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Trained (b, t, item_dim) and untrained (b, t, r) user vectors from the history's item vectors."""
         learned, weights = self.pooled(users, vectors)
-        # The untrained score teaches the pooling nothing: it is the fixed point that training refines.
+        # No gradient from the untrained score to the pooling weights: it is the fixed part that training refines.
         return learned, weights.detach() @ raw[users.items]
 
     def pooled(self, users: UserInputs, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Trained user vectors (b, t, item_dim), and the weights (b, t, h) of the events that they are made of."""
+        """Trained user vectors (b, t, item_dim), and the weights (b, t, h) of the events pooled in them."""
         weights = self.user_tower.weights(users.kinds, users.gaps, users.visible)
         return self.user_tower(vectors[users.items], weights), weights
 
@@ -135,7 +135,7 @@ class HansaModel(nn.Module):
         return scores
 
     def shared_parameters(self) -> dict[str, nn.Parameter]:
-        """Name → parameter of all that is aggregated, in a fixed order."""
+        """Name → parameter of everything that is aggregated, in a fixed order."""
         return {name: p for name, p in self.named_parameters() if not name.startswith("private.")}
 
 
@@ -143,9 +143,9 @@ RAW_SCALE, LEARNED_SCALE = 0.6, 0.4
 
 
 class Scale(nn.Module):
-    """Learned temperatures of the untrained and the trained score; scratch encoders have no untrained one.
+    """Learned temperatures of the untrained and the trained score; with scratch encoders only of the trained one.
 
-    The parameters are kept a tenth of their size, so that one learning rate suits them as well as the weights.
+    The parameters hold a tenth of the temperatures, so that they can share one learning rate with the weights.
     """
 
     def __init__(self, use_raw: bool) -> None:
@@ -160,10 +160,10 @@ class Scale(nn.Module):
 
 
 class FixedScale(nn.Module):
-    """The temperatures at which training starts, kept.
+    """The starting temperatures, never changed.
 
-    Under differential privacy a site's popularity is no part of the loss, and learned temperatures then make up for
-    it: ranking with popularity got worse with each round.
+    Under differential privacy a site's popularity isn't part of the loss. Learned temperatures then grow to replace it,
+    and ranking with popularity got worse with each round.
     """
 
     def __init__(self, use_raw: bool) -> None:
@@ -176,7 +176,7 @@ class FixedScale(nn.Module):
 
 
 def build_model(config: ModelConfig, text_dim: int, image_dim: int, seed: int) -> HansaModel:
-    """A model whose first parameters are drawn from the contract's public seed, equal at every site."""
+    """A model with first parameters drawn from the contract's public seed, so they are equal at every site."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return HansaModel(config, text_dim, image_dim)

@@ -38,7 +38,7 @@ class ServerOptimiser(ABC):
         return {}
 
     def restore(self, state: dict[str, FloatVector]) -> None:
-        """Take up the state of an earlier process.
+        """Continue from the state of an earlier process.
 
         Raises
         ------

@@ -1,8 +1,8 @@
-"""User tower: a user is a function of its own history, so there is no user table and unseen users work.
+"""User tower: a user's vector is computed from the user's history, so there is no user table and new users work.
 
-The history is pooled with weights learned from what happened (view, cart, purchase …), how long ago and how far back
-in the list; the pooled item vector is refined by a residual layer. Invariant: masked events have weight exactly 0,
-and a user without visible events gets the zero vector.
+The history is pooled with weights learned from the kind of event (view, cart, purchase …) and the time since then; a
+residual layer refines the pooled item vector. Invariant: masked events have weight exactly 0, and a user without
+visible events gets the zero vector.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class UserTower(nn.Module):
 
 
 class EvenTower(nn.Module):
-    """The plain mean of the history's item vectors; nothing to learn."""
+    """The plain mean of the history's item vectors; it has no parameters."""
 
     def weights(self, kinds: Tensor, gaps: Tensor, visible: Tensor) -> Tensor:
         """(users, targets, events): equal weights of the visible events."""
-        seen = visible.to(torch.float32)
-        return seen / seen.sum(-1, keepdim=True).clamp(min=1)
+        mask = visible.to(torch.float32)
+        return mask / mask.sum(-1, keepdim=True).clamp(min=1)
 
     def forward(self, history: Tensor, weights: Tensor) -> Tensor:
         pooled: Tensor = weights @ history

@@ -1,11 +1,11 @@
 """What a list of private mechanisms costs together: ε at a δ, by two maintained libraries.
 
-The gate, by which a site's ledger grants or refuses, is Rényi accounting (Mironov 2017, conversion of Balle et al.
-2020) by Opacus; the report beside it is the privacy-loss distribution (Koskela et al. 2020) by dp-accounting, which is
-tighter. Invariant: for any list of mechanisms the gate is never below the report.
+A site's ledger grants or refuses by Rényi accounting (Mironov 2017, conversion of Balle et al. 2020), by Opacus: the
+*gate*. Beside it the privacy-loss distribution (Koskela et al. 2020), by dp-accounting, gives a tighter figure: the
+*report*. Invariant: for any list of mechanisms the gate is never below the report.
 
-Neighbours are ``add-remove``: one unit (a user, a record) is there or isn't. `epsilon_pld` can also answer for
-``replace-one``, whose ε is 1.05 to 2.3 times as large.
+Neighbouring datasets are ``add-remove``: they differ by one unit (a user, a record), which is present in one of them
+only. `epsilon_pld` can also answer for ``replace-one``, whose ε is 1.05 to 2.3 times as large.
 
 >>> round(epsilon_rdp([Mechanism.gaussian(10.0, steps=100)], 1e-5), 2)
 4.73
@@ -34,14 +34,14 @@ _PLD_INTERVAL = 1e-4
 
 @dataclass(frozen=True)
 class Mechanism:
-    """One private answer, or several alike.
+    """One private answer, or several of the same kind.
 
     Parameters
     ----------
     kind : `gaussian` noise on a sum of clipped contributions, or any `pure` ε-DP answer (discrete Laplace,
         exponential, noisy top-k).
     noise : Gaussian: standard deviation over sensitivity (σ). Pure: its ε.
-    sample_rate : share of units in each answer, drawn by Poisson sampling; 1 for all. Pure mechanisms take 1.
+    sample_rate : share of the units in each answer, drawn by Poisson sampling; 1 for all. Pure mechanisms must use 1.
     steps : how many such answers.
     """
 
@@ -77,11 +77,10 @@ class Mechanism:
         return cls("pure", epsilon, 1.0, steps)
 
     def for_group(self, size: int) -> Mechanism:
-        """What the same answers cost somebody who has up to `size` of the units, such as a user with that many records.
+        """The cost of the same answers for somebody with up to `size` units, such as a user with that many records.
 
-        Of a Poisson sample a user's share is Binomial(size, q) records, which is never likelier to be large than all
-        `size` with the chance that any is drawn; the mixture of Gaussians of the latter dominates (Ganesh 2024,
-        arXiv:2401.10294).
+        In a Poisson sample a user has Binomial(size, q) records. The worst case is to have all `size` records, with the
+        probability that at least one is drawn; its mixture of Gaussians dominates (Ganesh 2024, arXiv:2401.10294).
 
         >>> Mechanism.gaussian(2.0, sample_rate=0.5).for_group(2)
         Mechanism(kind='gaussian', noise=1.0, sample_rate=0.75, steps=1)
@@ -90,8 +89,8 @@ class Mechanism:
             raise ConfigError(f"a group of {size} units", next_step="give at least 1")
         if self.kind == "pure":
             return Mechanism.pure(size * self.noise, steps=self.steps)
-        drawn = 1.0 if self.sample_rate == 1 else -math.expm1(size * math.log1p(-self.sample_rate))
-        return Mechanism("gaussian", self.noise / size, drawn, self.steps)
+        rate = 1.0 if self.sample_rate == 1 else -math.expm1(size * math.log1p(-self.sample_rate))
+        return Mechanism("gaussian", self.noise / size, rate, self.steps)
 
 
 def epsilon_rdp(mechanisms: Iterable[Mechanism], delta: float) -> float:
@@ -110,7 +109,7 @@ def epsilon_rdp(mechanisms: Iterable[Mechanism], delta: float) -> float:
     if not curve.any():
         return 0.0
     with warnings.catch_warnings():
-        # Where the best order is the first or last the bound is loose but right.
+        # If the best order is the first or the last one, the bound is loose but valid.
         warnings.simplefilter("ignore", UserWarning)
         epsilon, _ = get_privacy_spent(orders=ORDERS, rdp=curve, delta=delta)
     return max(float(epsilon), 0.0)
@@ -124,7 +123,7 @@ def epsilon_pld(
 
     Parameters
     ----------
-    interval : step of the discretised losses; a coarser one is faster and never below a finer one's ε.
+    interval : step of the discretised losses; a coarser step is faster, and its ε is never below that of a finer one.
     """
     _check_delta(delta)
     return _composed(tuple(_full_batches_joined(_merged(mechanisms))), delta, relation, interval)
@@ -132,7 +131,7 @@ def epsilon_pld(
 
 @functools.lru_cache(maxsize=256)
 def _composed(mechanisms: tuple[Mechanism, ...], delta: float, relation: Relation, interval: float) -> float:
-    # Kept, since the sites of a simulation ask for the same sums in each round.
+    # Cached, since the sites of a simulation ask for the same compositions in each round.
     import dp_accounting
     from absl import logging
     from dp_accounting.pld import common
@@ -140,29 +139,29 @@ def _composed(mechanisms: tuple[Mechanism, ...], delta: float, relation: Relatio
 
     logging.set_verbosity(logging.ERROR)
     neighbours = dp_accounting.NeighboringRelation
-    asked = neighbours.ADD_OR_REMOVE_ONE if relation == "add-remove" else neighbours.REPLACE_ONE
+    neighbouring = neighbours.ADD_OR_REMOVE_ONE if relation == "add-remove" else neighbours.REPLACE_ONE
     # Replacing a unit is a removal and an addition: twice the loss of a mechanism that isn't Gaussian.
-    twice = 1 if relation == "add-remove" else 2
+    factor = 1 if relation == "add-remove" else 2
     total = None
     for mechanism in mechanisms:
         if mechanism.kind == "gaussian":
-            one = pld.from_gaussian_mechanism(
-                mechanism.noise, sampling_prob=mechanism.sample_rate, neighboring_relation=asked,
+            single = pld.from_gaussian_mechanism(
+                mechanism.noise, sampling_prob=mechanism.sample_rate, neighboring_relation=neighbouring,
                 value_discretization_interval=interval,
             )  # fmt: skip
         else:
-            one = pld.from_privacy_parameters(
-                common.DifferentialPrivacyParameters(twice * mechanism.noise),
+            single = pld.from_privacy_parameters(
+                common.DifferentialPrivacyParameters(factor * mechanism.noise),
                 value_discretization_interval=interval,
             )
-        many = one.self_compose(mechanism.steps) if mechanism.steps > 1 else one
+        many = single.self_compose(mechanism.steps) if mechanism.steps > 1 else single
         total = many if total is None else total.compose(many)
     return 0.0 if total is None else max(float(total.get_epsilon_for_delta(delta)), 0.0)
 
 
 @functools.lru_cache(maxsize=256)
 def sigma_for(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
-    """The least σ, to three digits and rounded up, with which `steps` Poisson samples stay within `epsilon`.
+    """The least σ with which `steps` Poisson samples stay within `epsilon`, rounded up to three decimals.
 
     Raises
     ------
@@ -186,10 +185,10 @@ def sigma_for(epsilon: float, delta: float, sample_rate: float, steps: int) -> f
 
 
 def joint_sigma(sigma: float, sigma_count: float) -> float:
-    """The σ of one Gaussian that costs what a noisy sum of clipped gradients and a noisy count of them cost together.
+    """The σ of one Gaussian that costs as much as a noisy sum of clipped gradients and a noisy count together.
 
-    Adaptive clipping (Andrew et al. 2021, theorem 1): beside the sum, with `sigma` times the clip of noise, the share
-    of users below the clip is told from a count of ±1/2 a user with noise of standard deviation `sigma_count`.
+    Adaptive clipping (Andrew et al. 2021, theorem 1): the sum has noise of `sigma` times the clip. The share of users
+    below the clip comes from a count of ±1/2 per user, with noise of standard deviation `sigma_count`.
 
     >>> round(joint_sigma(1.0, 10.0), 4)
     0.9988
@@ -198,41 +197,43 @@ def joint_sigma(sigma: float, sigma_count: float) -> float:
 
 
 def sigma_beside_count(joint: float, sigma_count: float) -> float:
-    """The σ left for the sum where sum and count together shall cost what `joint` costs: inverse of `joint_sigma`.
+    """The σ for the sum, if sum and count together shall cost what `joint` costs: the inverse of `joint_sigma`.
 
     Raises
     ------
     ConfigError : the count alone costs more.
     """
-    left = joint**-2 - (2 * sigma_count) ** -2
-    if left <= 0:
+    remaining = joint**-2 - (2 * sigma_count) ** -2
+    if remaining <= 0:
         raise ConfigError(
             f"a count with noise {sigma_count:g} costs more than sigma {joint:g} in all",
             next_step="give the count more noise",
         )
-    return float(left**-0.5)
+    return float(remaining**-0.5)
 
 
 def _merged(mechanisms: Iterable[Mechanism]) -> Sequence[Mechanism]:
-    """Those alike put together: a long history costs no more to compose than its kinds."""
+    """Join mechanisms of the same kind, so that composing a long history takes no longer than composing its kinds."""
     steps: Counter[tuple[Kind, float, float]] = Counter()
-    for each in mechanisms:
-        steps[each.kind, each.noise, each.sample_rate] += each.steps
+    for mechanism in mechanisms:
+        steps[mechanism.kind, mechanism.noise, mechanism.sample_rate] += mechanism.steps
     return [Mechanism(*alike, steps=count) for alike, count in sorted(steps.items())]
 
 
 def _full_batches_joined(mechanisms: Sequence[Mechanism]) -> Sequence[Mechanism]:
-    """Gaussians on all units at once are together exactly one Gaussian, whose loss needs no composition."""
-    full = [each for each in mechanisms if each.kind == "gaussian" and each.sample_rate == 1]
+    """Join Gaussian mechanisms without sampling: together they are exactly one Gaussian, which needs no composition."""
+    full = [
+        mechanism for mechanism in mechanisms if mechanism.kind == "gaussian" and mechanism.sample_rate == 1
+    ]
     if not full:
         return mechanisms
-    sigma = math.fsum(each.steps / each.noise**2 for each in full) ** -0.5
-    return [*(each for each in mechanisms if each not in full), Mechanism.gaussian(sigma)]
+    sigma = math.fsum(mechanism.steps / mechanism.noise**2 for mechanism in full) ** -0.5
+    return [*(mechanism for mechanism in mechanisms if mechanism not in full), Mechanism.gaussian(sigma)]
 
 
 @functools.lru_cache(maxsize=1024)
 def _rdp_of_one(kind: Kind, noise: float, sample_rate: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Rényi divergence of one answer at each of `ORDERS`; that of n is n times as large."""
+    """Rényi divergence of one answer at each of `ORDERS`; n answers have n times as much."""
     from opacus.accountants.analysis.rdp import compute_rdp
 
     if kind == "pure":
@@ -244,7 +245,7 @@ def _rdp_of_one(kind: Kind, noise: float, sample_rate: float) -> np.ndarray[tupl
 def _pure_rdp(epsilon: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Rényi divergence of randomised response, the worst of all ε-DP mechanisms, at each of `ORDERS`."""
     orders = np.asarray(ORDERS, dtype=np.float64)
-    # log p and log(1 − p) of the honest and the false answer.
+    # The log probabilities of the honest and of the false answer.
     honest, false = -math.log1p(math.exp(-epsilon)), -epsilon - math.log1p(math.exp(-epsilon))
     divergence = np.logaddexp(orders * honest + (1 - orders) * false, orders * false + (1 - orders) * honest)
     return np.asarray(divergence / (orders - 1), dtype=np.float64)

@@ -1,14 +1,14 @@
-"""What a league's settings promise to whom: one mode, one unit, one σ, and ε by two libraries.
+"""What a league's settings promise, and to whom: one mode, one unit, one σ, and ε by two libraries.
 
     user         one user with all bounded history and reviews at a site; noise at each site
     record       what one user did in one span of days at a site, with the reviews written then; noise at each site
-    distributed  one user; noise in parts at the sites, whole in the sum (`shared_noise`); beside it what a site's own
-                 part promises by itself
+    distributed  one user; each site adds a part of the noise, the sum holds all of it (`shared_noise`); beside this,
+                 what a site's own part promises by itself
     site         all of one site's data; noise at each site
     off          nothing
 
-Neighbours are ``add-remove``. Invariant: everything here follows from the public settings, never from data; ε by Rényi
-accounting is at most the budget of the settings.
+Neighbouring datasets are ``add-remove``. Invariants: everything here follows from the public settings, never from data;
+ε by Rényi accounting is at most the budget in the settings.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Guarantee:
 
     Parameters
     ----------
-    epsilon : Rényi accounting, by Opacus; the gate.
-    epsilon_pld : privacy-loss distributions, by dp-accounting; None where no theorem lets them stand for the mechanism.
-    epsilon_alone : distributed: what a site's own noise promises if all other sites collude.
-    epsilon_user : record: what a user is promised, who has at most ``records_per_user`` records (group privacy).
+    epsilon : by Rényi accounting (Opacus); the gate.
+    epsilon_pld : by privacy-loss distributions (dp-accounting); None if no theorem covers the mechanism.
+    epsilon_alone : for mode distributed: what a site's own noise promises if all other sites collude.
+    epsilon_user : for mode record: the promise to a user with at most ``records_per_user`` records (group privacy).
     """
 
     mode: PrivacyMode
@@ -55,7 +55,7 @@ class Guarantee:
 
 @functools.lru_cache(maxsize=16)
 def noise_multiplier(config: LeagueConfig) -> float:
-    """The σ with which all rounds of a run together keep to the site's budget.
+    """The σ with which all rounds of a run together stay within the site's budget.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def round_mechanism(config: LeagueConfig) -> Mechanism:
 
 @functools.lru_cache(maxsize=16)
 def guarantee_of(config: LeagueConfig) -> Guarantee | None:
-    """The promise, or None where there is none."""
+    """The promise of a league's settings, or None if privacy is off."""
     privacy = config.privacy
     if privacy.mode == "off":
         return None
@@ -95,7 +95,7 @@ def guarantee_of(config: LeagueConfig) -> Guarantee | None:
 
 
 def _samples(config: LeagueConfig) -> tuple[float, int]:
-    """Sampling rate and steps of a whole run; a site as unit is in every round, with one answer each."""
+    """Sampling rate and number of steps of a whole run; in mode site, every round is one step with all data."""
     privacy, rounds = config.privacy, config.rounds.count
     if privacy.mode == "site":
         return 1.0, rounds

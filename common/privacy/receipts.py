@@ -1,10 +1,11 @@
-"""What the coordinator keeps of each site's privacy ledger, signed: number and hash of the last entry it has heard of.
+"""What the coordinator keeps of each site's privacy ledger, signed: number and hash of the last entry it was told.
 
-A site whose ledger came back from an old backup would spend again what it has forgotten; the receipt that comes with
-the coordinator's next message shows that entries are missing. Invariant: a head tells nothing of ε: the hash is over
-a signed entry, so it can't be guessed.
+A site that restores its ledger from an old backup would forget what it has spent since, and spend it again. The receipt
+in the coordinator's next message shows that entries are missing. Invariant: a head reveals nothing about ε: the hash is
+over a signed entry, so the entry can't be guessed from it.
 
-Signed are the bytes ``b"hansa ledger receipt 1\\n"`` and then the canonical JSON of the receipt without `signature`.
+The signature covers the bytes ``b"hansa ledger receipt 1\\n"`` followed by the canonical JSON of the receipt without
+`signature`.
 """
 
 from __future__ import annotations
@@ -58,13 +59,13 @@ class LedgerHead:
 
 
 def sign_receipt(site: str, head: LedgerHead, key: Ed25519PrivateKey) -> str:
-    """The receipt of a site's head, as text that travels."""
+    """The signed receipt of a site's head, as text for a message."""
     body = {"site": site, "by": key.public_key().public_bytes_raw().hex(), **asdict(head)}
     return _canonical({**body, "signature": key.sign(_DOMAIN + _canonical(body)).hex()}).decode()
 
 
 def read_receipt(text: str, site: str) -> tuple[LedgerHead, str]:
-    """The head that a receipt states for a site, and the public key (hex) of who signed it.
+    """The head that a receipt states for a site, and the public key (hex) that signed it.
 
     Raises
     ------

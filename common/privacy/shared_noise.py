@@ -1,14 +1,14 @@
 """Noise that sites share: each adds a part in whole numbers before encryption, and the sum holds all of it.
 
 Distributed discrete Gaussian mechanism (Kairouz, Liu & Steinke 2021, arXiv:2102.06387). A site's sum of clipped
-gradients becomes whole numbers; one user moves them by Δ = 1.0001 γC + √d in Euclidean norm at most (γ whole numbers
-per unit, the tolerance of sensitivity tests, √d for rounding to the nearest in d places). Each of h honest sites adds
-draws of the discrete Gaussian with variance s² = σ²Δ²/h. By their Theorem 1 (third bound) the sum is as private in
-Rényi terms, for all orders, as a Gaussian mechanism of noise multiplier
+gradients becomes whole numbers. One user changes them by at most Δ = 1.0001 γC + √d in Euclidean norm: γ whole numbers
+per unit, clip C, a factor of 1.0001 for float32, and √d for rounding d numbers. Each of h honest sites adds draws of
+the discrete Gaussian with variance s² = σ²Δ²/h. By Theorem 1 (third bound) the sum is as private, at all Rényi orders,
+as a Gaussian mechanism with noise multiplier
 
     z = 1 / (Δ/(√h·s) + τ√d),    τ = 10·Σ_{k=1}^{h−1} exp(−2π²s²k/(k+1)).
 
-Invariant: the noise that a site adds is never less than what z needs, and noise of further sites only adds to it.
+Invariant: a site never adds less noise than z needs, and the noise of further sites only adds to it.
 
 >>> round(effective_multiplier(1000.0, 500.0, honest=4, size=100), 6)
 4.0
@@ -22,19 +22,19 @@ from dataclasses import dataclass
 from common.errors import ConfigError, QuorumError
 from common.settings.config import LeagueConfig
 
-TOLERANCE = 1.0001  # a clipped sum may move by so many clips with one unit: float32 has a part in it
+TOLERANCE = 1.0001  # one unit may change a clipped sum by this many clips, because of float32 rounding
 _HEADROOM = 12.0
 _LEAST_DEVIATION = 4.0
 
 
 @dataclass(frozen=True)
 class NoiseShare:
-    """One site's part, from public settings alone.
+    """One site's part of the noise, computed from public settings alone.
 
     Parameters
     ----------
-    deviation : of the site's own discrete Gaussian, in whole numbers.
-    clip_range : what is left of the contract's range for the update, once the noise has its room.
+    deviation : standard deviation of the site's own discrete Gaussian, in whole numbers.
+    clip_range : the part of the contract's range that remains for the update beside the noise.
     sensitivity : Δ, in whole numbers.
     """
 
@@ -48,8 +48,8 @@ def noise_share(config: LeagueConfig, sigma: float, *, size: int, sites: int, sc
 
     Parameters
     ----------
-    sigma : noise multiplier that the sum is to have.
-    size : numbers in the update.
+    sigma : the noise multiplier that the sum shall have.
+    size : how many numbers the update has.
     scale : whole numbers per 1.0 of the mean.
 
     Raises
@@ -76,13 +76,13 @@ def noise_share(config: LeagueConfig, sigma: float, *, size: int, sites: int, sc
 
 
 def effective_multiplier(deviation: float, sensitivity: float, *, honest: int, size: int) -> float:
-    """The z of the module's formula."""
+    """The noise multiplier z of the formula above."""
     tau = 10 * math.fsum(math.exp(-2 * (math.pi * deviation) ** 2 * k / (k + 1)) for k in range(1, honest))
     return 1.0 / (sensitivity / (math.sqrt(honest) * deviation) + tau * math.sqrt(size))
 
 
 def enough_noise(config: LeagueConfig, survivors: int) -> bool:
-    """Whether the sum of so many sites holds the noise that was promised, though some of them collude."""
+    """Whether the sum of so many sites holds the promised noise, even if some of the sites collude."""
     needed = config.privacy.honest_sites + config.rounds.colluding_sites
     return config.privacy.mode != "distributed" or survivors >= needed
 
@@ -92,7 +92,7 @@ def require_honest(config: LeagueConfig, survivors: int, where: str) -> None:
 
     Raises
     ------
-    QuorumError : fewer sites than the honest ones that the guarantee counts on, beside those that may collude.
+    QuorumError : fewer sites than the honest ones that the guarantee needs plus those that may collude.
     """
     need = config.privacy.honest_sites + config.rounds.colluding_sites
     if not enough_noise(config, survivors):

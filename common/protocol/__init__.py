@@ -1,1 +1,1 @@
-"""What travels: one flat vector with a header, and each site's weight."""
+"""What messages contain: one flat vector with a header; and how much each site weighs."""

@@ -1,8 +1,8 @@
-"""How much a site counts in a round: by the contract's rule, from its size to half an octave.
+"""A site's weight in a round, by the contract's rule, from its size rounded down to half an octave.
 
-Invariant: both sides compute it alike, so a site sees whether the coordinator weighs it as agreed. It matters beyond
-fairness: a coordinator that made all other sites weightless would make a sum one site's update. Each honest site
-refuses a weight that isn't its own, so nobody's update can be laid bare but by sites that help in it.
+Invariant: both sides compute the weight in the same way, so a site sees whether the coordinator weighs it as agreed.
+This matters for privacy too: if all other weights were zero, the sum would be one site's update. Each honest site
+refuses a weight that isn't its own, so an update can be exposed only if all other sites collude.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_BUCKET = 40
 
 
 def size_bucket(users: float) -> int:
-    """⌊2·log2(users)⌋ within [0, 40]: all that a site tells of its size."""
+    """⌊2·log2(users)⌋ within [0, 40]: the only thing that a site tells about its size."""
     return min(MAX_BUCKET, max(0, math.floor(2 * math.log2(max(users, 1.0)))))
 
 
@@ -34,16 +34,16 @@ def weight_of(rule: WeightRule, bucket: int) -> float:
     return float(2 ** (bucket / 4)) if rule == "sqrt_users" else 1.0
 
 
-def require_own_weight(given: float, rule: WeightRule, users: float, *, where: str) -> None:
-    """Hold the weight that the coordinator gives a site against the site's own size.
+def require_own_weight(weight: float, rule: WeightRule, users: float, *, where: str) -> None:
+    """Compare the weight that the coordinator gives a site with the site's own size.
 
-    Data that grew or shrank since the run began may have moved it by one bucket.
+    The weight of a neighbouring bucket is accepted, since the data may have grown or shrunk since the run began.
 
     Raises
     ------
-    WireError : it's another.
+    WireError : the weight is another one.
     """
     bucket = size_bucket(users)
     near = range(max(0, bucket - 1), min(MAX_BUCKET, bucket + 1) + 1)
-    if not any(math.isclose(given, weight_of(rule, each), rel_tol=1e-9) for each in near):
+    if not any(math.isclose(weight, weight_of(rule, near_bucket), rel_tol=1e-9) for near_bucket in near):
         raise WireError("the coordinator weighs this site otherwise than the contract does", where=where)

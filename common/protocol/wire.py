@@ -1,4 +1,4 @@
-"""What travels between the coordinator and a site: one header, one flat vector, a few figures.
+"""The messages between the coordinator and a site: one header, one flat vector, a few figures.
 
 Invariant: a message is one `ConfigRecord` "hansa" (the header), at most one `ArrayRecord` "vector" with a
 single `Array` of raw little-endian bytes, and at most one `MetricRecord` "metrics". Flower's cost on the
@@ -50,7 +50,7 @@ _ITEM_BYTES = {"float32": 4, "uint8": 1}
 
 @dataclass(frozen=True)
 class Layout:
-    """Ordered names and shapes of the shared parameters, and so the meaning of each place in the flat vector."""
+    """Names and shapes of the shared parameters, in order; they say what each place in the flat vector means."""
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
@@ -131,8 +131,11 @@ class Layout:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What one site's training gives: the update Δ = local − received, its claimed weight, and figures of the
-    *received* model (so that a round needs no second message)."""
+    """The result of one site's training.
+
+    It holds the update Δ = local − received, the weight that the site claims, and figures of the *received* model, so
+    that a round needs no second message.
+    """
 
     update: FloatVector
     weight: float
@@ -140,7 +143,7 @@ class TrainResult:
 
 
 class Trainer(Protocol):
-    """One site's work. Stateless between rounds: randomness comes from (seed, site name, round) alone."""
+    """One site's training and evaluation, without state between rounds: randomness comes from (seed, site, round)."""
 
     name: str
 
@@ -304,7 +307,7 @@ def check_finite(vector: FloatVector, *, where: str) -> None:
     ------
     WireError : with the number of such values and the first place.
     """
-    # One NaN or infinity makes the sum of squares one too; so may large numbers, which the slow look then lets pass.
+    # With a NaN or infinity the sum of squares isn't finite either. Nor may it be with large numbers: look closer then.
     if np.isfinite(np.vdot(vector, vector)):
         return
     bad = ~np.isfinite(vector)
