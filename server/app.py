@@ -16,11 +16,13 @@ from common.runtime.disk import full_disk, set_aside, use_what_was_set_aside
 from common.runtime.progress import RoundProgress, Style
 from server.messages.resend import SteadyGrid
 from server.messages.watch import WatchedGrid
-from server.rounds.evaluate import evaluate, measure_last
+from server.rounds.evaluate import Phase, evaluate, measure_last
 from server.rounds.loop import run_rounds
 from server.rounds.prepare import prepare
 from server.rounds.release import release
-from server.run.league import League, roll_call
+from server.rounds.roll_call import roll_call
+from server.run.league import League
+from server.run.run import Run
 from server.run.state import restore, save
 
 app = ServerApp()
@@ -35,7 +37,7 @@ def main(grid: Grid, context: Context) -> None:
     watched = WatchedGrid(steady, league.folder)
     with RoundProgress(_STYLES.get(str(context.run_config.get("progress", "auto")), "auto")) as progress:
         try:
-            run_league(watched, league, progress)
+            run_league(Run(watched, league, progress))
         except HansaError as fault:
             _write_down(league, fault)
             raise
@@ -53,34 +55,26 @@ def _write_down(league: League, fault: HansaError) -> None:
     write_json(league.folder.state / "failure.json", fault.as_dict())
 
 
-def run_league(grid: WatchedGrid, league: League, progress: RoundProgress) -> None:
+def run_league(run: Run) -> None:
     """The story of a run."""
-    (league.folder.state / "failure.json").unlink(missing_ok=True)
-    set_aside(league.folder.state)
-    state = restore(league, progress)
-    roster = roll_call(grid, league, progress)
-    grid.meet(roster.nodes)
-    if state is None:
-        state = prepare(grid, league, roster, progress)
-        save(league, state)
+    (run.folder.state / "failure.json").unlink(missing_ok=True)
+    set_aside(run.folder.state)
+    restored = restore(run.league, run.progress)
+    roll_call(run)
+    if isinstance(run.grid, WatchedGrid):
+        run.grid.meet(run.roster.nodes)
+    if restored is None:
+        run.state = prepare(run)
+        save(run.league, run.state)
+    else:
+        run.state = restored
 
-    run_rounds(grid, league, roster, state, progress)
-    measure_last(grid, league, roster, state, progress)
-    round_, vector = release(grid, league, roster, state, progress)
+    run_rounds(run)
+    measure_last(run)
+    round_, vector = release(run)
 
-    if league.compare:
-        members = tuple(state.weights)
-        evaluate(grid, league, roster, state, progress, phase=wire.EVALUATE_LOCAL, names=members, vector=None)
+    if run.league.compare:
+        evaluate(run, Phase(wire.EVALUATE_LOCAL, tuple(run.state.weights)))
     # Who was left out of training has no copy of its own: it's measured where the coordinator has the model to send.
-    names = league.names if vector is not None else tuple(sorted(state.weights))
-    evaluate(
-        grid,
-        league,
-        roster,
-        state,
-        progress,
-        phase=wire.EVALUATE_FINAL,
-        names=names,
-        vector=vector,
-        best=round_,
-    )
+    names = run.league.names if vector is not None else tuple(run.names)
+    evaluate(run, Phase(wire.EVALUATE_FINAL, names, vector, best=round_))

@@ -7,85 +7,87 @@ sites that lack one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-from flwr.app import Message
-from flwr.serverapp import Grid
 
 from common.errors import WireError
 from common.files import append_line, read_lines
 from common.protocol import wire
 from common.protocol.wire import FloatVector
-from common.runtime.progress import RoundProgress
-from server.messages.exchange import exchange
-from server.messages.screen import Expected, finite_metrics, screen
+from server.messages.screen import finite_metrics
 from server.run.guard import note_best
-from server.run.league import League, Roster, require_quorum
-from server.run.state import RunState, save
+from server.run.run import Question, Reply, Run
+from server.run.state import save
 
 
-def measure_last(
-    grid: Grid, league: League, roster: Roster, state: RunState, progress: RoundProgress
-) -> None:
+@dataclass(frozen=True)
+class Phase:
+    """One evaluation: its message type, the sites asked, and the model.
+
+    Parameters
+    ----------
+    vector : the model that is sent; None where sites hold one themselves.
+    best : the round whose model such sites take.
+    """
+
+    type: str
+    names: Sequence[str]
+    vector: FloatVector | None = None
+    best: int = 0
+
+
+def measure_last(run: Run) -> None:
     """Give the model of the last round its figures, so that it too can be the best; done once.
 
     During training each model's figures come back with the next round's reply, which the last model doesn't have.
     """
+    state = run.state
     if state.measured:
         return
-    header = wire.Header(run=league.run, round=state.round, layout=state.layout.digest)
-    names = roster.present(sorted(state.weights))
-    hidden = league.config.rounds.encrypted  # then each site holds the model itself
-    content = wire.pack(header, vector=None if hidden else state.vector)
-    requests = {name: (roster.nodes[name], content) for name in names}
-    found: dict[str, dict[str, float]] = {}
-    deadline_s = league.config.rounds.deadline_s
-    for name, reply in exchange(grid, requests, wire.MEASURE, group="measure", deadline_s=deadline_s):
-        try:
-            found[name] = _figures(league, state, name, reply, state.round)
-        except WireError as fault:
-            progress.note(f"Left out: {fault.sentence()}")
-    found = {name: found[name] for name in names if name in found}
-    require_quorum(league, names, list(found), "measuring the last model", {})
-    note_best(state, state.round, found, league.config.rounds)
+    header = wire.Header(run=run.league.run, round=state.round, layout=state.layout.digest)
+    names = run.present()
+    hidden = run.rounds.encrypted  # then each site holds the model itself
+    order = wire.pack(header, vector=None if hidden else state.vector)
+    question = Question(wire.MEASURE, "measure", state.round, state.layout.digest)
+    figures: dict[str, dict[str, float]] = {}
+    for name, answer in run.ask(question, dict.fromkeys(names, order), _figures):
+        if isinstance(answer, WireError):
+            run.progress.note(f"Left out: {answer.sentence()}")
+        else:
+            figures[name] = answer
+    figures = {name: figures[name] for name in names if name in figures}
+    run.require_quorum(names, list(figures), "measuring the last model", {})
+    note_best(state, state.round, figures, run.rounds)
     state.measured = True
-    save(league, state)
+    save(run.league, state)
 
 
-def evaluate(
-    grid: Grid, league: League, roster: Roster, state: RunState, progress: RoundProgress, *,
-    phase: str, names: Sequence[str], vector: FloatVector | None, best: int = 0,
-) -> dict[str, dict[str, float]]:  # fmt: skip
-    """Run one evaluation phase at the named sites and return each site's figures, in site order.
-
-    Parameters
-    ----------
-    best : the round whose model sites take that hold it themselves.
+def evaluate(run: Run, phase: Phase) -> dict[str, dict[str, float]]:
+    """Run one evaluation phase and return each site's figures, in site order.
 
     Raises
     ------
     QuorumError : too few sites gave figures; those that did are kept for a resumed run.
     """
-    path = results_file(league.folder.state, phase)
+    state, names = run.state, phase.names
+    path = results_file(run.folder.state, phase.type)
     done = {str(line["site"]): dict(line["metrics"]) for line in read_lines(path)}
-    todo = [name for name in roster.present(names) if name not in done]
-    header = wire.Header(league.run, state.round, layout=state.layout.digest, plan={"best": best})
-    content = wire.pack(header, vector=vector)
-    requests = {name: (roster.nodes[name], content) for name in todo}
+    todo = [name for name in run.present(names) if name not in done]
+    header = wire.Header(run.league.run, state.round, layout=state.layout.digest, plan={"best": phase.best})
+    order = wire.pack(header, vector=phase.vector)
     reasons: dict[str, str] = {}
-    progress.start(phase, total=len(names), done=len(done))
-    deadline_s = league.config.rounds.deadline_s
-    for name, reply in exchange(grid, requests, phase, group=phase, deadline_s=deadline_s):
-        try:
-            done[name] = _figures(league, state, name, reply, state.round)
-        except WireError as fault:
-            reasons[name] = fault.what
-            progress.note(f"Left out: {fault.sentence()}")
+    run.progress.start(phase.type, total=len(names), done=len(done))
+    question = Question(phase.type, phase.type, state.round, state.layout.digest)
+    for name, answer in run.ask(question, dict.fromkeys(todo, order), _figures):
+        if isinstance(answer, WireError):
+            reasons[name] = answer.what
+            run.progress.note(f"Left out: {answer.sentence()}")
             continue
-        append_line(path, {"site": name, "metrics": done[name]})
-        progress.step(len(done), label=name)
+        done[name] = answer
+        append_line(path, {"site": name, "metrics": answer})
+        run.progress.step(len(done), label=name)
     results = {name: done[name] for name in names if name in done}
-    require_quorum(league, list(names), list(results), phase, reasons)
+    run.require_quorum(list(names), list(results), phase.type, reasons)
     return results
 
 
@@ -94,11 +96,5 @@ def results_file(state_folder: Path, phase: str) -> Path:
     return state_folder / f"{phase}.jsonl"
 
 
-def _figures(
-    league: League, state: RunState, name: str, reply: Message | None, round_: int
-) -> dict[str, float]:
-    where = wire.place(name, round_)
-    if reply is None:
-        raise WireError("no reply before the deadline", where=where)
-    _, content = screen(reply, Expected(name, league.run, round_, state.layout.digest))
-    return finite_metrics(content, where=where)
+def _figures(reply: Reply) -> dict[str, float]:
+    return finite_metrics(reply.content, where=reply.where)

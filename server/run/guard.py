@@ -10,37 +10,25 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
-from flwr.serverapp import Grid
-
 from common.errors import WireError
 from common.protocol import wire
 from common.protocol.wire import FloatVector
 from common.settings.config import RoundsConfig
-from server.messages.exchange import exchange
-from server.messages.screen import Expected, finite_metrics, screen
-from server.run.league import League, Roster
+from server.messages.screen import finite_metrics
+from server.run.run import Question, Run
 from server.run.state import METRIC, RunState
 
 Figures = Mapping[str, Mapping[str, float]]
 
 
-def measure(
-    grid: Grid, league: League, roster: Roster, state: RunState, round_: int, vector: FloatVector | None,
-    within_s: float,
-) -> dict[str, dict[str, float]]:  # fmt: skip
+def measure(run: Run, vector: FloatVector | None, within_s: float) -> dict[str, dict[str, float]]:
     """The sites' figures of a model that isn't accepted yet; None for one that they hold themselves."""
-    header = wire.Header(run=league.run, round=round_, layout=state.layout.digest)
-    content = wire.pack(header, vector=vector)
-    requests = {name: (roster.nodes[name], content) for name in roster.present(sorted(state.weights))}
-    found: dict[str, dict[str, float]] = {}
-    for name, reply in exchange(grid, requests, wire.MEASURE, group="guard", deadline_s=within_s):
-        try:
-            if reply is not None:
-                _, records = screen(reply, Expected(name, league.run, round_, state.layout.digest))
-                found[name] = finite_metrics(records, where=wire.place(name, round_))
-        except WireError:
-            continue  # a site without figures has no vote
-    return found
+    question = Question(wire.MEASURE, "guard", run.round, run.state.layout.digest, within_s=within_s)
+    header = wire.Header(run=run.league.run, round=run.round, layout=run.state.layout.digest)
+    orders = dict.fromkeys(run.present(), wire.pack(header, vector=vector))
+    answers = run.ask(question, orders, lambda reply: finite_metrics(reply.content, where=reply.where))
+    # A site without figures has no vote.
+    return {name: figures for name, figures in answers if not isinstance(figures, WireError)}
 
 
 def score(figures: Figures, rounds: RoundsConfig) -> float | None:

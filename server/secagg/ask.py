@@ -11,56 +11,50 @@ from typing import Any
 
 import numpy as np
 from flwr.app import RecordDict
-from flwr.serverapp import Grid
 
 from common.errors import WireError
 from common.protocol import wire
-from server.messages.exchange import exchange
-from server.messages.screen import Expected, screen
-from server.run.league import League, Roster
+from server.run.run import Question, Reply, Run
 
 _MOST_ANSWER = 1 << 24
 Answers = dict[str, Any]
 
 
 def ask(
-    grid: Grid, league: League, roster: Roster, step: str, orders: Mapping[str, Mapping[str, Any]],
-    within_s: float | None = None,
-) -> Answers:  # fmt: skip
+    run: Run, step: str, orders: Mapping[str, Mapping[str, Any]], within_s: float | None = None
+) -> Answers:
     """The answers of the named sites to one question each; without `within_s` a round's whole deadline is waited."""
-    header = wire.Header(league.run, plan={"step": step})
-    requests = {
-        name: (roster.nodes[name], wire.pack(header, vector=_table(order)))
+    header = wire.Header(run.league.run, plan={"step": step})
+    messages = {
+        name: wire.pack(header, vector=_table(order))
         for name, order in orders.items()
-        if name in roster.nodes
+        if name in run.roster.nodes
     }
-    return dict.fromkeys(orders, "not connected") | replies(grid, league, requests, step, within_s)
+    return dict.fromkeys(orders, "not connected") | replies(run, step, messages, within_s)
 
 
 def replies(
-    grid: Grid, league: League, requests: Mapping[str, tuple[int, RecordDict]], step: str,
-    within_s: float | None = None,
-) -> Answers:  # fmt: skip
-    """The answers to messages that are made already."""
-    found: Answers = {}
-    deadline_s = league.config.rounds.deadline_s if within_s is None else within_s
-    for name, reply in exchange(grid, requests, wire.SECURE, group=step, deadline_s=deadline_s):
-        try:
-            if reply is None:
-                raise WireError("no reply before the deadline", where=name)
-            _, content = screen(reply, Expected(name, league.run))
-            answer = json.loads(wire.decode_blob(content, _MOST_ANSWER, where=name))
-            found[name] = answer if isinstance(answer, dict) else "the answer is no table"
-        except WireError as fault:
-            found[name] = fault.what
-        except (ValueError, RecursionError):
-            found[name] = "the answer can't be read"
-    return found
+    run: Run, step: str, messages: Mapping[str, RecordDict], within_s: float | None = None
+) -> Answers:
+    """The answers of present sites to messages that are packed already."""
+    answers = run.ask(Question(wire.SECURE, step, within_s=within_s), messages, _answer)
+    return {name: answer.what if isinstance(answer, WireError) else answer for name, answer in answers}
 
 
 def faults(answers: Mapping[str, Any]) -> dict[str, str]:
     """Reasons of the sites that gave no table."""
     return {name: str(answer) for name, answer in answers.items() if not isinstance(answer, dict)}
+
+
+def _answer(reply: Reply) -> dict[str, Any]:
+    text = wire.decode_blob(reply.content, _MOST_ANSWER, where=reply.where)
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        raise WireError("the answer can't be read", where=reply.where) from None
+    if not isinstance(answer, dict):
+        raise WireError("the answer is no table", where=reply.where)
+    return answer
 
 
 def _table(order: Mapping[str, Any]) -> wire.Payload:

@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from flwr.serverapp import Grid
-
 from common.errors import QuorumError, WireError
 from common.files import read_json, write_json
 from common.provision.pinned import Pinned
-from server.run.league import League, Roster, require_quorum
+from server.run.run import Run
 from server.secagg.ask import Answers, ask, faults
 
 Bundles = dict[str, dict[str, str]]
@@ -33,9 +31,9 @@ class KeyRing:
     QuorumError : a member gave no public keys.
     """
 
-    def __init__(self, grid: Grid, league: League, roster: Roster, names: Sequence[str]) -> None:
-        self._grid, self._league, self._roster, self._names = grid, league, roster, list(names)
-        self._path = league.folder.state / "keys.json"
+    def __init__(self, run: Run, names: Sequence[str]) -> None:
+        self._run, self._names = run, list(names)
+        self._path = run.folder.state / "keys.json"
         self._has: dict[int, set[str]] = {}
         if self._path.exists():
             kept = read_json(self._path)
@@ -43,7 +41,7 @@ class KeyRing:
             kept = {"bundles": self._all(names, self._ask("offer", names, {})), "wrapped": {}, "epochs": []}
             write_json(self._path, kept)
         self._bundles: Bundles = kept["bundles"]
-        self._pinned = Pinned.beside(league.folder.root)
+        self._pinned = Pinned.beside(run.folder.root)
         if self._pinned is not None:
             self._pinned.require(self._bundles, "keys")
         self._wrapped: dict[str, Any] = kept["wrapped"]
@@ -76,7 +74,7 @@ class KeyRing:
     def epoch(self, round_: int) -> int:
         """The epoch of a round that is to come; a new one begins where the contract, or the list of members, asks."""
         last = self._epochs[-1] if self._epochs else None
-        every = self._league.config.rounds.rotate_every
+        every = self._run.rounds.rotate_every
         if last is None or last["members"] != self._names or (every and round_ >= last["first"] + every):
             number = 1 if last is None else int(last["epoch"]) + 1
             self._epochs.append({"epoch": number, "first": round_, "members": list(self._names)})
@@ -103,11 +101,11 @@ class KeyRing:
         ------
         QuorumError : no key could be made, or too few members took it.
         """
-        if self._league.config.rounds.encrypted and str(epoch) not in self._wrapped:
+        if self._run.rounds.encrypted and str(epoch) not in self._wrapped:
             self._wrap(epoch, within_s)
         has = self._has.setdefault(epoch, set())
         members = self.members_of(epoch)
-        present = [name for name in self._roster.present(needed or members) if name in members]
+        present = [name for name in self._run.present(list(needed or members)) if name in members]
         lacking = [name for name in present if name not in has]
         if not lacking:
             return
@@ -116,13 +114,13 @@ class KeyRing:
         has.update(name for name in lacking if isinstance(answers[name], dict))
         if needed is None:
             good = [name for name in members if name in has]
-            require_quorum(self._league, members, good, f"keys of epoch {epoch}", faults(answers))
+            self._run.require_quorum(members, good, f"keys of epoch {epoch}", faults(answers))
 
     def _wrap(self, epoch: int, within_s: float | None) -> None:
         """Let the first present member make the key, or the next one where it fails."""
         bundles = {name: self._bundles[name] for name in self.members_of(epoch)}
         reasons: dict[str, str] = {}
-        for steward in self._roster.present(sorted(bundles)):
+        for steward in self._run.present(sorted(bundles)):
             answers = self._ask("wrap", [steward], {"bundles": bundles, "epoch": epoch}, within_s)
             if isinstance(answers[steward], dict):
                 self._wrapped[str(epoch)] = answers[steward]
@@ -134,7 +132,7 @@ class KeyRing:
     def _ask(
         self, step: str, names: Sequence[str], order: dict[str, Any], within_s: float | None = None
     ) -> Answers:
-        return ask(self._grid, self._league, self._roster, step, dict.fromkeys(names, order), within_s)
+        return ask(self._run, step, dict.fromkeys(names, order), within_s)
 
     def _all(self, names: Sequence[str], answers: Answers) -> dict[str, Any]:
         reasons = faults(answers)

@@ -9,23 +9,20 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
-from flwr.serverapp import Grid
-
 from common.errors import QuorumError, WireError
 from common.protocol.wire import FloatVector
 from common.secagg.protocol import REFUSED, Attempt, groups_of
-from server.run.deadline import RoundClock
-from server.run.league import League, Roster, require_quorum
-from server.run.state import Outcome, RunState
+from server.run.run import Run
+from server.run.state import Outcome
 from server.secagg.ask import Answers
 from server.secagg.keys import KeyRing
 from server.secagg.refusals import judged_before, note_refusal
 from server.secagg.sum_worker import SumWorker
 from server.secagg.sums import catch_up, hand_out, keep_sums, kept_sums
 from server.secagg.trial import try_groups
-from server.secagg.uploads import GroupedSum, SealedSum, settle
+from server.secagg.uploads import GroupedSum, SecureSum, SumTerms, settle
 
-TrainCohort = Callable[[GroupedSum], Outcome]
+TrainCohort = Callable[[Run, list[str], GroupedSum], Outcome]
 
 
 class Session(ExitStack):
@@ -54,52 +51,52 @@ class Session(ExitStack):
         return self._workers[place]
 
 
-def sealed_round(
-    grid: Grid, league: League, roster: Roster, state: RunState, cohort: list[str],
-    session: Session, train: TrainCohort, clock: RoundClock,
-) -> tuple[Outcome, FloatVector | None]:  # fmt: skip
+def secure_round(
+    run: Run, session: Session, cohort: list[str], train: TrainCohort
+) -> tuple[Outcome, FloatVector | None]:
     """What came of the round, and the mean where the coordinator may know it.
 
     Raises
     ------
     QuorumError : too few sites sent, signed, revealed or hold the same model.
     """
-    round_, rounds, keys = state.round + 1, league.config.rounds, session.keys
-    keys.reach(keys.epoch(round_), within_s=clock.left("keys"))
-    if rounds.encrypted and state.round and session.behind:
-        catch_up(
-            grid, league, roster, keys, session.behind, state.round, state.best_round, clock.left("keys")
-        )
-    kept = kept_sums(league, round_) if rounds.encrypted else None
+    keys, encrypted = session.keys, run.rounds.encrypted
+    # 1. See that the members have the key of this round's epoch, and all sums so far.
+    keys.reach(keys.epoch(run.round), within_s=run.left_s("keys"))
+    if encrypted and run.state.round and session.behind:
+        catch_up(run, keys, session.behind, run.left_s("keys"))
+    # 2. Train and settle, unless the round's sums lie on the disk.
+    kept = kept_sums(run.league, run.round) if encrypted else None
     if kept is not None:
         outcome = Outcome(kept["metrics"], kept["quarantined"], int(kept["bytes_up"]))
     else:
-        total = _fresh(league, state, cohort, session)
-        outcome = train(total)
-        require_quorum(league, cohort, list(outcome.metrics), f"round {round_}", outcome.quarantined)
-        _settle_groups(grid, league, roster, cohort, total, outcome, clock)
-        if not rounds.encrypted:
+        total = _fresh(run, session, cohort)
+        outcome = train(run, cohort, total)
+        run.require_quorum(cohort, list(outcome.metrics), f"round {run.round}", outcome.quarantined)
+        _settle_groups(run, cohort, total, outcome)
+        if not encrypted:
             return outcome, _opened(total, outcome)
         facts = {"metrics": outcome.metrics, "quarantined": outcome.quarantined, "bytes_up": outcome.bytes_up}
-        keep_sums(league, round_, total.sums, facts)
-    tried = try_groups(grid, league, roster, keys, state, clock)
-    names, best = sorted(state.weights), state.best_round
-    handed = hand_out(grid, league, roster, keys, names, round_, best, clock.left("apply"))
+        keep_sums(run.league, run.round, total.sums, facts)
+    # 3. Let the sites try the sums, then hand out what counts.
+    tried = try_groups(run, keys)
+    handed = hand_out(run, keys, run.round, run.left_s("apply"))
     session.behind = set(handed.apart)
+    # 4. Note what came of it.
     outcome.bytes_down = handed.nbytes + tried.nbytes
     outcome.quarantined.update(handed.apart)
-    outcome.undone = str((kept_sums(league, round_) or {}).get("undone", ""))
+    outcome.undone = str((kept_sums(run.league, run.round) or {}).get("undone", ""))
     outcome.groups_refused = len(handed.refused) + len(tried.without)
     outcome.tried = tried.judged
-    outcome.named = _named(league, round_, keys, tried.answers | _signed(handed.answers))
+    outcome.named = _named(run, keys, tried.answers | _signed(handed.answers))
     outcome.quarantined.update(outcome.named)
     return outcome, None
 
 
-def _named(league: League, round_: int, keys: KeyRing, answers: Answers) -> dict[str, str]:
+def _named(run: Run, keys: KeyRing, answers: Answers) -> dict[str, str]:
     """Sites that this round's refusals name; they take part in no later round."""
-    sums = str((kept_sums(league, round_) or {}).get("sums", "[]"))
-    return note_refusal(league, round_, sums, answers, keys.bundles)
+    sums = str((kept_sums(run.league, run.round) or {}).get("sums", "[]"))
+    return note_refusal(run.league, run.round, sums, answers, keys.bundles)
 
 
 def _signed(answers: Answers) -> Answers:
@@ -116,31 +113,28 @@ def _opened(total: GroupedSum, outcome: Outcome) -> FloatVector | None:
         return None
 
 
-def _fresh(league: League, state: RunState, cohort: list[str], session: Session) -> GroupedSum:
+def _fresh(run: Run, session: Session, cohort: list[str]) -> GroupedSum:
     """An attempt for each group at a round, under masks that nothing was used for yet."""
-    rounds, round_ = league.config.rounds, state.round + 1
-    sums, keys = [], session.keys
-    suspects = judged_before(league, round_).suspects
-    for place, names in enumerate(groups_of(rounds, league.config.seed, round_, cohort, suspects)):
-        weights = {name: state.weights[name] for name in names}
+    rounds, round_, keys = run.rounds, run.round, session.keys
+    suspects = judged_before(run.league, round_).suspects
+    sums = []
+    for place, names in enumerate(groups_of(rounds, run.config.seed, round_, cohort, suspects)):
+        weights = {name: run.state.weights[name] for name in names}
         attempt = Attempt(round_, os.urandom(16).hex(), weights, keys.epoch_of(round_))
-        worker = session.worker(place)
-        sums.append(SealedSum(rounds, state.layout, attempt, league.run, keys.bundles, worker))
+        terms = SumTerms(rounds, run.state.layout, run.league.run, keys.bundles)
+        sums.append(SecureSum(terms, attempt, session.worker(place)))
     return GroupedSum(sums)
 
 
-def _settle_groups(
-    grid: Grid, league: League, roster: Roster, cohort: list[str], total: GroupedSum, outcome: Outcome,
-    clock: RoundClock,
-) -> None:  # fmt: skip
+def _settle_groups(run: Run, cohort: list[str], total: GroupedSum, outcome: Outcome) -> None:
     """Settle each group; one of too few survivors is left out where there are others."""
-    for one in total.sums:
+    for group in total.sums:
         try:
-            settle(grid, league, roster, one, clock)
+            settle(run, group)
         except QuorumError as fault:
             if len(total.sums) == 1:
                 raise
-            outcome.quarantined |= dict.fromkeys(one.survivors, f"the group is too small: {fault.what}")
-            one.shares.clear()
-    good = [name for one in total.sums for name in one.survivors]
-    require_quorum(league, cohort, good, "settling the groups", outcome.quarantined)
+            outcome.quarantined |= dict.fromkeys(group.survivors, f"the group is too small: {fault.what}")
+            group.shares.clear()
+    good = [name for group in total.sums for name in group.survivors]
+    run.require_quorum(cohort, good, "settling the groups", outcome.quarantined)

@@ -12,23 +12,22 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flwr.serverapp import Grid
 
 from common.errors import QuorumError, WireError
 from common.files import read_json, write_json, write_whole
 from common.protocol import wire
 from common.secagg.protocol import REFUSED
 from common.secagg.suspicion import to_json
-from server.messages.exchange import exchange
-from server.messages.screen import Expected, screen
-from server.run.league import League, Roster, require_quorum
+from server.run.league import League
+from server.run.run import Question, Reply, Run
 from server.secagg.ask import Answers, faults, replies
 from server.secagg.keys import KeyRing
 from server.secagg.refusals import refusals_before
-from server.secagg.uploads import SealedSum
+from server.secagg.uploads import SecureSum
 
 _MOST_MODEL = 1 << 29
 
@@ -48,7 +47,24 @@ class Handed:
     answers: Answers
 
 
-def keep_sums(league: League, round_: int, sums: Sequence[SealedSum], facts: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class SumsOrder:
+    """What sites are to do with a round's sums.
+
+    Parameters
+    ----------
+    within_s : seconds until missing answers are given up; None for a round's whole deadline.
+    step : `apply` or `trial`.
+    metric : the figure that a trial is judged by.
+    """
+
+    round: int
+    within_s: float | None = None
+    step: str = "apply"
+    metric: str = ""
+
+
+def keep_sums(league: League, round_: int, sums: Sequence[SecureSum], facts: dict[str, Any]) -> None:
     """Write a round's encrypted sums, and what came of the round; a group without survivors has none."""
     entries, parts = [], []
     for total in sums:
@@ -57,36 +73,33 @@ def keep_sums(league: League, round_: int, sums: Sequence[SealedSum], facts: dic
             "attempt": total.attempt.to_json(), "survivors": total.survivors, "lengths": [len(p) for p in saved],
         })  # fmt: skip
         parts += saved
-    write_whole(league.folder.state / f"sum-{round_:04d}.bin", b"".join(parts))
+    write_whole(_body_file(league, round_), b"".join(parts))
     write_json(
-        league.folder.state / f"sum-{round_:04d}.json",
+        _facts_file(league, round_),
         {**facts, "sums": json.dumps(entries), "undone": "", "without": []},
     )
 
 
 def kept_sums(league: League, round_: int) -> dict[str, Any] | None:
     """The facts of a round's sums that lie on the disk."""
-    path = league.folder.state / f"sum-{round_:04d}.json"
+    path = _facts_file(league, round_)
     return dict(read_json(path)) if path.exists() else None
 
 
 def undo(league: League, round_: int, why: str) -> None:
     """Write down that a round counts for nothing; `hand_out` then tells it to the sites."""
     kept = _kept(league, round_)
-    write_json(league.folder.state / f"sum-{round_:04d}.json", {**kept, "undone": why})
+    write_json(_facts_file(league, round_), {**kept, "undone": why})
 
 
 def leave_out(league: League, round_: int, places: Sequence[int]) -> None:
     """Write down that some groups of a round don't count."""
     kept = _kept(league, round_)
-    write_json(league.folder.state / f"sum-{round_:04d}.json", {**kept, "without": list(places)})
+    write_json(_facts_file(league, round_), {**kept, "without": list(places)})
 
 
-def hand_out(
-    grid: Grid, league: League, roster: Roster, keys: KeyRing, names: Sequence[str], round_: int, best: int | None,
-    within_s: float | None = None,
-) -> Handed:  # fmt: skip
-    """Send a round's sums to all sites, with earlier ones to those that were away; compare what they hold then.
+def hand_out(run: Run, keys: KeyRing, round_: int, within_s: float | None = None) -> Handed:
+    """Send a round's sums to all members, with earlier ones to those that were away; compare what they hold then.
 
     A round whose sums most sites refuse is undone at all of them.
 
@@ -94,65 +107,56 @@ def hand_out(
     ------
     QuorumError : too few sites hold the same model.
     """
-    present = roster.present(names)
+    present = run.present()
     ends = None if within_s is None else time.monotonic() + within_s
-    answers, sent = send_sums(grid, league, roster, keys, present, round_, best, within_s=within_s)
-    no = [name for name, reason in faults(answers).items() if REFUSED in reason]
-    if 2 * len(no) > len(present):
-        undo(league, round_, faults(answers)[no[0]])
-        answers, more = send_sums(grid, league, roster, keys, present, round_, best, within_s=_left(ends))
+    answers, sent = send_sums(run, keys, present, SumsOrder(round_, within_s))
+    refusing = [name for name, reason in faults(answers).items() if REFUSED in reason]
+    if 2 * len(refusing) > len(present):
+        undo(run.league, round_, faults(answers)[refusing[0]])
+        answers, more = send_sums(run, keys, present, SumsOrder(round_, _left_s(ends)))
         sent += more
-    sent += _missed(grid, league, roster, keys, answers, round_, best)
+    sent += _missed(run, keys, answers, round_)
     digests = {n: str(a["digest"]) for n, a in answers.items() if isinstance(a, dict)}
     most = Counter(digests.values()).most_common(1)
     good = [name for name in present if most and digests.get(name) == most[0][0]]
     reasons = faults(answers) | {n: "holds another model than most" for n in digests if n not in good}
-    require_quorum(league, list(names), good, f"handing out round {round_}", reasons)
+    run.require_quorum(run.names, good, f"handing out round {round_}", reasons)
     refused = next((list(answers[name].get("refused", [])) for name in good), [])
     return Handed(reasons, sent, refused, answers)
 
 
-def catch_up(
-    grid: Grid, league: League, roster: Roster, keys: KeyRing, names: Iterable[str], round_: int, best: int | None,
-    within_s: float | None = None,
-) -> None:  # fmt: skip
+def catch_up(run: Run, keys: KeyRing, names: Iterable[str], within_s: float | None = None) -> None:
     """Before the next round: give sites that may lack sums what they lack; those still away miss that round too."""
-    present = roster.present(sorted(names))
-    answers, _ = send_sums(grid, league, roster, keys, present, round_, best, within_s=within_s)
-    _missed(grid, league, roster, keys, answers, round_, best)
+    done = run.state.round
+    answers, _ = send_sums(run, keys, run.present(sorted(names)), SumsOrder(done, within_s))
+    _missed(run, keys, answers, done)
 
 
-def release_vector(
-    grid: Grid, league: League, roster: Roster, layout: wire.Layout, names: Sequence[str], round_: int
-) -> wire.FloatVector:
+def release_vector(run: Run, round_: int) -> wire.FloatVector:
     """The model to release, from the steward or, where it is away, from the next member.
 
     Raises
     ------
     QuorumError : no member gave it.
     """
+    layout = run.state.layout
+
+    def read(reply: Reply) -> wire.FloatVector:
+        vector = wire.decode_floats(reply.content, layout.size, where=reply.where)
+        wire.check_finite(vector, where=reply.where)
+        return vector.copy()
+
+    order = wire.pack(wire.Header(run.league.run, round_, layout=layout.digest, plan={"step": "release"}))
     reasons: dict[str, str] = {}
-    for name in sorted(roster.present(names)):
-        header = wire.Header(league.run, round_, layout=layout.digest, plan={"step": "release"})
-        for _, reply in exchange(
-            grid, {name: (roster.nodes[name], wire.pack(header))}, wire.SECURE, group="release",
-            deadline_s=league.config.rounds.deadline_s,
-        ):  # fmt: skip
-            try:
-                if reply is None:
-                    raise WireError("no reply before the deadline", where=name)
-                _, content = screen(reply, Expected(name, league.run, round_))
-                vector = wire.decode_floats(content, layout.size, where=wire.place(name, round_))
-                wire.check_finite(vector, where=wire.place(name, round_))
-                return vector.copy()
-            except WireError as fault:
-                reasons[name] = fault.what
+    for name in run.present():
+        for _, answer in run.ask(Question(wire.SECURE, "release", round_), {name: order}, read):
+            if not isinstance(answer, WireError):
+                return answer
+            reasons[name] = answer.what
     raise QuorumError("no site gave the model to release", where="release", why=str(reasons))
 
 
-def _missed(
-    grid: Grid, league: League, roster: Roster, keys: KeyRing, answers: Answers, round_: int, best: int | None
-) -> int:  # fmt: skip
+def _missed(run: Run, keys: KeyRing, answers: Answers, round_: int) -> int:
     """Send the sums that sites say they lack, in order; put their last answers in place; the bytes sent.
 
     A site that has no key for the first of them gets a member's newest model instead, sealed to it.
@@ -165,57 +169,49 @@ def _missed(
             helpers = [
                 peer for peer, answer in answers.items() if isinstance(answer, dict) and answer["digest"]
             ]
-            first = pass_model(grid, league, roster, keys, name, helpers or sorted(roster.nodes)) + 1
+            first = pass_model(run, keys, name, helpers or sorted(run.roster.nodes)) + 1
         for missed in range(first, round_ + 1):
             keys.reach(keys.epoch_of(missed), [name])
-            again, more = send_sums(grid, league, roster, keys, [name], missed, best)
+            again, more = send_sums(run, keys, [name], SumsOrder(missed))
             answers[name], sent = again[name], sent + more
     return sent
 
 
-def pass_model(
-    grid: Grid, league: League, roster: Roster, keys: KeyRing, name: str, helpers: Sequence[str]
-) -> int:
+def pass_model(run: Run, keys: KeyRing, name: str, helpers: Sequence[str]) -> int:
     """Let a member seal its model to a newcomer; the round that the newcomer stands after then, 0 where none did."""
     keys.reach(keys.last, [name])
-    for helper in roster.present([peer for peer in helpers if peer != name]):
-        header = wire.Header(league.run, plan={"step": "pass", "peer": name})
-        asked = {helper: (roster.nodes[helper], wire.pack(header, vector=np.zeros(0, np.uint8)))}
-        for _, reply in exchange(
-            grid, asked, wire.SECURE, group="pass", deadline_s=league.config.rounds.deadline_s
-        ):
-            try:
-                if reply is None:
-                    raise WireError("no reply before the deadline", where=helper)
-                _, content = screen(reply, Expected(helper, league.run))
-                data = wire.decode_blob(content, _MOST_MODEL, where=helper)
-            except WireError:
+    header = wire.Header(run.league.run, plan={"step": "pass", "peer": name})
+    order = wire.pack(header, vector=np.zeros(0, np.uint8))
+    for helper in run.present([peer for peer in helpers if peer != name]):
+        for _, data in run.ask(Question(wire.SECURE, "pass"), {helper: order}, _sealed_model):
+            if isinstance(data, WireError):
                 continue  # the next member may have one
-            header = wire.Header(league.run, plan={"step": "take", "peer": helper})
-            order = wire.pack(header, vector=np.frombuffer(data, np.uint8))
-            answer = replies(grid, league, {name: (roster.nodes[name], order)}, "take")[name]
+            header = wire.Header(run.league.run, plan={"step": "take", "peer": helper})
+            taken = wire.pack(header, vector=np.frombuffer(data, np.uint8))
+            answer = replies(run, "take", {name: taken})[name]
             if isinstance(answer, dict):
                 return int(answer["round"])
     return 0
 
 
-def send_sums(
-    grid: Grid, league: League, roster: Roster, keys: KeyRing, names: Sequence[str], round_: int, best: int | None, *,
-    step: str = "apply", metric: str = "", within_s: float | None = None,
-) -> tuple[Answers, int]:  # fmt: skip
+def send_sums(run: Run, keys: KeyRing, names: Sequence[str], order: SumsOrder) -> tuple[Answers, int]:
     """Send a round's sums, to apply or to try; the answers, and the bytes sent."""
-    kept = _kept(league, round_)
-    undone = bool(kept["undone"])
-    body = b"" if undone else (league.folder.state / f"sum-{round_:04d}.bin").read_bytes()
+    kept = _kept(run.league, order.round)
+    undone, best = bool(kept["undone"]), run.state.best_round
+    body = b"" if undone else _body_file(run.league, order.round).read_bytes()
     plan: dict[str, str | int | float | bool] = {
-        "step": step, "round": round_, "sums": "[]" if undone else kept["sums"],
-        "best": -1 if best is None else best, "undo": undone, "epoch": keys.epoch_of(round_),
-        "without": json.dumps(kept["without"]), "metric": metric,
-        "refusals": to_json(refusals_before(league, round_)),
+        "step": order.step, "round": order.round, "sums": "[]" if undone else kept["sums"],
+        "best": -1 if best is None else best, "undo": undone, "epoch": keys.epoch_of(order.round),
+        "without": json.dumps(kept["without"]), "metric": order.metric,
+        "refusals": to_json(refusals_before(run.league, order.round)),
     }  # fmt: skip
-    order = wire.pack(wire.Header(league.run, plan=plan), vector=np.frombuffer(body, np.uint8))
-    requests = {name: (roster.nodes[name], order) for name in names}
-    return replies(grid, league, requests, step, within_s), len(body) * len(requests)
+    message = wire.pack(wire.Header(run.league.run, plan=plan), vector=np.frombuffer(body, np.uint8))
+    answers = replies(run, order.step, dict.fromkeys(names, message), order.within_s)
+    return answers, len(body) * len(names)
+
+
+def _sealed_model(reply: Reply) -> bytes:
+    return wire.decode_blob(reply.content, _MOST_MODEL, where=reply.where)
 
 
 def _kept(league: League, round_: int) -> dict[str, Any]:
@@ -225,5 +221,13 @@ def _kept(league: League, round_: int) -> dict[str, Any]:
     return kept
 
 
-def _left(ends: float | None) -> float | None:
+def _facts_file(league: League, round_: int) -> Path:
+    return league.folder.state / f"sum-{round_:04d}.json"
+
+
+def _body_file(league: League, round_: int) -> Path:
+    return league.folder.state / f"sum-{round_:04d}.bin"
+
+
+def _left_s(ends: float | None) -> float | None:
     return None if ends is None else max(0.05, ends - time.monotonic())

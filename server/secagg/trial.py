@@ -14,16 +14,13 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any
 
-from flwr.serverapp import Grid
-
 from common.settings.config import RoundsConfig
-from server.run.deadline import RoundClock
 from server.run.guard import fall, steady_mean, verdict
-from server.run.league import League, Roster
-from server.run.state import METRIC, RunState
+from server.run.run import Run
+from server.run.state import METRIC
 from server.secagg.ask import Answers
 from server.secagg.keys import KeyRing
-from server.secagg.sums import kept_sums, leave_out, send_sums, undo
+from server.secagg.sums import SumsOrder, kept_sums, leave_out, send_sums, undo
 
 _MARGIN = 0.2
 """Part of `worst_fall` by which a round without a group has to be better than the whole one."""
@@ -40,32 +37,27 @@ class Tried:
     answers: Answers = field(default_factory=dict)
 
 
-def try_groups(
-    grid: Grid, league: League, roster: Roster, keys: KeyRing, state: RunState, clock: RoundClock
-) -> Tried:
+def try_groups(run: Run, keys: KeyRing) -> Tried:
     """Let the sites try a round's groups, where the contract has groups and a guard, and write the verdict down."""
-    rounds, round_ = league.config.rounds, state.round + 1
-    kept = kept_sums(league, round_) or {}
+    rounds, league = run.rounds, run.league
+    kept = kept_sums(league, run.round) or {}
     if rounds.groups == 1 or not rounds.worst_fall:
         return Tried()
     if kept.get("undone") or kept.get("without"):
         return Tried(without=kept["without"], judged=True)
-    names = roster.present(sorted(state.weights))
-    answers, nbytes = send_sums(
-        grid, league, roster, keys, names, round_, state.best_round, step="trial", metric=METRIC,
-        within_s=clock.left("trial"),
-    )  # fmt: skip
-    figures = {name: found for name, answer in answers.items() if (found := _figures(answer))}
+    order = SumsOrder(run.round, run.left_s("trial"), step="trial", metric=METRIC)
+    answers, nbytes = send_sums(run, keys, run.present(), order)
+    figures = {name: values for name, answer in answers.items() if (values := _figures(answer))}
     place = best_choice(figures, rounds)
     if place is None:
         return Tried(nbytes, answers=answers)
     without = [place - 1] if place else []
     if without:
-        leave_out(league, round_, without)
+        leave_out(league, run.round, without)
     after = {name: {METRIC: value} for name, f in figures.items() if (value := f[place]) is not None}
-    lost = fall(state.best_figures, after, rounds.malicious_sites)
+    lost = fall(run.state.best_figures, after, rounds.malicious_sites)
     if lost > rounds.worst_fall:
-        undo(league, round_, verdict(lost))
+        undo(league, run.round, verdict(lost))
     return Tried(nbytes, without, judged=True, answers=answers)
 
 

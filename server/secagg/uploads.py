@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from flwr.app import RecordDict
-from flwr.serverapp import Grid
 
 from common.crypto.container import check_signature, open_container
 from common.crypto.fields import MODULUS, Words
@@ -35,8 +34,7 @@ from common.secagg.protocol import (
 )
 from common.settings.config import RoundsConfig
 from server.aggregation.plain import Protection
-from server.run.deadline import RoundClock
-from server.run.league import League, Roster
+from server.run.run import Run
 from server.secagg.ask import ask, faults
 from server.secagg.keys import Bundles
 from server.secagg.sum_worker import SumWorker
@@ -79,18 +77,32 @@ class Shelf:
         return os.pread(self._fd, place[1], place[0])
 
 
-class SealedSum(Protection[Upload]):
-    """One attempt's running sum, of words or of ciphertexts."""
+@dataclass(frozen=True)
+class SumTerms:
+    """What all sums of a round have in common.
 
-    name = "sealed"
+    Parameters
+    ----------
+    run : the digest of the league's settings, which each upload states.
+    bundles : the members' public keys.
+    """
 
-    def __init__(
-        self, rounds: RoundsConfig, layout: wire.Layout, attempt: Attempt, run: str, bundles: Bundles,
-        worker: SumWorker,
-    ) -> None:  # fmt: skip
-        self._rounds, self._layout, self.attempt = rounds, layout, attempt
-        self._run, self.bundles = run, bundles
-        self.count = values_of(rounds, layout.size)
+    rounds: RoundsConfig
+    layout: wire.Layout
+    run: str
+    bundles: Bundles
+
+
+class SecureSum(Protection[Upload]):
+    """One attempt's running sum, of masked words or of ciphertexts."""
+
+    name = "secure"
+
+    def __init__(self, terms: SumTerms, attempt: Attempt, worker: SumWorker) -> None:
+        self._rounds, self._layout, self.attempt = terms.rounds, terms.layout, attempt
+        self._run, self.bundles = terms.run, terms.bundles
+        rounds = terms.rounds
+        self.count = values_of(rounds, terms.layout.size)
         self._encrypted = worker if rounds.encrypted else None
         if self._encrypted:
             self._encrypted.start(self.count)
@@ -147,7 +159,7 @@ class SealedSum(Protection[Upload]):
         ------
         WireError : the sum fails a check.
         """
-        terms = Terms(self._rounds, self._layout, self.attempt, where=f"round {self.attempt.round}")
+        terms = Terms(self._rounds, self._layout, self.attempt, where=self.where)
         return open_sum(open_steps(terms), Parcel(self._words, survivors=self.survivors))
 
     def saved(self) -> list[bytes]:
@@ -159,13 +171,23 @@ class SealedSum(Protection[Upload]):
         """Sites whose uploads are in the sum, in site order."""
         return [name for name in self.attempt.names if name in self.shares]
 
+    @property
+    def missing(self) -> list[str]:
+        """Sites of the attempt whose uploads aren't in the sum, in site order."""
+        return [name for name in self.attempt.names if name not in self.shares]
+
+    @property
+    def where(self) -> str:
+        """How errors name the sum's round."""
+        return f"round {self.attempt.round}"
+
 
 class GroupedSum(Protection[Upload]):
     """The running sums of a round's groups; each upload enters the one of its site's group."""
 
     name = "grouped"
 
-    def __init__(self, sums: Sequence[SealedSum]) -> None:
+    def __init__(self, sums: Sequence[SecureSum]) -> None:
         self.sums = sums
         self._of = {name: total for total in sums for name in total.attempt.names}
 
@@ -188,64 +210,61 @@ class GroupedSum(Protection[Upload]):
         return {name: text for total, text in texts for name in total.attempt.names}
 
 
-def settle(grid: Grid, league: League, roster: Roster, total: SealedSum, clock: RoundClock) -> None:
+def settle(run: Run, total: SecureSum) -> None:
     """Agree on the survivors, learn the seeds of masks that didn't cancel, and take those masks out.
 
     Raises
     ------
     QuorumError : too few survivors, or too few of them signed or revealed.
     """
-    rounds, attempt = league.config.rounds, total.attempt
-    survivors = total.survivors
-    where = f"round {attempt.round}"
-    masks.require_survivors(len(survivors), len(attempt.names), rounds.colluding_sites, where)
-    if not rounds.masked:
+    names, colluding = total.attempt.names, run.rounds.colluding_sites
+    masks.require_survivors(len(total.survivors), len(names), colluding, total.where)
+    if not run.rounds.masked:
         return
-    need = masks.threshold_of(len(attempt.names), rounds.colluding_sites)
-    asked: dict[str, Any] = {"attempt": attempt.to_json(), "survivors": survivors}
-    signed = ask(grid, league, roster, "agree", dict.fromkeys(survivors, asked), clock.left("agree"))
+    need = masks.threshold_of(len(names), colluding)
+    order = {"attempt": total.attempt.to_json(), "survivors": total.survivors}
+    signatures = _agree(run, total, order, need)
+    reveal = {
+        name: {**order, "signatures": signatures, "shares": _shares_for(total, name)} for name in signatures
+    }
+    revealed = ask(run, "reveal", reveal, run.left_s("reveal"))
+    total.remove(_leftover(total, revealed, need))
+
+
+def _agree(run: Run, total: SecureSum, order: Mapping[str, Any], need: int) -> dict[str, str]:
+    """Each survivor's valid signature of the survivor set."""
+    answers = ask(run, "agree", dict.fromkeys(total.survivors, order), run.left_s("agree"))
+    message = survivor_message(total.attempt.label(run.league.run), total.survivors)
     signatures: dict[str, str] = {}
-    message = survivor_message(attempt.label(league.run), survivors)
-    for name, answer in signed.items():
+    for name, answer in answers.items():
         try:
             signature = str(answer["signature"])
             signer = bytes.fromhex(total.bundles[name]["ed25519"])
-            check_signature(signer, message, bytes.fromhex(signature), where=where)
+            check_signature(signer, message, bytes.fromhex(signature), where=total.where)
             signatures[name] = signature
         except (WireError, KeyError, TypeError, ValueError):
             continue
     if len(signatures) < need:
         raise QuorumError(
             f"{len(signatures)} sites signed the survivor set, not {need}",
-            where=where,
-            why=str(faults(signed)),
-        )
-    places = {name: place for place, name in enumerate(attempt.names)}
-    gone = [name for name in attempt.names if name not in survivors]
-    orders = {
-        name: {
-            **asked,
-            "signatures": signatures,
-            # Only what has to be revealed: all shares of all would grow with the third power of the sites.
-            "shares": {
-                sender: total.share(sender, places[name], [sender, *gone]).hex() for sender in survivors
-            },
-        }
-        for name in signatures
-    }
-    revealed = ask(grid, league, roster, "reveal", orders, clock.left("reveal"))
-    total.remove(_leftover(attempt, survivors, revealed, need, total.count, where))
+            where=total.where, why=str(faults(answers)),
+        )  # fmt: skip
+    return signatures
 
 
-def _leftover(
-    attempt: Attempt, survivors: list[str], revealed: Mapping[str, Any], need: int, count: int, where: str
-) -> Words:
-    gone = [name for name in attempt.names if name not in survivors]
+def _shares_for(total: SecureSum, holder: str) -> dict[str, str]:
+    """By sender, what a holder has to reveal; all shares of all would grow with the third power of the sites."""
+    place = total.attempt.names.index(holder)
+    return {sender: total.share(sender, place, [sender, *total.missing]).hex() for sender in total.survivors}
+
+
+def _leftover(total: SecureSum, revealed: Mapping[str, Any], need: int) -> Words:
+    """The masks that didn't cancel, from the seeds that enough sites revealed shares of."""
     seeds: dict[tuple[str, str], bytes] = {}
-    for sender in survivors:
-        for of in [sender, *gone]:
+    for sender in total.survivors:
+        for of in [sender, *total.missing]:
             shares: dict[int, bytes] = {}
-            for place, holder in enumerate(attempt.names, 1):
+            for place, holder in enumerate(total.attempt.names, 1):
                 try:
                     share = bytes.fromhex(revealed[holder]["shares"][sender][of])
                 except (KeyError, TypeError, ValueError):
@@ -253,7 +272,10 @@ def _leftover(
                 if len(share) == masks.SEED_BYTES:
                     shares[place] = share
             if len(shares) < need:
-                raise QuorumError(f"{len(shares)} shares of site '{sender}' came, not {need}", where=where)
+                raise QuorumError(
+                    f"{len(shares)} shares of site '{sender}' came, not {need}", where=total.where
+                )
             seeds[sender, of] = shamir.join(dict(list(shares.items())[:need]))
-    own = [seeds[name, name] for name in survivors]
-    return masks.leftover_mask(count, own, {pair: seed for pair, seed in seeds.items() if pair[0] != pair[1]})
+    own = [seeds[name, name] for name in total.survivors]
+    pairs = {pair: seed for pair, seed in seeds.items() if pair[0] != pair[1]}
+    return masks.leftover_mask(total.count, own, pairs)

@@ -29,7 +29,9 @@ from common.storage.run_folder import RunFolder
 from server.rounds.evaluate import measure_last
 from server.rounds.loop import run_rounds
 from server.rounds.prepare import prepare
-from server.run.league import League, roll_call
+from server.rounds.roll_call import roll_call
+from server.run.league import League
+from server.run.run import Run
 from server.run.state import METRIC, RunState
 from simulations.attacks.malicious_site import Attack, LyingApp
 from simulations.benchmarks import BenchResult
@@ -234,8 +236,9 @@ def _figure(league: RunFolder, config: LeagueConfig, attack: Attack) -> tuple[fl
 
 def _rounds_only(grid: LocalGrid, league: League) -> RunState:
     with RoundProgress("silent") as progress:
-        roster = roll_call(grid, league, progress)
-        state = prepare(grid, league, roster, progress)
-        run_rounds(grid, league, roster, state, progress)
-        measure_last(grid, league, roster, state, progress)
-        return state
+        run = Run(grid, league, progress)
+        roll_call(run)
+        run.state = prepare(run)
+        run_rounds(run)
+        measure_last(run)
+        return run.state

@@ -30,7 +30,7 @@ from common.secagg.protocol import Attempt
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from server.secagg.sum_worker import SumWorker
-from server.secagg.uploads import SealedSum
+from server.secagg.uploads import SecureSum, SumTerms
 from simulations.benchmarks.support.protections_league import memory_rows, worth_rows
 from simulations.engines.engine import run_league
 
@@ -111,7 +111,7 @@ def _ours(size: int) -> Costs:
         worker.start(0)
         before = _memory_mb("VmRSS", worker.pid)
         for _ in range(2):  # a first round, and one that finds its memory as all later ones do
-            total = SealedSum(config.rounds, layout, attempt, config.digest(), bundles, worker)
+            total = SecureSum(SumTerms(config.rounds, layout, config.digest(), bundles), attempt, worker)
             coordinator = []
             for place, name in enumerate(names[:_TIMES]):
                 began = _worker_cpu_s(worker)
@@ -133,7 +133,7 @@ def _worker_cpu_s(worker: SumWorker) -> float:
     return int(Path(f"/proc/{worker.pid}/schedstat").read_text().split()[0]) / 1e9
 
 
-def _fold(total: SealedSum, place: int, name: str, content: Any) -> None:
+def _fold(total: SecureSum, place: int, name: str, content: Any) -> None:
     total.fold(place, total.check(content, site=name, where="bench"), 1.0)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flwr.app import Context, Error, Message
 
-import server.run.league
+import server.rounds.roll_call
 from clients.secagg.keys import SiteKeys
 from common.errors import QuorumError, WireError
 from common.files import read_json, read_lines, write_json
@@ -52,7 +52,7 @@ def _models(run: Any, names: list[str], round_: int) -> set[bytes]:
 def test_a_member_that_comes_late_takes_part_from_then_on(
     protection: str, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.run.league, "_ROLL_CALL_S", 0.2)
+    monkeypatch.setattr(server.rounds.roll_call, "_ROLL_CALL_S", 0.2)
     run = make_league(tmp_path, keys, 5, protection=protection, count=4)
     run_league(run, grid=Late)
     lines = read_lines(run.rounds_file)

@@ -24,7 +24,7 @@ from common.secagg.protocol import Attempt, upload_facts, values_of
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder
 from server.secagg.sum_worker import SumWorker
-from server.secagg.uploads import SealedSum
+from server.secagg.uploads import SecureSum, SumTerms
 from simulations.engines.engine import run_league
 from simulations.runs.summary import macro_metrics, site_results
 from simulations.setup.create import create_run, plan_config
@@ -59,7 +59,7 @@ def _memory(size: int, sites: int) -> dict[str, float]:
     with SumWorker() as worker:
         worker.start(0)
         before = _resident_mb(worker.pid, "VmRSS")
-        total = SealedSum(rounds, layout, attempt, config.digest(), bundles, worker)
+        total = SecureSum(SumTerms(rounds, layout, config.digest(), bundles), attempt, worker)
         own = 0.0
         for place, name in enumerate(names):
             if place == _WARM:  # what a process takes once is no matter of sites

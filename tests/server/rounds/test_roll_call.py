@@ -19,8 +19,10 @@ from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator
 from server.messages.screen import Expected, screen
-from server.run import league as room
-from server.run.league import League, check_clock, roll_call, welcome
+from server.rounds import roll_call as room
+from server.rounds.roll_call import check_clock, roll_call, welcome
+from server.run.league import League
+from server.run.run import Run
 from server.run.stopping import ask_to_stop, take_back
 from simulations.engines.flower import COORDINATOR, RUN_ID, become
 from simulations.engines.local import LocalGrid
@@ -74,8 +76,9 @@ def test_a_site_whose_clock_is_ten_minutes_off_is_left_out_and_the_others_go_on(
     grid, context = _league(tmp_path, _late_by_ten_minutes)
     heard = io.StringIO()
     with RoundProgress("plain", heard) as progress:
-        roster = roll_call(grid, League.from_context(context), progress)
-    assert list(roster.nodes) == ["amber", "cedar"]
+        run = Run(grid, League.from_context(context), progress)
+        roll_call(run)
+    assert list(run.roster.nodes) == ["amber", "cedar"]
     assert "Left out: the site's clock is 600 s behind the coordinator's (site 'birch')" in heard.getvalue()
 
 
@@ -85,7 +88,7 @@ def test_where_the_quorum_fails_for_it_the_error_names_the_clock(tmp_path: Path)
         RoundProgress("silent") as progress,
         pytest.raises(QuorumError, match="'birch': the site's clock is 600 s"),
     ):
-        roll_call(grid, League.from_context(context), progress)
+        roll_call(Run(grid, League.from_context(context), progress))
 
 
 def test_a_site_that_comes_after_the_roll_call_takes_part_from_then_on(
@@ -118,8 +121,9 @@ def test_a_node_that_was_refused_is_not_asked_again(tmp_path: Path) -> None:
     )
     league = League.from_context(context)
     with RoundProgress("silent") as progress:
-        roster = roll_call(grid, league, progress)
-        assert welcome(grid, league, roster, progress) == []
+        run = Run(grid, league, progress)
+        roll_call(run)
+        assert welcome(run) == []
     assert sorted(heard) == SITES
 
 
