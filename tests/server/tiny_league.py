@@ -30,12 +30,14 @@ from common.storage.run_folder import RunFolder
 from server.messages.exchange import exchange
 from server.messages.watch import WatchedGrid
 from server.rounds import evaluate
-from server.rounds.loop import choose_cohort, run_rounds
+from server.rounds.loop import run_rounds
 from server.rounds.membership import Doorway
 from server.rounds.prepare import Ready, ask_members, prepare
+from server.rounds.train import choose_cohort
 from server.run.deadline import RoundClock
 from server.run.guard import measure
 from server.run.league import League, Roster
+from server.run.run import Run
 from server.run.state import METRIC, RunState
 from simulations.engines.base import Task
 from simulations.engines.local import LocalGrid
@@ -237,13 +239,13 @@ class Tiny:
         self.tiny_grid.connected = [name for name in sites if name not in away]
         self.grid = WatchedGrid(self.tiny_grid, self.folder) if watched else self.tiny_grid
         members = tuple(sorted(name for name in sites if name not in held_out))
-        self.league = League(
+        league = League(
             config, self.folder, members, tuple(held_out), False, folder / "receipts", config.digest()
         )
         self.folder.state.mkdir(parents=True)
-        self.roster = Roster({name: self.tiny_grid.node_of(name) for name in sites if name not in away})
+        roster = Roster({name: self.tiny_grid.node_of(name) for name in sites if name not in away})
         self._heard = io.StringIO()
-        self._progress = RoundProgress("plain", self._heard)
+        self._run = Run(self.grid, league, RoundProgress("plain", self._heard), roster)
         self.state = self.fresh(list(members))
         self._doorway: Doorway | None = None
 
@@ -253,6 +255,29 @@ class Tiny:
         return RunState(
             LAYOUT, np.array(vector, dtype=np.float32), weights, optimiser_for(self.rounds, LAYOUT.size)
         )
+
+    @property
+    def league(self) -> League:
+        """What the coordinator knows."""
+        return self._run.league
+
+    @league.setter
+    def league(self, league: League) -> None:
+        self._run.league = league
+
+    @property
+    def state(self) -> RunState:
+        """Where the run stands."""
+        return self._run.state
+
+    @state.setter
+    def state(self, state: RunState) -> None:
+        self._run.state = state
+
+    @property
+    def roster(self) -> Roster:
+        """Which node speaks for which site."""
+        return self._run.roster
 
     @property
     def heard(self) -> list[str]:
@@ -267,41 +292,40 @@ class Tiny:
 
     def prepare(self) -> RunState:
         """Ask the members to get ready."""
-        self.state = prepare(self.grid, self.league, self.roster, self._progress)
+        self.state = prepare(self._run)
         return self.state
 
     def ask_members(self, names: Sequence[str]) -> tuple[dict[str, Ready], dict[str, str]]:
         """Ask some to get ready."""
-        return ask_members(self.grid, self.league, self.roster, list(names))
+        return ask_members(self._run, list(names))
 
     def run(self) -> RunState:
         """The rounds that are still to do."""
-        run_rounds(self.grid, self.league, self.roster, self.state, self._progress)
+        run_rounds(self._run)
         return self.state
 
     def cohort(self, round_: int) -> list[str]:
         """Who is drawn for a round."""
-        return choose_cohort(self.league, self.state, round_)
+        self.state.round = round_ - 1
+        return choose_cohort(self._run)
 
     def measure(self, round_: int, vector: Sequence[float] | None, within_s: float = 5.0) -> dict[str, Any]:
         """The guard's question."""
         asked = None if vector is None else np.array(vector, dtype=np.float32)
-        return measure(self.grid, self.league, self.roster, self.state, round_, asked, within_s)
+        self.state.round = round_ - 1
+        return measure(self._run, asked, within_s)
 
     def measure_last(self) -> None:
         """Figures of the last model."""
-        evaluate.measure_last(self.grid, self.league, self.roster, self.state, self._progress)
+        evaluate.measure_last(self._run)
 
     def evaluate(self, names: Sequence[str], vector: Sequence[float] | None, **best: int) -> dict[str, Any]:
         """The phase after training."""
         sent = None if vector is None else np.array(vector, dtype=np.float32)
-        return evaluate.evaluate(
-            self.grid, self.league, self.roster, self.state, self._progress,
-            phase=wire.EVALUATE_FINAL, names=names, vector=sent, **best,
-        )  # fmt: skip
+        return evaluate.evaluate(self._run, evaluate.Phase(wire.EVALUATE_FINAL, names, sent, **best))
 
     def look(self) -> tuple[list[str], list[str]]:
         """Look for members that came or left."""
         if self._doorway is None:
-            self._doorway = Doorway(self.grid, self.league, self.roster, self._progress)
-        return self._doorway.update(self.state)
+            self._doorway = Doorway(self._run)
+        return self._doorway.update()

@@ -16,7 +16,7 @@ from common.files import read_json, read_lines, write_json
 from common.protocol import wire
 from common.protocol.wire import Header, Layout
 from common.storage.run_folder import RunFolder
-from server.run.league import roll_call
+from server.rounds.roll_call import roll_call
 from simulations.engines.local import LocalGrid
 from tests.faults import leagues
 from tests.faults.leagues import SITES, make_keys, make_league, model_of, run_league
