@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from common.canonical import line, readable
 from common.errors import RunError
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -36,7 +37,7 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, data: Any) -> None:
     """Write a JSON document whole or not at all."""
-    write_whole(path, (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+    write_whole(path, (readable(data, sort_keys=True) + "\n").encode())
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -59,7 +60,7 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
     """Append one JSON line and flush it to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n")
+        file.write(line(record))
         file.flush()
         os.fsync(file.fileno())
 
@@ -69,9 +70,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     records: list[dict[str, Any]] = []
-    for line in path.read_bytes().split(b"\n")[:-1]:
+    for whole in path.read_bytes().split(b"\n")[:-1]:
         try:
-            record = json.loads(line)
+            record = json.loads(whole)
         except ValueError:
             break
         records.append(record)

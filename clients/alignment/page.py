@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 from collections import Counter
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from clients.alignment.align import Alignment, picture_of
 from clients.alignment.regions import overlay
 from clients.ingest import ImageStore
 from clients.quality.page import environment
+from common.canonical import readable
 from common.errors import InputError
 from common.files import write_whole
 
@@ -52,7 +52,7 @@ def write_alignment(alignment: Alignment, images: ImageStore, out: Path) -> tupl
     )
     html, twin = out / "alignment.html", out / "alignment.json"
     write_whole(html, page.encode())
-    write_whole(twin, json.dumps(as_document(alignment), ensure_ascii=False, indent=1).encode())
+    write_whole(twin, readable(as_document(alignment)).encode())
     return html, twin
 
 

@@ -8,7 +8,6 @@ forgets what was told, and pays for telling anew.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from common.errors import PrivacyError
 from common.files import write_whole
 from common.protocol.wire import FloatVector, vector_digest
+from common.runtime.locks import locked
 
 Integers = NDArray[np.int64]
 
@@ -84,12 +84,8 @@ class Kept:
         """Two processes that are asked for the same round make one output between them."""
         self._folder.mkdir(parents=True, exist_ok=True)
         os.chmod(self._folder, 0o700)
-        handle = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with locked(self._folder / ".lock"):
             yield
-        finally:
-            os.close(handle)
 
 
 def _read(path: Path, kind: _Kind, about: bytes, size: int, where: str) -> NDArray[Any]:

@@ -6,7 +6,6 @@ test window is only ranked.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,8 +86,7 @@ class Results:
                 for m, kinds in self.rows.items()
             },
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, json.loads(json.dumps(document)))
+        write_json(path, document)
 
 
 def judge_model(

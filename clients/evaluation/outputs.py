@@ -5,7 +5,6 @@ Everything here stays at the site. Histories reach to the end of the log, as the
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +22,7 @@ from clients.evaluation.methods import Deployed
 from clients.evaluation.rows import TestRows, chunks
 from clients.evaluation.scorers import tower_scorer
 from clients.training.behaviour import behaviour_rows, horizon_s
+from common.canonical import readable
 from common.metrics import top_k
 from common.models import HansaModel
 from common.settings.config import LeagueConfig
@@ -46,7 +46,7 @@ def write_outputs(
         "tuned": asdict(deployed.tuned),
         "calibration": asdict(deployed.calibration),
     }
-    (out / "private.json").write_text(json.dumps(choices, indent=1), encoding="utf-8")
+    (out / "private.json").write_text(readable(choices), encoding="utf-8")
 
 
 def rows_now(site: SiteDataset, users: Ints, length: int) -> TestRows:

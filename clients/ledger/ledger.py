@@ -21,7 +21,7 @@ from datetime import datetime
 from clients.ledger.budget import UNIT, Budget, spent_by_run
 from clients.ledger.clock import Clock, Reading, ledger_time, system_clock
 from clients.ledger.entries import Asked, Book, Debit
-from clients.ledger.stores import Store, broken, locked, read_anchor, refused_file, write_anchor
+from clients.ledger.stores import Store, broken, read_anchor, refused_file, write_anchor
 from common.audit import START, AuditError, Entry, Receipt, signed_line, verify_lines
 from common.audit.log import JSON
 from common.crypto.envelope import EnvelopeError
@@ -29,6 +29,7 @@ from common.errors import PrivacyError
 from common.files import write_whole
 from common.privacy.accounting import Mechanism, epsilon_rdp
 from common.privacy.receipts import LedgerHead
+from common.runtime.locks import locked
 
 FORM = 1
 _TOLERANCE = 1e-9
@@ -311,7 +312,8 @@ class Ledger:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         try:
-            with locked(self._store):
+            self._store.lock.parent.mkdir(parents=True, exist_ok=True)
+            with locked(self._store.lock):
                 yield
         except OSError as fault:
             raise self._unwritable(str(fault.strerror)) from None

@@ -7,13 +7,10 @@ Invariants: `append` returns only when the line is on the disk; a line torn by a
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -56,18 +53,6 @@ class Store(Protocol):
 
     def signers(self) -> list[Ed25519PublicKey]:
         """Keys whose signature counts."""
-
-
-@contextmanager
-def locked(store: Store) -> Iterator[None]:
-    """Keep other processes from the ledger."""
-    store.lock.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(store.lock, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def refused_file(store: Store) -> Path:

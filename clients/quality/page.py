@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 import common.reports
 from clients.ingest import ImageStore, decode_image
 from clients.quality.assess import Check, Quality
+from common.canonical import readable
 from common.errors import InputError
 from common.files import write_whole
 from common.reports.html import both, figure, percent
@@ -53,7 +53,7 @@ def write_quality(quality: Quality, images: ImageStore, out: Path) -> tuple[Path
     page = environment().get_template("quality.html").render(quality=quality, groups=groups, shown=12)
     html, twin = out / "quality.html", out / "quality.json"
     write_whole(html, page.encode())
-    write_whole(twin, json.dumps(as_document(quality), ensure_ascii=False, indent=1).encode())
+    write_whole(twin, readable(as_document(quality)).encode())
     return html, twin
 
 

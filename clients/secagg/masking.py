@@ -22,7 +22,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from clients.secagg.keys import SiteKeys
-from common.crypto.container import canonical, check_signature
+from common.canonical import canonical
+from common.crypto.container import check_signature
 from common.crypto.fields import Words
 from common.errors import WireError
 from common.files import read_json, write_json

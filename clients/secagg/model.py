@@ -15,7 +15,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from clients.secagg.keys import SiteKeys
-from common.crypto.container import canonical
+from common.canonical import canonical
 from common.errors import RunError, WireError
 from common.models.optimisers import optimiser_for
 from common.protocol import wire

@@ -22,7 +22,7 @@ from common.errors import InputError, RunError
 from common.files import read_json, write_json, write_whole
 from common.provision.contract import FILE, SIGNATURE, Contract, read_signed
 from common.provision.site_keys import CLIENT_FILE, KEYS_FILE, NODE_FILE, write_keys
-from common.runtime.processes import is_held
+from common.runtime.locks import is_held
 
 PAUSED, ANSWERED = "paused", "answered.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")

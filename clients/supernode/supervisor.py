@@ -26,7 +26,8 @@ from common.provision.contract import FILE
 from common.provision.door import Refusal
 from common.provision.site_keys import KEYS_FILE
 from common.runtime import logs
-from common.runtime.processes import Child, free_port, only_one, stop
+from common.runtime.locks import only_one
+from common.runtime.processes import Child, free_port, stop
 
 _LOOK_S = 0.5
 _SHORT_S, _MOST_SHORT, _LONGEST_PAUSE_S = 20.0, 8, 15.0

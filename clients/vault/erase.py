@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import polars as pl
 from cryptography.exceptions import InvalidSignature
@@ -23,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from clients.vault.index import Place
 from clients.vault.store import Vault
+from common.canonical import canonical
 from common.errors import InputError
 from common.files import read_json, write_json
 
@@ -112,10 +111,7 @@ def erase_user(vault: Vault, pseudonym: str, erasers: Mapping[str, Eraser] = DEF
     body = asdict(receipt)
     path = vault.folder / "receipts" / f"{subject[:16]}-{entry.n}.json"
     path.parent.mkdir(exist_ok=True, mode=0o700)
-    signed = json.loads(json.dumps(body)) | {
-        "signature": vault.key.signing.sign(_DOMAIN + _canonical(body)).hex()
-    }
-    write_json(path, signed)
+    write_json(path, body | {"signature": vault.key.signing.sign(_DOMAIN + canonical(body)).hex()})
     return path
 
 
@@ -129,7 +125,7 @@ def read_receipt(path: Path, signer: Ed25519PublicKey) -> Erasure:
     data = read_json(path)
     try:
         signature = bytes.fromhex(data.pop("signature"))
-        signer.verify(signature, _DOMAIN + _canonical(data))
+        signer.verify(signature, _DOMAIN + canonical(data))
         return Erasure(**data | {"remains": tuple(data["remains"])})
     except (ValueError, KeyError, TypeError, AttributeError, InvalidSignature):
         raise InputError("the receipt was edited, or another key signed it", where=str(path)) from None
@@ -150,7 +146,3 @@ def _erase_kind(vault: Vault, kind: str, pseudonym: str, eraser: Eraser) -> tupl
                 rewritten += 1
                 index.names[name] = Place(vault.seal_object(kind, index, content), 0, len(content))
     return rows, rewritten, deleted
-
-
-def _canonical(body: dict[str, Any]) -> bytes:
-    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

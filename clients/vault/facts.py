@@ -7,7 +7,6 @@ other roles can't notice.
 
 from __future__ import annotations
 
-import json
 import secrets
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from clients.vault.roles import Rights, readers, writers
+from common.canonical import canonical
 from common.crypto.keys import PublicRole, signer_id
 from common.errors import InputError, RunError
 from common.files import read_json, write_json
@@ -65,7 +65,7 @@ class VaultFacts:
     def write(self, path: Path, owner: Ed25519PrivateKey) -> None:
         """Sign and write them, whole or not at all."""
         body = self._body()
-        write_json(path, body | {"signature": owner.sign(_DOMAIN + _canonical(body)).hex()})
+        write_json(path, body | {"signature": owner.sign(_DOMAIN + canonical(body)).hex()})
 
     @classmethod
     def read(cls, path: Path) -> VaultFacts:
@@ -86,7 +86,7 @@ class VaultFacts:
         try:
             signature = bytes.fromhex(data.pop("signature"))
             roles = {role: PublicRole.from_dict(role, keys) for role, keys in data["roles"].items()}
-            roles["owner"].signing.verify(signature, _DOMAIN + _canonical(data))
+            roles["owner"].signing.verify(signature, _DOMAIN + canonical(data))
             if data["format"] != FORMAT:
                 raise InputError("the vault has another format", where=str(path))
             return cls(data["id"], roles, data["rights"], tuple(data["past_signers"]))
@@ -108,7 +108,3 @@ def _edited(path: Path) -> InputError:
         "the vault's list of roles was edited or is damaged", where=str(path),
         next_step="restore it from a backup; the objects can't be read without it",
     )  # fmt: skip
-
-
-def _canonical(body: dict[str, Any]) -> bytes:
-    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()

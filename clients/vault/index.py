@@ -14,6 +14,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 
 from clients.vault.facts import VaultFacts
+from common.canonical import canonical
 from common.crypto.envelope import EnvelopeError, Written, open_sealed, seal
 from common.crypto.keys import RoleKey, signer_id
 
@@ -83,7 +84,7 @@ def write_index(folder: Path, facts: VaultFacts, kind: str, key: RoleKey, index:
         "objects": {file: (each.size, each.check) for file, each in index.objects.items()},
         "names": names,
     }
-    body = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    body = canonical(document, ascii_only=False)
     seal(
         folder / kind / INDEX_FILE,
         key.signing.sign(_signed(facts, kind, body)) + body,

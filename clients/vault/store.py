@@ -11,7 +11,6 @@ b'...'
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +27,7 @@ from common.crypto.envelope import EnvelopeError, SealedFile, open_sealed, seal
 from common.crypto.keys import PublicRole, RoleKey
 from common.crypto.segments import Data
 from common.errors import InputError
+from common.runtime.locks import locked
 
 FACTS_FILE, LOG_FILE, LOCK_FILE = "vault.json", "audit.jsonl", ".lock"
 PACK_BYTES = 64 << 20
@@ -200,7 +200,7 @@ class Vault:
             self.log.append("refused", {"kind": kind, "role": self.role, "wish": "write"})
             raise EnvelopeError
         (self.folder / kind).mkdir(exist_ok=True, mode=0o700)
-        with self._locked():
+        with locked(self.folder / LOCK_FILE):
             self._forget(kind)
             before = self.index(kind)
             index = Index(before.sequence + 1, dict(before.objects), dict(before.names))
@@ -335,15 +335,6 @@ class Vault:
     def _forget(self, kind: str) -> None:
         self._indexes.pop(kind, None)
         self.close()
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        handle = os.open(self.folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
 
 
 def shred(path: Path) -> None:

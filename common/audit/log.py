@@ -11,7 +11,6 @@ UTF-8) without its `signature`. Ed25519: RFC 8032.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -24,9 +23,11 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from common.canonical import canonical
 from common.crypto.keys import signer_id
 from common.errors import HansaError
 from common.files import sync_folder
+from common.runtime.locks import locked
 
 JSON = str | int | float | bool | None | list[Any] | dict[str, Any]
 _DOMAIN = b"hansa audit 1\n"
@@ -111,14 +112,10 @@ class AuditLog:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
         fresh = not self.path.exists()
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with locked(self.path, os.O_APPEND) as handle:
             if fresh:
                 sync_folder(self.path.parent)
             yield handle
-        finally:
-            os.close(handle)
 
     def _head(self, handle: int) -> Receipt:
         size = os.fstat(handle).st_size
@@ -249,8 +246,7 @@ def _entry(record: dict[str, Any], line: bytes) -> Entry:
 
 
 def _canonical(record: dict[str, Any]) -> bytes:
-    text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode()
+    return canonical(record, ascii_only=False, allow_nan=False)
 
 
 def _write_line(handle: int, line: bytes) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from common.canonical import canonical
 from common.errors import WireError
 
 MAGIC = b"HANSA1"
@@ -71,11 +72,6 @@ def check_signature(signer: bytes, message: bytes, signature: bytes, *, where: s
         Ed25519PublicKey.from_public_bytes(signer).verify(signature, message)
     except (InvalidSignature, ValueError):
         raise WireError("the signature is not the sender's", where=where) from None
-
-
-def canonical(data: Any) -> bytes:
-    """JSON in its one canonical form."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
 def _digest(parts: Sequence[bytes | memoryview]) -> bytes:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from common.canonical import canonical
 from common.errors import PrivacyError, WireError
 
 _DOMAIN = b"hansa ledger receipt 1\n"
@@ -42,7 +43,7 @@ class LedgerHead:
 
     def to_json(self) -> str:
         """Canonical JSON."""
-        return _canonical(asdict(self)).decode()
+        return canonical(asdict(self)).decode()
 
     @classmethod
     def from_json(cls, text: str) -> LedgerHead:
@@ -61,7 +62,7 @@ class LedgerHead:
 def sign_receipt(site: str, head: LedgerHead, key: Ed25519PrivateKey) -> str:
     """The signed receipt of a site's head, as text for a message."""
     body = {"site": site, "by": key.public_key().public_bytes_raw().hex(), **asdict(head)}
-    return _canonical({**body, "signature": key.sign(_DOMAIN + _canonical(body)).hex()}).decode()
+    return canonical({**body, "signature": key.sign(_DOMAIN + canonical(body)).hex()}).decode()
 
 
 def read_receipt(text: str, site: str) -> tuple[LedgerHead, str]:
@@ -74,7 +75,7 @@ def read_receipt(text: str, site: str) -> tuple[LedgerHead, str]:
     try:
         body = json.loads(text)
         signature, by = bytes.fromhex(body.pop("signature")), str(body["by"])
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(by)).verify(signature, _DOMAIN + _canonical(body))
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(by)).verify(signature, _DOMAIN + canonical(body))
         if body["site"] != site:
             raise ValueError
         return LedgerHead(body["ledger"], body["n"], body["hash"]), by
@@ -83,7 +84,3 @@ def read_receipt(text: str, site: str) -> tuple[LedgerHead, str]:
             "the coordinator's receipt of the privacy ledger is wrong", where=f"site '{site}'",
             why="it isn't for this site, or was edited", next_step="tell the coordinator; nothing was spent",
         ) from None  # fmt: skip
-
-
-def _canonical(body: dict[str, object]) -> bytes:
-    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

@@ -27,6 +27,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, ConfigRecordValues, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
+from common.canonical import canonical
 from common.errors import WireError
 
 FloatVector = NDArray[np.float32]
@@ -60,9 +61,8 @@ class Layout:
     def __post_init__(self) -> None:
         if len(self.names) != len(self.shapes) or len(set(self.names)) != len(self.names):
             raise WireError("the layout's names and shapes don't match one to one", where="layout")
-        text = json.dumps([self.names, self.shapes], separators=(",", ":"))
         object.__setattr__(self, "size", sum(math.prod(shape) for shape in self.shapes))
-        object.__setattr__(self, "digest", hashlib.sha256(text.encode()).hexdigest())
+        object.__setattr__(self, "digest", hashlib.sha256(canonical([self.names, self.shapes])).hexdigest())
 
     @classmethod
     def of(cls, shapes: Mapping[str, tuple[int, ...]]) -> Layout:
@@ -110,7 +110,7 @@ class Layout:
     def to_json(self) -> str:
         """Canonical JSON: a list of [name, shape] pairs."""
         pairs = zip(self.names, self.shapes, strict=True)
-        return json.dumps([[name, list(shape)] for name, shape in pairs], separators=(",", ":"))
+        return canonical([[name, list(shape)] for name, shape in pairs]).decode()
 
     @classmethod
     def from_json(cls, text: str, *, where: str = "layout") -> Layout:

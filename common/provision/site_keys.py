@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.x509.oid import NameOID
 
+from common.canonical import readable
 from common.errors import RunError
 from common.files import read_json
 from common.provision.authority import node_key, pem, write_private
@@ -113,7 +114,7 @@ def write_keys(folder: Path, name: str) -> Request:
     """Make all of a site's private keys in a folder, and the request for them."""
     keys, (private, public) = make_keys(), node_key()
     client = ec.generate_private_key(ec.SECP384R1())
-    write_private(folder / KEYS_FILE, (json.dumps(keys, indent=1) + "\n").encode())
+    write_private(folder / KEYS_FILE, (readable(keys) + "\n").encode())
     write_private(folder / NODE_FILE, private)
     write_private(folder / CLIENT_FILE, pem(client))
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])

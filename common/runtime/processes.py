@@ -8,7 +8,6 @@ none is left behind.
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import signal
 import socket
@@ -18,9 +17,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from common.errors import MachineError, RunError
+from common.errors import MachineError
 from common.files import PROJECT
 
 # Flower shall send nothing, look for nothing and install nothing on its own.
@@ -110,43 +108,6 @@ def stop(children: Sequence[Child], *, polite_s: float = _POLITE_S) -> list[str]
         _signal(child, signal.SIGKILL)  # its group too: what it started itself ends with it
         child.process.wait()
     return [child.name for child in forced]
-
-
-def only_one(path: Path, what: str) -> IO[str]:
-    """Hold a lock file until this process ends, however it ends; the caller keeps what is returned.
-
-    Raises
-    ------
-    RunError : another process holds it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.seek(0)
-        holder = file.read().strip()
-        file.close()
-        raise RunError(
-            f"{what} runs already", where=path.parent.parent.name, why=f"process {holder or '?'} holds it",
-            next_step="use the one that runs, or stop it first",
-        ) from None  # fmt: skip
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
-    return file
-
-
-def is_held(path: Path) -> bool:
-    """Whether a process holds the lock of `only_one`."""
-    if not path.exists():
-        return False
-    with path.open("a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
 
 
 def free_port() -> int:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from common.crypto.container import canonical
+from common.canonical import canonical
 from common.crypto.fields import MODULUS, Packing
 from common.errors import ConfigError, WireError
 from common.he.schemes import scheme_of

@@ -20,7 +20,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from common.crypto.container import canonical, check_signature
+from common.canonical import canonical
+from common.crypto.container import check_signature
 from common.errors import WireError
 from common.secagg.protocol import GroupSum
 

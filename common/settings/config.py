@@ -13,10 +13,11 @@ True
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from common.canonical import canonical
 
 EncoderKind = Literal["frozen", "scratch"]
 AdapterKind = Literal["mlp", "linear"]
@@ -273,5 +274,4 @@ class LeagueConfig(Settings):
 
     def digest(self) -> str:
         """SHA-256 of the canonical JSON form, as 64 hex digits."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(canonical(self.model_dump(mode="json"))).hexdigest()

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from common.errors import RunError
 from common.files import read_json, write_json
-from common.runtime.processes import is_held
+from common.runtime.locks import is_held
 
 State = Literal["running", "released", "failed", "stopped"]
 _ORDER, _OUTCOME, LOCK, ADDRESS = "order.json", "outcome.json", "up.lock", "up.json"

@@ -21,7 +21,7 @@ from types import FrameType
 from common.errors import HansaError, RunError
 from common.files import read_json, write_json
 from common.runtime import logs
-from common.runtime.processes import only_one
+from common.runtime.locks import only_one
 from common.storage.run_folder import RunFolder
 from server.run.stopping import ask_to_stop, is_asked_to_stop, take_back
 from server.superlink.front import FRONTS, Front

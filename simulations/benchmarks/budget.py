@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from common.canonical import readable
 from common.files import write_whole
 from common.privacy.guarantee import noise_multiplier
 from common.storage.run_folder import RunFolder
@@ -103,7 +104,7 @@ def main() -> int:
     found = run(given.quick)
     sys.stdout.write(json.dumps(found, indent=1) + "\n")
     if given.write:
-        write_whole(CURVE, (json.dumps(curve_of(found["rows"]), indent=1) + "\n").encode())
+        write_whole(CURVE, (readable(curve_of(found["rows"])) + "\n").encode())
     return 0
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
 import os
 import sys
@@ -21,6 +20,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from common.canonical import readable
 
 _WIDTH_WITHOUT_TERMINAL = 120
 
@@ -122,7 +123,7 @@ def only_document() -> Iterator[Callable[[Any], None]]:
     os.dup2(2, 1)
 
     def write(document: Any) -> None:
-        text = json.dumps(as_json(document), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+        text = readable(as_json(document), allow_nan=False) + "\n"
         with os.fdopen(os.dup(kept), "w", encoding="utf-8") as stream:
             stream.write(text)
 

@@ -22,6 +22,7 @@ from clients.ingest.into_vault.manifest import FORM, IngestReport, digest_of
 from clients.ingest.into_vault.store import Reader, Report, keyed_name
 from clients.ingest.into_vault.tables import Bench
 from clients.ingest.pictures import PictureSettings, tidy_picture
+from common.canonical import canonical
 from common.errors import InputError
 
 MAGIC = b"HPK1"
@@ -36,7 +37,7 @@ def pack(pictures: Mapping[str, bytes]) -> bytes:
     for name in sorted(pictures):
         index[name] = [offset, len(pictures[name])]
         offset += len(pictures[name])
-    head = json.dumps(index, separators=(",", ":")).encode()
+    head = canonical(index)
     return MAGIC + len(head).to_bytes(4, "big") + head + b"".join(pictures[name] for name in sorted(pictures))
 
 

@@ -16,7 +16,7 @@ import pytest
 from common.errors import QuorumError, RunError
 from common.files import PROJECT, append_line, write_json
 from common.provision.contract import FILE, Contract, Member
-from common.runtime.processes import Child, is_held, only_one, stop
+from common.runtime.processes import Child, stop
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder
 from server.run.stopping import is_asked_to_stop, stop_if_asked
@@ -30,7 +30,7 @@ from server.superlink.commands import (
     order_stop,
     run_of,
 )
-from server.superlink.orders import ADDRESS, LOCK, Outcome, Post
+from server.superlink.orders import ADDRESS, Outcome, Post
 
 
 class App:
@@ -253,26 +253,6 @@ def test_a_second_coordinator_of_a_kit_is_refused(kept: SimpleNamespace) -> None
     with pytest.raises(RunError, match=r"runs already.*process \d+ holds it.*stop it first"):
         supervisor.Keeper(kept.kit)
     assert (kept.kit / "private" / ADDRESS).exists()
-
-
-def test_a_lock_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
-    path = tmp_path / "kit" / "private" / LOCK
-    program = (
-        "import sys, time; from pathlib import Path; from common.runtime.processes import only_one\n"
-        f"held = only_one(Path({str(path)!r}), 'this'); print('held', flush=True); time.sleep(60)"
-    )
-    root = str(PROJECT)
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": root}
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        assert is_held(path)
-        with pytest.raises(RunError, match=f"process {process.pid} holds it"):
-            only_one(path, "this")
-        process.kill()
-    assert not is_held(path)
-    only_one(path, "this").close()
 
 
 def test_children_end_with_the_process_that_started_them(tmp_path: Path) -> None:
