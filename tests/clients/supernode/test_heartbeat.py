@@ -15,9 +15,9 @@ from common.files import PROJECT
 BUSY = """
 import sys
 from pathlib import Path
-from clients import vital
-vital._EVERY_S = 0.05
-vital.show_life(Path(sys.argv[1]))
+from clients.supernode import heartbeat
+heartbeat._EVERY_S = 0.05
+heartbeat.show_life(Path(sys.argv[1]))
 print("at work", flush=True)
 while True:
     pass
