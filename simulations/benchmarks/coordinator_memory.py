@@ -21,7 +21,7 @@ from common.files import PROJECT
 _PROGRAM = """
 import json, resource, sys
 from pathlib import Path
-from common.settings.config import load_config
+from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.engines.engine import run_league
 

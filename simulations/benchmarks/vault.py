@@ -1,5 +1,5 @@
 """What sealing costs: one object from memory to a file and back, beside age and Tink, on one core; and, by
-`benchmarks.house`, what a vault costs ingest and training.
+`benchmarks.support.house`, what a vault costs ingest and training.
 
 Invariant: all start from bytes in memory, end with a file in a memory file system, and come back into fresh memory
 (but for the row that says otherwise). Counted are CPU seconds, and the best of several runs, since other work on the

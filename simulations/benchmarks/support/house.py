@@ -2,7 +2,7 @@
 
 Invariant: both sides of a ratio do the same work on the same bazaar merchant, with features that were encoded before.
 An ingest is timed from the open vault on, without unlocking the key, and the best of several counts. How runs are
-timed, and what is divided by what, says `benchmarks.vault_rounds`.
+timed, and what is divided by what, says `benchmarks.support.vault_rounds`.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def test_a_server_that_was_killed_is_replaced() -> None:
 def test_nothing_outlives_a_run_that_was_killed() -> None:
     """Neither the server nor what it forked."""
     script = """
-        from simulations import forkserver
+        from simulations.engines import forkserver
         pipe = forkserver.fork("site", {"sites": 1, "run_config": {}})
         pipe.recv_bytes()
         print(forkserver._server.pid, flush=True)
