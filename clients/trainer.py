@@ -33,8 +33,7 @@ from clients.training.behaviour import BehaviourRows
 from clients.training.epochs import train_epochs
 from clients.training.samples import TrainingData, derived_seed, training_data
 from common.metrics import auc
-from common.models import HansaModel, build_model
-from common.models.model import PrivateParts, load_shared, shared_arrays
+from common.models.model import HansaModel, PrivateParts, build_model, load_shared, shared_arrays
 from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier
 from common.protocol.wire import FloatVector, Layout, TrainResult
 from common.settings.config import LeagueConfig

@@ -22,7 +22,7 @@ from clients.encoders.frozen import IMAGE_ENCODER, TEXT_DIM, TEXT_ENCODER
 from clients.ingest import SiteData
 from clients.ingest.images import decode_array
 from common.errors import ConfigError, InputError
-from common.models import ItemInputs
+from common.models.model import ItemInputs
 from common.settings.config import LeagueConfig, ModelConfig, SplitConfig
 
 RAW_DIM = 64

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.models import ItemInputs, UserInputs
+from common.models.model import ItemInputs, UserInputs
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from clients.dp.sample import UserBatch, UserRows
-from common.models import HansaModel
 from common.models.losses import behaviour_loss, ranking_loss, sentiment_loss
+from common.models.model import HansaModel
 from common.settings.config import LeagueConfig
 
 

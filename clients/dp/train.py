@@ -19,7 +19,7 @@ from clients.dp.noise.sources import Noise, SeededNoise, SystemNoise, system_gen
 from clients.dp.objective import UserLosses
 from clients.dp.sample import UserRows, draw_users
 from clients.training.samples import TrainingData, derived_seed
-from common.models import HansaModel
+from common.models.model import HansaModel
 from common.settings.config import LeagueConfig
 
 ClippedSum = Callable[[UserLosses, UserRows], Gradients]

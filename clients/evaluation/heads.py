@@ -15,7 +15,7 @@ from clients.training.behaviour import BehaviourRows, behaviour_rows, horizon_s,
 from clients.training.objective import held_for_category
 from clients.training.samples import BEHAVIOUR_INSTANTS
 from common.metrics import auc, group_auc, log_loss
-from common.models import HansaModel
+from common.models.model import HansaModel
 from common.settings.config import LeagueConfig
 
 Probabilities = NDArray[np.float64]

@@ -28,7 +28,7 @@ from clients.evaluation.heads import (
 from clients.evaluation.scorers import Tuned, Windows, deployed_scorer, fitted_blends, rank, tower_scorer
 from clients.training.samples import derived_seed
 from common.files import write_json
-from common.models import HansaModel
+from common.models.model import HansaModel
 from common.settings.config import LeagueConfig
 
 KNN_PRIOR = (1.0, 1.0)

@@ -24,7 +24,7 @@ from clients.evaluation.scorers import tower_scorer
 from clients.training.behaviour import behaviour_rows, horizon_s
 from common.canonical import readable
 from common.metrics import top_k
-from common.models import HansaModel
+from common.models.model import HansaModel
 from common.settings.config import LeagueConfig
 
 TOP = 10

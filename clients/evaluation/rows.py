@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from clients.data.dataset import PURCHASE, Floats, Ints, Log, SiteDataset, as_user_inputs, gather_histories
 from common.metrics import coverage, diversity, ranking_metrics, top_k
-from common.models import HansaModel, UserInputs
+from common.models.model import HansaModel, UserInputs
 
 Bools = NDArray[np.bool_]
 CHUNK = 512

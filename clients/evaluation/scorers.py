@@ -25,7 +25,7 @@ from clients.evaluation.rows import (
     returning_rows,
 )
 from clients.training.samples import derived_seed
-from common.models import HansaModel
+from common.models.model import HansaModel
 from common.settings.config import LeagueConfig
 
 COSINE_LOGITS = 12.0

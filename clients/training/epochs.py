@@ -12,7 +12,7 @@ import torch
 from clients.data.dataset import Ints
 from clients.training.objective import joint_loss
 from clients.training.samples import TrainingData, derived_seed
-from common.models import HansaModel
+from common.models.model import HansaModel
 from common.settings.config import LeagueConfig
 
 

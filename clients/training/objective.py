@@ -16,8 +16,8 @@ from torch import Tensor
 from clients.data.dataset import Ints, as_user_inputs, gather_histories, rows_before
 from clients.training.behaviour import BehaviourRows
 from clients.training.samples import TrainingData, draw_behaviour, draw_targets, visible_events
-from common.models import HansaModel, ItemInputs, UserInputs
 from common.models.losses import alignment_loss, behaviour_loss, category_loss, ranking_loss, sentiment_loss
+from common.models.model import HansaModel, ItemInputs, UserInputs
 from common.settings.config import LeagueConfig, TrainingConfig
 
 

@@ -1,5 +1,4 @@
-"""The model that a league trains: encoders, fusion, towers and heads."""
+"""The model that a league trains: encoders, fusion, towers and heads.
 
-from common.models.model import HansaModel, ItemInputs, UserInputs, build_model
-
-__all__ = ["HansaModel", "ItemInputs", "UserInputs", "build_model"]
+Nothing is imported here: the coordinator takes the optimisers alone, and stays without torch.
+"""

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from clients.encoders import TEXT_DIM
-from common.models import build_model
+from common.models.model import build_model
 from common.privacy.guarantee import guarantee_of
 from common.settings.config import LeagueConfig
 from simulations.runs.costs import costs_of

@@ -25,7 +25,7 @@ from clients.evaluation.scorers import Tuned
 from clients.trainer import Site, attach_residual, open_site
 from common.errors import InputError, RunError
 from common.files import read_json
-from common.models import HansaModel
+from common.models.model import HansaModel
 from common.settings.config import LeagueConfig
 from common.storage.run_folder import RunFolder
 from simulations.runs.results import Metrics, Prediction, Recommendation

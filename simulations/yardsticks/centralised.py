@@ -23,7 +23,7 @@ from clients.evaluation.methods import Results, judge_model
 from clients.trainer import FINE_TUNE_RATE, Site
 from clients.training.epochs import batches, passes, step
 from clients.training.samples import TrainingData, derived_seed
-from common.models import HansaModel
+from common.models.model import HansaModel
 from common.models.optimisers import optimiser_for
 from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier
 from common.settings.config import LeagueConfig

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from clients.data.dataset import DAY_S, KINDS, Ints, Log, Reviews, SiteDataset, Split
-from common.models import HansaModel, ItemInputs, build_model
+from common.models.model import HansaModel, ItemInputs, build_model
 from common.settings.config import LeagueConfig
 from common.settings.load import load_config
 

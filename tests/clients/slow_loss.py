@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from clients.data.dataset import DAY_S
 from clients.training.samples import TrainingData
-from common.models import HansaModel
+from common.models.model import HansaModel
 from common.settings.config import LeagueConfig
 
 Vector = NDArray[np.float64]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from clients.data.dataset import DAY_S, Log, Reviews, SiteDataset, Split
-from common.models import ItemInputs
+from common.models.model import ItemInputs
 from common.settings.config import LeagueConfig
 from common.settings.load import load_config
 

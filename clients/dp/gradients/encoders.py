@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from common.models import HansaModel
 from common.models.encoders import LstmTextEncoder
+from common.models.model import HansaModel
 
 _AT_ONCE = 256
 

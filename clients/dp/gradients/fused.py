@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from common.models import HansaModel, ItemInputs
 from common.models.fusion import MeanFusion, shares
+from common.models.model import HansaModel, ItemInputs
 
 
 @dataclass(frozen=True)

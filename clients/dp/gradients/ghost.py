@@ -28,7 +28,7 @@ from clients.dp.gradients.fused import Fused, pull
 from clients.dp.gradients.per_user import Gradients, factors
 from clients.dp.objective import UserLosses
 from clients.dp.sample import UserRows, review_texts
-from common.models import ItemInputs
+from common.models.model import ItemInputs
 
 _AT_ONCE, _AT_ONCE_ALONE = 128, 16
 _MOST_PRODUCTS = 4096  # items, above which products are taken anew for each user

@@ -23,7 +23,7 @@ from clients.dp.units import unit_data
 from clients.trainer import open_site
 from clients.training.epochs import batches, step
 from clients.training.samples import training_data
-from common.models import HansaModel
+from common.models.model import HansaModel
 from common.privacy.guarantee import noise_multiplier
 from common.settings.config import LeagueConfig
 from common.settings.load import load_config, with_overrides

@@ -18,7 +18,7 @@ from clients.dp.train import clipped_sums
 from clients.dp.units import unit_data
 from clients.training.samples import TrainingData
 from common.errors import PrivacyError
-from common.models import build_model
+from common.models.model import build_model
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
 from tests.clients.dp.units import SCRATCH, settings, site_for

@@ -18,7 +18,7 @@ from clients.dp.train import seeded_chance
 from clients.trainer import Site
 from clients.training.samples import TrainingData, training_data
 from common.errors import PrivacyError
-from common.models import HansaModel, build_model
+from common.models.model import HansaModel, build_model
 from common.privacy.accounting import Mechanism, epsilon_rdp
 from common.privacy.guarantee import noise_multiplier
 from common.protocol.wire import Layout

@@ -13,7 +13,7 @@ from clients.dp.preflight import stirred
 from clients.dp.sample import UserRows, draw_users
 from clients.dp.units import unit_data
 from clients.training.samples import TrainingData
-from common.models import build_model
+from common.models.model import build_model
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
 from tests.clients.small_site import CONFIG, IMAGE, TEXT, drawn_site

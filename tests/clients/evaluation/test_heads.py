@@ -28,7 +28,7 @@ from clients.evaluation.heads import (
 from clients.evaluation.rows import chunks
 from clients.training.behaviour import BehaviourRows, behaviour_rows
 from clients.training.samples import training_data
-from common.models import build_model
+from common.models.model import build_model
 from common.settings.load import with_overrides
 from tests.clients.five_users import CONFIG, EVENTS, N_ITEMS, WIDTH, Event, day, linear_model, tiny_site
 from tests.clients.slow_loss import Drawn, SlowLoss

@@ -47,7 +47,7 @@ from clients.evaluation.scorers import (
     windows,
 )
 from clients.training.samples import derived_seed
-from common.models import HansaModel, build_model
+from common.models.model import HansaModel, build_model
 from tests.clients.five_users import CONFIG as TINY
 from tests.clients.five_users import EVENTS, Event, day, linear_model, tiny_site
 from tests.clients.small_site import CONFIG, IMAGE, TEXT, drawn_site

@@ -9,7 +9,7 @@ from clients.data.dataset import DAY_S, PURCHASE, SiteDataset
 from clients.evaluation.rows import TestRows as Rows
 from clients.evaluation.rows import basket_rows, chunks, cosine_scores, returning_rows
 from clients.evaluation.scorers import Tuned, deployed_scorer, rank, tower_scorer, windows
-from common.models import build_model
+from common.models.model import build_model
 from tests.clients.small_site import CONFIG, IMAGE, START, TEXT, drawn_site, with_other_future
 
 TEST_FROM, UNTIL = START + 32 * DAY_S, START + 40 * DAY_S

@@ -26,7 +26,7 @@ from clients.evaluation.rows import (
 )
 from clients.evaluation.rows import TestRows as Rows
 from clients.training.samples import training_data
-from common.models import build_model
+from common.models.model import build_model
 from common.settings.load import with_overrides
 from tests.clients.five_users import CONFIG, N_ITEMS, WIDTH, Event, day, items_of, linear_model, tiny_site
 from tests.clients.slow_loss import Drawn, SlowLoss

@@ -12,8 +12,7 @@ from clients.data.dataset import DAY_S, PURCHASE, Log
 from clients.training.epochs import batches, passes, train_epochs
 from clients.training.objective import joint_loss
 from clients.training.samples import TARGET_WEIGHTS, derived_seed, log_popularity, training_data
-from common.models import HansaModel, build_model
-from common.models.model import shared_arrays
+from common.models.model import HansaModel, build_model, shared_arrays
 from common.settings.load import with_overrides
 from tests.clients.small_site import CONFIG, IMAGE, START, TEXT, drawn_site, with_other_future
 

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from clients.training.epochs import batches, passes, step, train_epochs
 from clients.training.objective import joint_loss
 from clients.training.samples import TrainingData, derived_seed, training_data
-from common.models import HansaModel, build_model
-from common.models.model import shared_arrays
+from common.models.model import HansaModel, build_model, shared_arrays
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
 from tests.clients.five_users import CONFIG, EVENTS, WIDTH, Event, day, linear_model, tiny_site

@@ -8,9 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.models import HansaModel, ItemInputs, UserInputs, build_model
 from common.models.encoders import CnnImageEncoder, LstmTextEncoder
-from common.models.model import PrivateParts, load_shared, shared_arrays
+from common.models.model import (
+    HansaModel,
+    ItemInputs,
+    PrivateParts,
+    UserInputs,
+    build_model,
+    load_shared,
+    shared_arrays,
+)
 from common.models.towers import N_GAP_BUCKETS, gap_bucket
 from common.settings.config import ModelConfig
 
