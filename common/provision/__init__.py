@@ -1,1 +1,1 @@
-"""What a league across machines agrees on before it starts: certificates, keys, code and contract."""
+"""What the parties of a deployed league agree on before it starts: certificates, keys, code and contract."""

@@ -1,8 +1,8 @@
-"""The league's own certificate authority, and the keys that machines of a league know each other by.
+"""The league's own certificate authority, and the keys by which a league's machines recognise each other.
 
-Invariants: a private key is 0600 from its creation and never leaves the folder that it's made for; a server's
-certificate names every address it's reached under (RFC 5280 subjectAltName), for TLS looks at nothing else; a
-client's certificate can't serve and a server's can't call.
+Invariants: a private key has mode 0600 from its creation and never leaves its folder. A server's certificate names
+every address under which the server is reached (RFC 5280 subjectAltName), because TLS checks nothing else. A client's
+certificate isn't valid for a server, nor a server's for a client.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.errors import RunError
 
-_SKEW = dt.timedelta(minutes=15)  # machines whose clocks are a little behind shall accept a fresh certificate
+_SKEW = dt.timedelta(minutes=15)  # a machine whose clock is a little behind shall accept a new certificate
 _AUTHORITY_DAYS, _LEAF_DAYS = 3650, 397
 _CURVE = ec.SECP384R1
 
@@ -54,13 +54,13 @@ class Authority:
 
     @classmethod
     def read(cls, folder: Path) -> Authority:
-        """The authority that `write` left in a folder."""
+        """Read the authority that `write` wrote."""
         key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 — we wrote it
         return cls(key, x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes()))
 
     def write(self, folder: Path) -> None:
-        """Keep key and certificate as `ca.key` and `ca.crt`."""
+        """Write key and certificate as `ca.key` and `ca.crt`."""
         write_private(folder / "ca.key", pem(self.key))
         (folder / "ca.crt").write_bytes(self.pem())
 
@@ -69,27 +69,27 @@ class Authority:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def issue_server(self, addresses: Sequence[str]) -> tuple[bytes, bytes]:
-        """(certificate, key) of a server that is reached under these names and addresses, in PEM."""
+        """(certificate, key) in PEM for a server that is reached under these names and addresses."""
         key = ec.generate_private_key(_CURVE())
-        alternatives = x509.SubjectAlternativeName([_address(each) for each in addresses])
+        alternatives = x509.SubjectAlternativeName([_address(address) for address in addresses])
         return self._leaf(key.public_key(), addresses[0], ExtendedKeyUsageOID.SERVER_AUTH, alternatives), pem(
             key
         )
 
-    def issue_client(self, name: str, asked: bytes) -> bytes:
-        """The certificate that a site of this name shows to the coordinator, for its request (PKCS #10), in PEM.
+    def issue_client(self, name: str, request: bytes) -> bytes:
+        """The client certificate of a site, in PEM, for the site's request (PKCS #10).
 
         Raises
         ------
         RunError : the request is for another kind of key.
         """
-        key = x509.load_pem_x509_csr(asked).public_key()
+        key = x509.load_pem_x509_csr(request).public_key()
         if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != _CURVE.name:
             raise RunError("the request isn't for an ECDSA P-384 key", where=f"site '{name}'")
         return self._leaf(key, name, ExtendedKeyUsageOID.CLIENT_AUTH, None)
 
     def revocations(self, serials: Sequence[int]) -> bytes:
-        """The list of certificates that are valid no more (RFC 5280 CRL), in PEM; it may be empty."""
+        """The list of revoked certificates (RFC 5280 CRL), in PEM; it may be empty."""
         now = dt.datetime.now(dt.UTC)
         builder = (
             x509.CertificateRevocationListBuilder()
@@ -157,7 +157,7 @@ def fingerprint(certificate: bytes) -> str:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a new secret that its owner alone can read, from the moment that the file exists."""
+    """Write a new secret file, which from its creation only its owner can read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(data)

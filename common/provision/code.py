@@ -1,7 +1,7 @@
 """Which code a party runs: one digest over the files of `common`, `clients` and `server`.
 
-Invariant: the digest of an installed Hansa and of a Flower bundle made from it are the same, so a site can refuse
-a bundle, and a contract an installation, by comparing two strings. Only names and bytes of Python files count.
+Invariant: an installed Hansa and a Flower bundle made from it have the same digest. So by comparing two strings a site
+can refuse a bundle, and a contract can refuse an installation. Only names and bytes of Python files count.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MOST_BYTES = 1 << 26
 
 
 def installed_code() -> dict[str, bytes]:
-    """The Python files of the rooms that a league runs, by their path from the project's root."""
+    """The Python files of the rooms that the parties of a league run, by path from the project's root."""
     files = {}
     for room in ROOMS:
         for path in (PROJECT / room).rglob("*.py"):

@@ -1,9 +1,9 @@
-"""The contract: what all parties of a league across machines have agreed on, one JSON file, equal at all of them.
+"""The contract: what all parties of a deployed league have agreed on, in one JSON file that is equal at all of them.
 
-Invariants: it holds the settings with their digest, the digest of the code and everybody's public keys, so a run under
-other settings, other code or other keys is refused by every site; it holds no secret; the league's authority has signed
-its bytes (`contract.sig`). Its first two fields are those of a run's `config.json`, so the apps read their settings
-from it. Editions count up: a site never goes back to an older one.
+Invariants: it holds the settings with their digest, the digest of the code and everybody's public keys, so every site
+refuses a run under other settings, code or keys. It holds no secret. The league's authority has signed its bytes
+(`contract.sig`). Its first two fields are those of a run's `config.json`, so the apps read their settings from it.
+Editions are numbered upwards: a site never goes back to an older one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from common.storage.run_folder import SiteEntry, read_config
 
 FILE, SIGNATURE = "contract.json", "contract.sig"
 _FORMAT = 3
-# From the one that shows most to the coordinator to the one that shows least.
+# Ordered from the protection that shows the coordinator most to the one that shows it least.
 _STRENGTH = ("plain", "masked", "ckks", "he", "he+masked")
 PublicKeys = dict[str, str]
 
@@ -37,7 +37,7 @@ class Member:
     certificate : SHA-256 of the certificate that it shows the coordinator.
     sign, agree, wrap : public halves of the keys that sign its updates (Ed25519), agree on masks (X25519) and receive
         the league's key (RSA, DER), in hex.
-    former : its certificate before the last renewal, which it may still show until that one expires.
+    former : the certificate before the last renewal, which the site may still use until it expires.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Member:
     former: str = ""
 
     def entry(self) -> SiteEntry:
-        """The same as a run folder lists it; its folder is its own affair."""
+        """The site as a run folder lists it, without its folder, which only the site knows."""
         return SiteEntry(self.name, self.title or self.name, "", self.language, self.region, self.held_out)
 
     def public_keys(self) -> PublicKeys:
@@ -63,13 +63,13 @@ class Member:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the league's settings may not fall short of, in this edition and any later one.
+    """The promises that the league's settings must keep, in this edition and any later one.
 
     Parameters
     ----------
-    least_protection : updates travel under this one or one that shows the coordinator less.
-    most_epsilon : user-level differential privacy is on, with no more than this; 0 for no such promise.
-    most_rounds : rounds of one run; 0 for any number.
+    least_protection : updates are sent under this protection, or one that shows the coordinator less.
+    most_epsilon : differential privacy is on, with at most this ε; 0 for no such promise.
+    most_rounds : the most rounds of one run; 0 for any number.
     """
 
     least_protection: str = "plain"
@@ -77,18 +77,18 @@ class Bounds:
     most_rounds: int = 0
 
     def faults(self, config: LeagueConfig) -> list[str]:
-        """Where settings fall short."""
-        found = []
+        """The promises that settings break, in words."""
+        shortfalls = []
         if _STRENGTH.index(config.rounds.protection) < _STRENGTH.index(self.least_protection):
-            found.append(
+            shortfalls.append(
                 f"protection is {config.rounds.protection}, and at least {self.least_protection} is promised"
             )
-        private = config.privacy
-        if self.most_epsilon and (private.mode == "off" or private.epsilon > self.most_epsilon):
-            found.append(f"an epsilon of at most {self.most_epsilon:g} is promised")
+        privacy = config.privacy
+        if self.most_epsilon and (privacy.mode == "off" or privacy.epsilon > self.most_epsilon):
+            shortfalls.append(f"an epsilon of at most {self.most_epsilon:g} is promised")
         if self.most_rounds and config.rounds.count > self.most_rounds:
-            found.append(f"{config.rounds.count} rounds, and at most {self.most_rounds} are promised")
-        return found
+            shortfalls.append(f"{config.rounds.count} rounds, and at most {self.most_rounds} are promised")
+        return shortfalls
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Contract:
     edition : counts up with every change.
     least_edition : the oldest edition whose holders may still take part; it rises when members' keys are added.
     until : last day of the contract, ISO date in UTC; empty for no end.
-    receipts : public key (Ed25519, hex) that signs the coordinator's receipts of sites' privacy ledgers.
+    receipts : public key (Ed25519, hex) for the coordinator's signed receipts of the sites' privacy ledgers.
     """
 
     config: LeagueConfig
@@ -121,7 +121,7 @@ class Contract:
 
     def write(self, path: Path) -> None:
         """Write the file whole or not at all."""
-        rest = {
+        scalars = {
             f.name: getattr(self, f.name)
             for f in fields(self)
             if f.name not in ("config", "members", "bounds")
@@ -130,14 +130,14 @@ class Contract:
             path,
             {
                 "digest": self.config.digest(), "settings": self.config.model_dump(mode="json"),
-                "format": _FORMAT, "members": [asdict(each) for each in self.members],
-                "bounds": asdict(self.bounds), **rest,
+                "format": _FORMAT, "members": [asdict(member) for member in self.members],
+                "bounds": asdict(self.bounds), **scalars,
             },
         )  # fmt: skip
 
     @classmethod
     def read(cls, path: Path) -> Contract:
-        """Read a contract; whether it's signed, valid and of this code is asked apart.
+        """Read a contract; its signature, validity and code are checked by other functions.
 
         Raises
         ------
@@ -148,7 +148,7 @@ class Contract:
             if data["format"] != _FORMAT:
                 raise ValueError
             return cls(
-                config, str(data["code"]), tuple(Member(**each) for each in data["members"]), str(data["league"]),
+                config, str(data["code"]), tuple(Member(**member) for member in data["members"]), str(data["league"]),
                 int(data["edition"]), int(data["least_edition"]), str(data["until"]), Bounds(**data["bounds"]),
                 str(data["receipts"]),
             )  # fmt: skip
@@ -165,9 +165,9 @@ class Contract:
         ------
         RunError : there is none.
         """
-        for each in self.members:
-            if each.name == name:
-                return each
+        for member in self.members:
+            if member.name == name:
+                return member
         raise RunError(
             f"the contract doesn't name site '{name}'", where=FILE,
             why="it never did, or the site has left the league", next_step="ask who provisions the league",
@@ -175,7 +175,7 @@ class Contract:
 
     def public_keys(self) -> dict[str, PublicKeys]:
         """Everybody's keys, by site."""
-        return {each.name: each.public_keys() for each in self.members}
+        return {member.name: member.public_keys() for member in self.members}
 
     def require_code(self) -> None:
         """Refuse to run under a contract that was made for other code.
@@ -192,11 +192,11 @@ class Contract:
             )  # fmt: skip
 
     def require_valid(self, now: dt.datetime) -> None:
-        """Refuse a contract that has run out or whose settings break its own bounds.
+        """Refuse a contract that has expired or whose settings break its own bounds.
 
         Raises
         ------
-        RunError : it's one of both.
+        RunError : the contract isn't valid.
         """
         if self.until and now.date() > dt.date.fromisoformat(self.until):
             raise RunError(
@@ -213,7 +213,7 @@ class Contract:
 
 
 def read_signed(folder: Path, *, authority: Path | None = None) -> Contract:
-    """The contract of a kit, once its signature has been checked.
+    """Read the contract of a kit and check its signature.
 
     Parameters
     ----------

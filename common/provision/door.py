@@ -1,7 +1,7 @@
-"""The one door between a site and the coordinator: what may pass it, and how a refusal is told.
+"""The one door between the sites and the coordinator: which requests may pass, and how a refusal is explained.
 
 Invariant: both sides read the same table, so a refusal that a site gets always names its cause and the next step, and
-holds nothing else.
+nothing else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROUTES = frozenset(
         "get-fab", "push-object", "pull-object", "confirm-message-received",
     )
 )  # fmt: skip
-"""What a SuperNode needs of the Fleet interface; it registers no nodes, the coordinator does."""
+"""The part of Flower's Fleet interface that a SuperNode needs; registering nodes is left to the coordinator."""
 MOST_BODY_BYTES = 64 << 20
 CERTIFICATE, INSTANCE, EDITION, REFUSED = (
     "x-hansa-certificate",
@@ -25,7 +25,9 @@ CERTIFICATE, INSTANCE, EDITION, REFUSED = (
     "x-hansa-edition",
     "x-hansa-refused",
 )
-CLOCK_S = 120.0  # a machine this far off gets told so; Flower itself refuses after 300 s, without a reason
+CLOCK_S = (
+    120.0  # a machine whose clock is off by more is told so; Flower refuses from 300 s on, without a reason
+)
 
 _TABLE: dict[str, tuple[int, str, str]] = {
     "route": (404, "nothing but the site's own messages passes here", "use the coordinator's machine for all else"),
@@ -62,7 +64,7 @@ _TABLE: dict[str, tuple[int, str, str]] = {
 }  # fmt: skip
 
 
-# What OpenSSL calls the alerts that a refused certificate meets with, by our own names for them.
+# OpenSSL's names of the alerts for a refused certificate → the codes of the table above.
 _ALERTS = {
     "CERTIFICATE_EXPIRED": "certificate_expired",
     "CERTIFICATE_REVOKED": "certificate_revoked",
@@ -74,7 +76,7 @@ _ALERTS = {
 
 
 class Refusal(WireError):
-    """A request that is turned away.
+    """A refused request.
 
     Parameters
     ----------
@@ -85,30 +87,32 @@ class Refusal(WireError):
     def __init__(self, code: str, detail: str = "") -> None:
         self.status, what, next_step = _TABLE[code]
         self.code, self.detail = code, detail
-        told = f"{what} ({detail})" if detail else what
-        super().__init__(told, where="the coordinator's door", next_step=next_step)
+        message = f"{what} ({detail})" if detail else what
+        super().__init__(message, where="the coordinator's door", next_step=next_step)
 
     def body(self) -> bytes:
-        """As it travels."""
+        """The refusal as the body of an HTTP answer."""
         return json.dumps({"code": self.code, "what": self.what, "next_step": self.next_step}).encode()
 
     @classmethod
-    def of_alert(cls, told: str) -> Refusal | None:
-        """What a failed TLS connection tells of the site's certificate, if it does."""
-        found = (
-            code for alert, code in _ALERTS.items() if f"ALERT_{alert}" in told.upper().replace(" ", "_")
+    def of_alert(cls, fault_text: str) -> Refusal | None:
+        """The refusal in a failed TLS connection's alert, or None if the alert isn't about the site's certificate."""
+        codes = (
+            code
+            for alert, code in _ALERTS.items()
+            if f"ALERT_{alert}" in fault_text.upper().replace(" ", "_")
         )
-        code = next(found, None)
+        code = next(codes, None)
         return cls(code) if code else None
 
     @classmethod
     def parse(cls, code: str, body: bytes) -> Refusal | None:
-        """A refusal from the other side, as far as this side's table knows it."""
+        """Read a refusal from the other side; None if this side's table doesn't have its code."""
         if code not in _TABLE:
             return None
         try:
-            told = str(json.loads(body).get("what", ""))
+            message = str(json.loads(body).get("what", ""))
         except (ValueError, AttributeError):
-            told = ""
-        head, _, detail = told.partition(" (")
+            message = ""
+        head, _, detail = message.partition(" (")
         return cls(code, detail.rstrip(")")[:120] if head == _TABLE[code][1] else "")

@@ -1,6 +1,6 @@
-"""The keys that a contract fixes, so that neither a site nor the coordinator trusts a key because it came first.
+"""The keys that a contract fixes, so that no party trusts a key only because it was the first to arrive.
 
-Invariant: where a contract names keys, a bundle with others is refused, whoever signed it.
+Invariant: where a contract names keys, a bundle with other keys is refused, whoever signed it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Pinned:
 
     Parameters
     ----------
-    own : a site's own private keys; nothing at the coordinator.
-    receipts : public key of who signs receipts of privacy ledgers.
+    own : the file of a site's own private keys; None at the coordinator.
+    receipts : public key that signs the receipts of privacy ledgers.
     """
 
     public: Mapping[str, PublicKeys]
@@ -30,17 +30,17 @@ class Pinned:
 
     @classmethod
     def of(cls, contract: Path, own: Path | None = None) -> Pinned:
-        """What a contract fixes."""
-        found = Contract.read(contract)
-        return cls(found.public_keys(), own, found.receipts)
+        """The keys that a contract fixes."""
+        agreed = Contract.read(contract)
+        return cls(agreed.public_keys(), own, agreed.receipts)
 
     @classmethod
     def beside(cls, run: Path) -> Pinned | None:
-        """What the contract in a run's folder fixes; a simulation has none."""
+        """The keys that the contract in a run's folder fixes; None if there is no contract, as in a simulation."""
         return cls.of(run / FILE) if (run / FILE).exists() else None
 
     def require(self, bundles: Mapping[str, Mapping[str, Any]], where: str) -> None:
-        """Hold bundles of public keys against the contract.
+        """Check that bundles of public keys agree with the contract.
 
         Raises
         ------

@@ -1,8 +1,8 @@
-"""The keys by which a site's updates are known, and the request by which its public ones come into a contract.
+"""A site's own keys, and the request that brings its public keys into a contract.
 
-Invariants: a private key is made where it's used, or in the kit of its site and nowhere else; a request proves that its
-maker holds each key that it names, so nobody can have another's key written under their own name (RFC 2986 does it for
-the certificate, an Ed25519 signature for the rest).
+Invariants: a private key is made on the machine that uses it, or in its site's kit, and nowhere else. A request proves
+that its maker holds each private key, so nobody can register another's public key under their own name (RFC 2986 proves
+it for the certificate, an Ed25519 signature for the other keys).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LABEL = b"hansa site request v1\n"
 
 
 def make_keys() -> dict[str, str]:
-    """Fresh keys that sign (Ed25519), agree on masks (X25519) and unwrap the league's key (RSA, 3072 bits)."""
+    """New keys to sign (Ed25519), to agree on masks (X25519) and to unwrap the league's key (RSA, 3072 bits)."""
     private = rsa.generate_private_key(65537, 3072)
     text = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -47,14 +47,14 @@ def make_keys() -> dict[str, str]:
 
 
 def new_signer(path: Path) -> str:
-    """Write a fresh key that signs (Ed25519) where its owner alone may read it; returns its public half, in hex."""
+    """Write a new signing key (Ed25519) that only its owner can read; returns the public key in hex."""
     key = Ed25519PrivateKey.generate()
     write_private(path, key.private_bytes_raw().hex().encode())
     return key.public_key().public_bytes_raw().hex()
 
 
 def public_halves(keys: Mapping[str, str]) -> dict[str, str]:
-    """What others may know of these keys, in hex."""
+    """The public keys of a set of private keys, in hex."""
     sign = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(keys["ed25519"])).public_key()
     agree = X25519PrivateKey.from_private_bytes(bytes.fromhex(keys["x25519"])).public_key()
     return {
@@ -64,7 +64,7 @@ def public_halves(keys: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Request:
-    """What a site that makes its own keys sends to who provisions the league; it holds no secret.
+    """The request of a site that makes its own keys, for whoever provisions the league; it holds no secret.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class Request:
     signature: str = ""
 
     def message(self) -> bytes:
-        """What the signature is over."""
+        """The bytes that are signed."""
         body = {name: value for name, value in asdict(self).items() if name != "signature"}
         return _LABEL + json.dumps(body, sort_keys=True).encode()
 
@@ -95,33 +95,35 @@ class Request:
         RunError : it's damaged, or a signature in it is wrong.
         """
         try:
-            made = cls(**read_json(path))
-            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(made.sign))
-            key.verify(bytes.fromhex(made.signature), made.message())
-            asked = x509.load_pem_x509_csr(made.certificate.encode())
-            named = asked.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
-            if not asked.is_signature_valid or named != made.name[:64]:
+            request = cls(**read_json(path))
+            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(request.sign))
+            key.verify(bytes.fromhex(request.signature), request.message())
+            certificate_request = x509.load_pem_x509_csr(request.certificate.encode())
+            named = certificate_request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+            if not certificate_request.is_signature_valid or named != request.name[:64]:
                 raise ValueError
         except (TypeError, ValueError, IndexError, InvalidSignature):
             raise RunError(
                 "the site's request is damaged, or not made by who holds its keys", where=path.name,
                 next_step="make it anew with 'hansa site request'",
             ) from None  # fmt: skip
-        return made
+        return request
 
 
 def write_keys(folder: Path, name: str) -> Request:
-    """Make all of a site's private keys in a folder, and the request for them."""
+    """Make all private keys of a site in a folder; returns the request for their public keys."""
     keys, (private, public) = make_keys(), node_key()
     client = ec.generate_private_key(ec.SECP384R1())
     write_private(folder / KEYS_FILE, (readable(keys) + "\n").encode())
     write_private(folder / NODE_FILE, private)
     write_private(folder / CLIENT_FILE, pem(client))
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
-    asked = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(client, hashes.SHA384())
+    certificate_request = (
+        x509.CertificateSigningRequestBuilder().subject_name(subject).sign(client, hashes.SHA384())
+    )
     halves = public_halves(keys)
     bare = Request(
-        name, public.decode().strip(), asked.public_bytes(serialization.Encoding.PEM).decode(),
+        name, public.decode().strip(), certificate_request.public_bytes(serialization.Encoding.PEM).decode(),
         halves["ed25519"], halves["x25519"], halves["rsa"],
     )  # fmt: skip
     signer = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(keys["ed25519"]))

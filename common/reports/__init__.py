@@ -1,4 +1,4 @@
-"""What a run tells people: one HTML file in two languages, and a model card."""
+"""What people read about a run: one HTML report in two languages, and a model card."""
 
 from common.reports.card import model_card
 from common.reports.html import write_report

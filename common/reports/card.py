@@ -115,7 +115,7 @@ def _privacy(story: Story) -> str:
 
 
 def _guarantee(config: LeagueConfig) -> str:
-    """What the training promises, and what the promise leaves out, in plain words; Chinese below."""
+    """What the training promises and what it doesn't, in plain words; Chinese below."""
     parts = promise(config)
     english = " ".join([f"**{parts[0].en}**", *(part.en for part in parts[1:])])
     chinese = "".join([f"**{parts[0].zh}**", *(part.zh for part in parts[1:])])
@@ -144,6 +144,6 @@ def _figure(value: float | None) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text from a shop made harmless in Markdown: no markup, no line breaks, no table borders."""
-    kept = "".join(letter if letter.isprintable() else " " for letter in text)
-    return "".join(f"&#{ord(letter)};" if letter in "<>&|`*_[]!#\\" else letter for letter in kept)
+    """Escape a shop's text for Markdown: no markup, no line breaks, no table borders remain."""
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    return "".join(f"&#{ord(letter)};" if letter in "<>&|`*_[]!#\\" else letter for letter in printable)

@@ -1,4 +1,4 @@
-"""Which plots and tables a story gives rise to; a plot without data is left out."""
+"""The plots and tables of a run's story; a plot without data is left out."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ZeroShot:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """The behaviour predictor by method, in the mean over sites."""
+    """The behaviour predictor under one method, as the mean over sites."""
 
     method: str
     auc: float | None
@@ -59,9 +59,9 @@ def zero_shot_rows(story: Story) -> tuple[ZeroShot, ...]:
     for site, methods in table(story.details.get("zero_shot")).items():
         named = table(methods)
         scores = [(name, number(table(named.get(name)).get(SCORE))) for name in METHODS]
-        known = tuple((name, score) for name, score in scores if score is not None)
-        if known:
-            rows.append(ZeroShot(story.title_of(str(site)), known))
+        measured = tuple((name, score) for name, score in scores if score is not None)
+        if measured:
+            rows.append(ZeroShot(story.title_of(str(site)), measured))
     return tuple(rows)
 
 
@@ -102,9 +102,9 @@ def _loss(story: Story) -> Markup | None:
 
 
 def _reliability(story: Story) -> Markup | None:
-    found = story.details.get("calibration")
+    rows = story.details.get("calibration")
     bins = []
-    for row in found if isinstance(found, list) else ():
+    for row in rows if isinstance(rows, list) else ():
         predicted, observed = number(table(row).get("predicted")), number(table(row).get("observed"))
         count = number(table(row).get("count"))
         if predicted is not None and observed is not None and count is not None and count > 0:

@@ -63,7 +63,7 @@ def _facts(story: Story, pictures: PictureSource | None) -> dict[str, Any]:
 
 
 def traffic(story: Story) -> dict[str, float] | None:
-    """Bytes that travelled: in all, and per site and round in each direction; None where no round was logged."""
+    """Bytes sent: in all, and per site and round in each direction; None if no round was logged."""
     trips = sum(round_.sites for round_ in story.rounds)
     if not trips:
         return None
@@ -86,13 +86,13 @@ def flat_settings(settings: Mapping[str, Any], before: str = "") -> list[tuple[s
 
 
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.filters.update(figure=figure, percent=percent, gain=gain, size=size)
-    made.globals["t"] = both
-    return made
+    environment.filters.update(figure=figure, percent=percent, gain=gain, size=size)
+    environment.globals["t"] = both
+    return environment
 
 
 def both(en: str, zh: str) -> Markup:
@@ -118,7 +118,7 @@ def gain(share: float | None) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes for people.
+    """A number of bytes, in units that people read.
 
     >>> size(185_000), size(12)
     ('185 kB', '12 B')

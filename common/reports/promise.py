@@ -1,8 +1,8 @@
 # ruff: noqa: E501
 """What a run promises to each person, in plain words and in two languages: the card and the report say the same.
 
-Invariant: every figure follows from the run's public settings (`common.privacy.guarantee`), and where nothing is
-promised that stands first.
+Invariant: every figure follows from the run's public settings (`common.privacy.guarantee`); if nothing is promised, the
+text says so first.
 """
 
 from __future__ import annotations
@@ -52,74 +52,74 @@ _ADVERSARY = MappingProxyType({
 
 def promise(config: LeagueConfig) -> tuple[Label, ...]:
     """The paragraphs: headline, meaning, accounting, what the mode adds, and what isn't covered."""
-    found = guarantee_of(config)
-    if found is None:
+    guarantee = guarantee_of(config)
+    if guarantee is None:
         return (OFF,)
-    parts = [_headline(found), _meaning(config, found), _accounting(config, found)]
-    if found.mode == "distributed" and found.epsilon_alone is not None:
+    parts = [_headline(guarantee), _meaning(config, guarantee), _accounting(config, guarantee)]
+    if guarantee.mode == "distributed" and guarantee.epsilon_alone is not None:
         parts.append(Label(
-            f"A site's own part of the noise alone, if all others collude, gives ε = {found.epsilon_alone:.2f}.",
-            f"若其他所有站点串通，仅凭本站点自己的噪声可保证 ε = {found.epsilon_alone:.2f}。",
+            f"A site's own part of the noise alone, if all others collude, gives ε = {guarantee.epsilon_alone:.2f}.",
+            f"若其他所有站点串通，仅凭本站点自己的噪声可保证 ε = {guarantee.epsilon_alone:.2f}。",
         ))  # fmt: skip
-    if found.mode == "record" and found.epsilon_user is not None:
+    if guarantee.mode == "record" and guarantee.epsilon_user is not None:
         most = config.privacy.records_per_user
         parts.append(Label(
-            f"A user has at most {most} records here; for a whole user that adds up to ε = {found.epsilon_user:.1f} (group "
+            f"A user has at most {most} records here; for a whole user that adds up to ε = {guarantee.epsilon_user:.1f} (group "
             "privacy). Purchase intent over several spans is not taught in this mode.",
-            f"每名用户最多 {most} 条记录；对整个用户累计为 ε = {found.epsilon_user:.1f}（群体隐私）。此模式不训练跨时段的购买意向。",
+            f"每名用户最多 {most} 条记录；对整个用户累计为 ε = {guarantee.epsilon_user:.1f}（群体隐私）。此模式不训练跨时段的购买意向。",
         ))  # fmt: skip
-    parts.append(_not_covered(found))
-    return (_SEEDED, *parts) if found.seeded else tuple(parts)
+    parts.append(_not_covered(guarantee))
+    return (_SEEDED, *parts) if guarantee.seeded else tuple(parts)
 
 
-def _headline(found: Guarantee) -> Label:
-    name = _MODE[found.mode]
+def _headline(guarantee: Guarantee) -> Label:
+    name = _MODE[guarantee.mode]
     return Label(
-        f"{name.en} (mode “{found.mode}”): ε = {found.epsilon:.2f}, δ = {found.delta:g} for this run at each site.",
-        f"{name.zh}（模式“{found.mode}”）：本次运行中每个站点 ε = {found.epsilon:.2f}，δ = {found.delta:g}。",
+        f"{name.en} (mode “{guarantee.mode}”): ε = {guarantee.epsilon:.2f}, δ = {guarantee.delta:g} for this run at each site.",
+        f"{name.zh}（模式“{guarantee.mode}”）：本次运行中每个站点 ε = {guarantee.epsilon:.2f}，δ = {guarantee.delta:g}。",
     )
 
 
-def _meaning(config: LeagueConfig, found: Guarantee) -> Label:
-    unit, privacy = _UNIT[found.unit], config.privacy
-    who = _ADVERSARY["shared" if found.mode == "distributed" else "local"]
+def _meaning(config: LeagueConfig, guarantee: Guarantee) -> Label:
+    unit, privacy = _UNIT[guarantee.unit], config.privacy
+    adversary = _ADVERSARY["shared" if guarantee.mode == "distributed" else "local"]
     values = {
         "days": privacy.record_days,
         "honest": privacy.honest_sites,
         "protection": config.rounds.protection,
     }
     return Label(
-        f"Who is protected: {unit.en.format(**values)}. Against: {who.en.format(**values)}. They can hardly tell whether "
-        f"it took part at all: no conclusion becomes more than e^ε = {_times(found.epsilon)} times as likely, but for a "
+        f"Who is protected: {unit.en.format(**values)}. Against: {adversary.en.format(**values)}. They can hardly tell whether "
+        f"it took part at all: no conclusion becomes more than e^ε = {_times(guarantee.epsilon)} times as likely, but for a "
         "chance of about δ.",
-        f"受保护单位：{unit.zh.format(**values)}。防范对象：{who.zh.format(**values)}。对方几乎无法判断其是否参与："
-        f"除约 δ 的概率外，任何结论的可能性最多变为 e^ε = {_times(found.epsilon)} 倍。",
+        f"受保护单位：{unit.zh.format(**values)}。防范对象：{adversary.zh.format(**values)}。对方几乎无法判断其是否参与："
+        f"除约 δ 的概率外，任何结论的可能性最多变为 e^ε = {_times(guarantee.epsilon)} 倍。",
     )  # fmt: skip
 
 
-def _accounting(config: LeagueConfig, found: Guarantee) -> Label:
-    rounds, sigma = config.rounds.count, found.noise_multiplier
-    if found.epsilon_pld is None:
+def _accounting(config: LeagueConfig, guarantee: Guarantee) -> Label:
+    rounds, sigma = config.rounds.count, guarantee.noise_multiplier
+    if guarantee.epsilon_pld is None:
         pld_en = "the second library's figure is left out, as no theorem lets it stand for sums of whole-number noise"
         pld_zh = "第二个库的数值从略，因为没有定理支持其用于整数噪声之和"
     else:
-        pld_en = f"{found.epsilon_pld:.2f} by privacy-loss distributions (dp-accounting)"
-        pld_zh = f"按隐私损失分布（dp-accounting）为 {found.epsilon_pld:.2f}"
+        pld_en = f"{guarantee.epsilon_pld:.2f} by privacy-loss distributions (dp-accounting)"
+        pld_zh = f"按隐私损失分布（dp-accounting）为 {guarantee.epsilon_pld:.2f}"
     return Label(
-        f"Accounted for adding or removing one {found.unit}, over {rounds} rounds with noise of {sigma:g} times the clip: "
-        f"ε = {found.epsilon:.2f} by Rényi accounting (Opacus), which is the gate; {pld_en}. Replacing one for another "
+        f"Accounted for adding or removing one {guarantee.unit}, over {rounds} rounds with noise of {sigma:g} times the clip: "
+        f"ε = {guarantee.epsilon:.2f} by Rényi accounting (Opacus), which is the gate; {pld_en}. Replacing one for another "
         "costs 1.05 to 2.3 times that. Noise and sampling come from the operating system."
-        if not found.seeded
-        else f"Accounted as if unseeded: ε = {found.epsilon:.2f} by Rényi accounting (Opacus); {pld_en}.",
+        if not guarantee.seeded
+        else f"Accounted as if unseeded: ε = {guarantee.epsilon:.2f} by Rényi accounting (Opacus); {pld_en}.",
         f"按增删一个单位计算，共 {rounds} 轮，噪声为裁剪范数的 {sigma:g} 倍：按 Rényi 核算（Opacus，作为闸门）"
-        f"ε = {found.epsilon:.2f}；{pld_zh}。以一换一的代价为其 1.05 至 2.3 倍。"
-        + ("噪声与抽样来自操作系统。" if not found.seeded else ""),
+        f"ε = {guarantee.epsilon:.2f}；{pld_zh}。以一换一的代价为其 1.05 至 2.3 倍。"
+        + ("噪声与抽样来自操作系统。" if not guarantee.seeded else ""),
     )  # fmt: skip
 
 
-def _not_covered(found: Guarantee) -> Label:
-    several = "a person who is a user of several sites (ε adds up), " if found.unit != "site" else ""
-    several_zh = "同时是多个站点用户的人（ε 相加）、" if found.unit != "site" else ""
+def _not_covered(guarantee: Guarantee) -> Label:
+    several = "a person who is a user of several sites (ε adds up), " if guarantee.unit != "site" else ""
+    several_zh = "同时是多个站点用户的人（ε 相加）、" if guarantee.unit != "site" else ""
     return Label(
         f"Not covered: {several}other runs and statistics on the same data (each site's own ledger adds them up), the "
         "dates that part training from testing, the catalogue and what a merchant sells, how long a site takes to answer, "

@@ -25,7 +25,7 @@ _COLUMNS = ("user_id", "rank", "item_id", "score", "why", "history_item_id")
 
 
 class PictureSource(Protocol):
-    """What a report asks of the sites' own data."""
+    """What a report needs from the sites' own data."""
 
     def picture(self, site: str, item_id: str) -> bytes | None:
         """A small JPEG of a product, or None."""
@@ -66,7 +66,7 @@ class SiteSample:
 
 def read_samples(story: Story, source: PictureSource | None) -> tuple[SiteSample, ...]:
     """A few customers of each site that wrote recommendations: those with the longest histories."""
-    found = []
+    samples = []
     for site in story.sites[:SITES_SHOWN]:
         rows = _read(story.root / "sites" / site.name / "recommendations.parquet")
         if rows is None or rows.is_empty():
@@ -74,8 +74,8 @@ def read_samples(story: Story, source: PictureSource | None) -> tuple[SiteSample
         customers = tuple(
             _customer(site.name, user, rows, source) for user in _chosen(site.name, rows, source)
         )
-        found.append(SiteSample(site.title or site.name, site.language, site.held_out, customers))
-    return tuple(found)
+        samples.append(SiteSample(site.title or site.name, site.language, site.held_out, customers))
+    return tuple(samples)
 
 
 def _read(path: Path) -> pl.DataFrame | None:
@@ -95,11 +95,11 @@ def _chosen(site: str, rows: pl.DataFrame, source: PictureSource | None) -> list
 
 
 def _history(site: str, user: str, rows: pl.DataFrame, source: PictureSource | None) -> list[str]:
-    known = list(source.history(site, user)) if source is not None else []
-    if not known and "history_item_id" in rows.columns:
+    items = list(source.history(site, user)) if source is not None else []
+    if not items and "history_item_id" in rows.columns:
         own = rows.filter(pl.col("user_id").cast(pl.String) == user).sort("rank")
-        known = own["history_item_id"].drop_nulls().cast(pl.String).to_list()
-    return list(dict.fromkeys(known))[:ITEMS_SHOWN]
+        items = own["history_item_id"].drop_nulls().cast(pl.String).to_list()
+    return list(dict.fromkeys(items))[:ITEMS_SHOWN]
 
 
 def _customer(site: str, user: str, rows: pl.DataFrame, source: PictureSource | None) -> Customer:
@@ -119,8 +119,8 @@ def _products(site: str, items: Iterable[str], source: PictureSource | None) -> 
 def _product(site: str, item: str, source: PictureSource | None, why: str = "") -> Product:
     title = (source.title(site, item) if source is not None else None) or item
     data = source.picture(site, item) if source is not None else None
-    shown = data is not None and data.startswith(_JPEG) and len(data) <= MAX_PICTURE_BYTES
+    usable = data is not None and data.startswith(_JPEG) and len(data) <= MAX_PICTURE_BYTES
     picture = (
-        "data:image/jpeg;base64," + base64.b64encode(data).decode() if shown and data is not None else ""
+        "data:image/jpeg;base64," + base64.b64encode(data).decode() if usable and data is not None else ""
     )
     return Product(title, picture, why)

@@ -1,7 +1,7 @@
-"""A run folder read into what a report tells. Parts that are missing or of another shape are left out.
+"""The content of a report, read from a run folder. Parts that are missing or of another shape are left out.
 
-Invariant: only `config.json` and `league.json` are needed; no other file can make a report fail, and every number
-that gets through is finite.
+Invariant: only `config.json` and `league.json` are needed; no other file can make a report fail, and every number in it
+is finite.
 
 Shapes read from details.json (all optional):
     worth        [{"site", "gain_local", "low", "high", "verdict"}]; gains relative to local-only, 0.12 = 12 % better
@@ -36,7 +36,7 @@ PAID, NO_DIFFERENCE, DID_NOT_PAY = "paid", "no difference", "did not pay"
 
 @dataclass(frozen=True)
 class Round:
-    """One round: its loss and score of the model the sites received, bytes both ways, and who was left out."""
+    """One round: loss and score of the model that the sites received, bytes sent, and the sites left out."""
 
     number: int
     loss: float | None
@@ -50,7 +50,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Worth:
-    """What joining was worth to one site: the relative gain over training alone, with its interval."""
+    """What joining the league gained one site: the relative gain over training alone, with its interval."""
 
     title: str
     gain: float
@@ -61,7 +61,7 @@ class Worth:
 
 @dataclass(frozen=True)
 class Story:
-    """All that a report tells of one run; `stopped`: sites whose own budget was spent, and from which round on."""
+    """Everything that a report says about one run; `stopped` maps sites whose budget was spent to the first round."""
 
     root: Path
     config: LeagueConfig
@@ -87,7 +87,7 @@ class Story:
 
     @property
     def joined_method(self) -> str:
-        """What is held against training alone: as the run says, else the fine-tuned shared model where there is one."""
+        """The method compared with training alone: the run's own choice, or the fine-tuned model if it was measured."""
         named = str(self.details.get("joined") or "fine_tuned")
         return named if self.value(named, SCORE) is not None else "federated"
 
@@ -104,12 +104,12 @@ class Story:
         return interval(table(table(self.details.get("intervals")).get(method)).get(metric))
 
     def ratio(self, method: str, to: str, metric: str = SCORE) -> float | None:
-        """How many times as good one method is as another, in the mean over sites."""
+        """The ratio of two methods' figures, as means over sites."""
         over, under = self.value(method, metric), self.value(to, metric)
         return over / under if over is not None and under else None
 
     def paid(self) -> int:
-        """For how many sites joining paid."""
+        """How many sites gained by joining."""
         return self.count(PAID)
 
     def count(self, verdict: str) -> int:
@@ -172,7 +172,7 @@ def _optional(path: Path) -> object:
 
 
 def _round(row: Mapping[str, Any]) -> Round:
-    sent = table(row.get("bytes"))
+    traffic = table(row.get("bytes"))
     named = row.get("quarantined")
     left_out = [entry.get("site") if isinstance(entry, Mapping) else entry for entry in named or ()]
     cohort = row.get("cohort")
@@ -180,8 +180,8 @@ def _round(row: Mapping[str, Any]) -> Round:
         number=int(row["round"]),
         loss=number(row.get("loss")),
         score=number(table(row.get("metrics")).get(TRAINING_SCORE)),
-        bytes_up=int(number(sent.get("up")) or 0),
-        bytes_down=int(number(sent.get("down")) or 0),
+        bytes_up=int(number(traffic.get("up")) or 0),
+        bytes_down=int(number(traffic.get("down")) or 0),
         seconds=number(row.get("seconds")) or 0.0,
         sites=len(cohort) if isinstance(cohort, list) else 0,
         quarantined=tuple(str(name) for name in left_out if name),
@@ -189,15 +189,15 @@ def _round(row: Mapping[str, Any]) -> Round:
 
 
 def _worth(rows: object, titles: Mapping[str, str]) -> tuple[Worth, ...]:
-    found = []
+    gains = []
     for row in rows if isinstance(rows, list) else ():
         gain = number(table(row).get("gain_local"))
         if gain is None:
             continue
         low, high = number(row.get("low")), number(row.get("high"))
         site = str(row.get("site", ""))
-        found.append(Worth(titles.get(site, site), gain, low, high, _verdict(row.get("verdict"), low, high)))
-    return tuple(sorted(found, key=lambda worth: (-worth.gain, worth.title)))
+        gains.append(Worth(titles.get(site, site), gain, low, high, _verdict(row.get("verdict"), low, high)))
+    return tuple(sorted(gains, key=lambda worth: (-worth.gain, worth.title)))
 
 
 def _verdict(stated: object, low: float | None, high: float | None) -> str:

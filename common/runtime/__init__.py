@@ -1,1 +1,1 @@
-"""How the parties' processes run: lives, logs, a full disk, progress, pauses."""
+"""How the parties' processes run: starting and stopping, logs, a full disk, progress, pauses."""

@@ -1,6 +1,6 @@
-"""Full disks, told as what they are.
+"""Errors of a full disk, turned into one clear error.
 
-Invariant: only what the operating system says about space becomes this error; any other fault stays itself.
+Invariant: only the operating system's errors about space are turned into it; any other fault stays as it is.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _RESERVE, _RESERVE_BYTES = ".reserve", 1 << 14
 
 
-def full_disk(fault: BaseException, whose: str) -> MachineError | None:
-    """The error to tell where a disk is full; None for other faults.
+def full_disk(fault: BaseException, party: str) -> MachineError | None:
+    """The error to report if the fault is a full disk; None for other faults.
 
     Parameters
     ----------
-    whose : party whose disk it is, such as "the coordinator".
+    party : the owner of the disk, such as "the coordinator".
     """
     if not isinstance(fault, OSError) or fault.errno not in _FULL:
         return None
     name = Path(str(fault.filename)).name if fault.filename else "a file"
     return MachineError(
-        f"the disk of {whose} is full", where=name, why=os.strerror(fault.errno),
+        f"the disk of {party} is full", where=name, why=os.strerror(fault.errno),
         next_step="make room; what was written before is whole, so resume the run then",
     )  # fmt: skip
 
 
 def set_aside(folder: Path) -> None:
-    """Hold a little room in a folder, so that a failure can still be written down when the disk is full."""
+    """Reserve a little space in a folder, so that a failure can still be written down when the disk is full."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _RESERVE
     if not path.exists() or path.stat().st_size < _RESERVE_BYTES:
@@ -42,5 +42,5 @@ def set_aside(folder: Path) -> None:
 
 
 def use_what_was_set_aside(folder: Path) -> None:
-    """Give that room free."""
+    """Free the reserved space."""
     (folder / _RESERVE).unlink(missing_ok=True)

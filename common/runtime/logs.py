@@ -1,7 +1,7 @@
-"""What processes write about themselves: sentences on a terminal, one JSON document a line elsewhere.
+"""The logs of all processes: sentences on a terminal, one JSON document per line elsewhere.
 
-Invariant: no record holds an exception's message or a variable's value, which may quote a site's data or a secret: of
-an exception there are its kind and the places in the code. `HANSA_DEBUG=1` adds the rest, on a terminal alone.
+Invariant: of an exception, a record holds only the kind and the places in the code. Its message and the values of
+variables may quote a site's data or a secret. `HANSA_DEBUG=1` adds them, on a terminal only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def configure(party: str, stream: TextIO | None = None) -> None:
 
     Parameters
     ----------
-    party : who speaks, such as "coordinator" or a site's name.
+    party : whose process it is, such as "coordinator" or a site's name.
     stream : the standard error by default.
     """
     stream = stream or sys.stderr
@@ -37,25 +37,25 @@ def configure(party: str, stream: TextIO | None = None) -> None:
     root.setLevel(logging.INFO)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Flower prints for itself, in colours and with whatever an exception says.
+    # Flower's own handler prints in colours and with the messages of exceptions.
     logging.getLogger("flwr").handlers.clear()
 
 
 def places_of(fault: BaseException) -> list[str]:
-    """File, line and function of each step to an exception, innermost last; nothing of what was in them."""
+    """File, line and function of each step to an exception, innermost last, without any values."""
     steps = traceback.extract_tb(fault.__traceback__)
     return [f"{_short(step.filename)}:{step.lineno} {step.name}" for step in steps]
 
 
 class _Lines(logging.Formatter):
-    """One JSON document a record."""
+    """Formats each record as one JSON document."""
 
     def __init__(self, party: str) -> None:
         super().__init__()
         self._party = party
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {
+        fields = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(), "party": self._party, "from": record.name,
             "message": record.getMessage(),
@@ -63,13 +63,13 @@ class _Lines(logging.Formatter):
         fault = record.exc_info[1] if record.exc_info else None
         if fault is not None:
             return json.dumps(
-                {**told, "error": type(fault).__name__, "places": places_of(fault)}, ensure_ascii=False
+                {**fields, "error": type(fault).__name__, "places": places_of(fault)}, ensure_ascii=False
             )
-        return json.dumps(told, ensure_ascii=False)
+        return json.dumps(fields, ensure_ascii=False)
 
 
 class _Sentences(logging.Formatter):
-    """For a person."""
+    """Formats each record as a sentence for a person."""
 
     def __init__(self, party: str) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")

@@ -1,7 +1,7 @@
-"""How long to wait before one looks for work again: hardly, while there is some; longer, the longer there was none.
+"""How long to wait before looking for work again: the longer there was none, the longer the pause.
 
-Invariant: a pause is a tenth of the time without work, within two bounds, so that waiting adds a tenth at most, and
-idle processes leave the machine to others.
+Invariant: a pause is a tenth of the time without work, within two bounds. So waiting adds at most a tenth to a delay,
+and idle processes use little of the machine.
 
 >>> pauses = Pauses(0.1, 1.0, clock=iter([0.0, 0.5, 4.0, 60.0]).__next__)
 >>> [pauses.next_s() for _ in range(3)]
@@ -24,9 +24,9 @@ class Pauses:
         self._worked = clock()
 
     def worked(self) -> None:
-        """There was work just now."""
+        """Note that there was work just now."""
         self._worked = self._clock()
 
     def next_s(self) -> float:
-        """The next pause."""
+        """The next pause in seconds."""
         return min(self._longest_s, max(self._shortest_s, (self._clock() - self._worked) / 10))

@@ -1,8 +1,8 @@
-"""Processes that belong to one party: started with a log of their own, watched, and stopped for sure.
+"""The processes of one party: started with a log of their own, watched, and reliably stopped.
 
-Invariants: nothing secret stands in arguments or environment; a process is ended by its id, first asked (SIGTERM),
-then made to (SIGKILL); whoever started it waits for it, and where that one is killed, the kernel ends it too, so
-none is left behind.
+Invariants: no secret is in arguments or environment. A process is ended by its id: first asked (SIGTERM), then forced
+(SIGKILL). The process that started it waits for it; if that one is killed, the kernel ends its children, so none is
+left behind.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from common.errors import MachineError
 from common.files import PROJECT
 
-# Flower shall send nothing, look for nothing and install nothing on its own.
+# Flower shall not send telemetry, look for updates or install packages.
 OFFLINE = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -35,7 +35,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 @dataclass
 class Child:
-    """One running process of ours."""
+    """One running process of this party."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -49,7 +49,7 @@ class Child:
 
         Parameters
         ----------
-        arguments : a module after ``-m``, or the name of a program beside this Python, and what it takes.
+        arguments : ``-m`` and a module, or the name of a program of this Python environment; then its arguments.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(sys.executable).parent
@@ -57,7 +57,7 @@ class Child:
         command = first + list(arguments if arguments[0] == "-m" else arguments[1:])
         settings = {**os.environ, **OFFLINE, **(environment or {})}
         settings["PATH"] = os.pathsep.join([str(beside), settings.get("PATH", "")])
-        # Whatever folder the party was started from: the Hansa that runs now is the one that its processes run.
+        # In whatever folder the party was started, its processes shall run the same installed Hansa.
         settings["PYTHONPATH"] = str(PROJECT)
         with log.open("ab") as sink:
             process = subprocess.Popen(  # noqa: S603 — fixed programs of this environment, no shell
@@ -67,11 +67,11 @@ class Child:
         return cls(name, process, log)
 
     def runs(self) -> bool:
-        """Whether it's still there."""
+        """Whether the process still runs."""
         return self.process.poll() is None
 
     def tail(self, characters: int = 600) -> str:
-        """The end of its log."""
+        """The last characters of its log."""
         return self.log.read_text(encoding="utf-8", errors="replace")[-characters:]
 
     def await_port(self, port: int, *, host: str = "127.0.0.1", seconds: float = 60.0) -> None:
@@ -94,7 +94,7 @@ class Child:
 
 
 def stop(children: Sequence[Child], *, polite_s: float = _POLITE_S) -> list[str]:
-    """End processes together: ask them, wait, then make them; names those that had to be made to."""
+    """End processes together: ask them, wait, then force them; returns the names of those that were forced."""
     for child in children:
         _signal(child, signal.SIGTERM)
     ends = time.monotonic() + polite_s
@@ -111,14 +111,14 @@ def stop(children: Sequence[Child], *, polite_s: float = _POLITE_S) -> list[str]
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
+    """A port of this machine on which nobody listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def _end_with(parent: int) -> Callable[[], None]:
-    """What a new process does first: ask the kernel for its end when the one that started it is gone."""
+    """The first act of a new process: have the kernel end it as soon as its parent is gone."""
 
     def ask() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

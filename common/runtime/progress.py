@@ -1,5 +1,4 @@
-"""Progress of a run for the person who waits: a bar on a terminal, plain lines elsewhere, silence for
-machines.
+"""The progress of a run, for the person who waits: a bar on a terminal, plain lines elsewhere, nothing for machines.
 
 Invariant: everything goes to the standard error, so the standard output stays free for results; nothing here
 changes what is computed.

@@ -99,5 +99,5 @@ def _all_keys() -> list[str]:
 
 
 def _nearest(dotted: str, known: list[str]) -> str:
-    found = difflib.get_close_matches(dotted, known, n=1, cutoff=0.3)
-    return f"did you mean '{found[0]}'?" if found else f"known settings: {', '.join(known)}"
+    matches = difflib.get_close_matches(dotted, known, n=1, cutoff=0.3)
+    return f"did you mean '{matches[0]}'?" if matches else f"known settings: {', '.join(known)}"

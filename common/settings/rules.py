@@ -1,6 +1,6 @@
-"""Settings that are fine alone and wrong together: refused with the reason before anything runs.
+"""Settings that are valid alone but wrong together: refused with the reason before anything runs.
 
-Invariant: a setting that a protection can't honour is an error, never passed over in silence.
+Invariant: a setting that a protection can't honour is an error; it's never silently ignored.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def require_consistent(config: LeagueConfig) -> None:
 
 
 def require_cohort(config: LeagueConfig, members: int) -> None:
-    """Refuse a league that would put more sites into one sum than its protection can carry.
+    """Refuse a league whose sums would hold more sites than the protection allows.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def require_cohort(config: LeagueConfig, members: int) -> None:
 
     Raises
     ------
-    ConfigError : with the limit, and the ways to stay below it.
+    ConfigError : names the limit and how to stay below it.
     """
     rounds = config.rounds
     cohort = math.ceil(rounds.fraction * members)
@@ -110,7 +110,7 @@ def _protection(rounds: RoundsConfig) -> Iterator[ConfigError]:
 
 
 def _shared_noise(config: LeagueConfig) -> Iterator[ConfigError]:
-    """What the proof for noise shared over sites asks for."""
+    """The conditions of the proof for noise that sites share."""
     privacy, rounds = config.privacy, config.rounds
     if privacy.mode != "distributed":
         return

@@ -1,9 +1,9 @@
 """Checkpoints of the coordinator: vectors as safetensors, all other loop state as JSON that a person can
 read.
 
-Invariant: the JSON file names the SHA-256 of its safetensors file and is renamed into place last, so a pair
-counts only when both halves are whole. The last two pairs and the best one are kept; where the newest is
-damaged the one before is used and the caller is told. Randomness isn't stored: it derives from (seed, round).
+Invariant: the JSON file names the SHA-256 of its safetensors file and is renamed into place last, so a pair counts only
+if both files are whole. The last two pairs and the best one are kept. If the newest is damaged, the one before is used
+and the caller is told. Randomness isn't stored: it derives from (seed, round).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Checkpoint:
 
 
 def save(folder: Path, checkpoint: Checkpoint, *, best_round: int | None = None) -> None:
-    """Write a checkpoint whole or not at all, then delete those that no one needs any more."""
+    """Write a checkpoint whole or not at all, then delete those that aren't needed any more."""
     folder.mkdir(parents=True, exist_ok=True)
     data = save_tensors({name: np.ascontiguousarray(tensor) for name, tensor in checkpoint.tensors.items()})
     stem = _stem(checkpoint.round)
@@ -82,7 +82,7 @@ def load(folder: Path, round_: int, *, config: str) -> Checkpoint:
         data = stem.with_suffix(".safetensors").read_bytes()
         if facts["format"] != FORMAT or facts["round"] != round_:
             raise RunError("the checkpoint has another format or round", where=where)
-        found, loop = facts["config"], dict(facts["loop"])
+        digest, loop = facts["config"], dict(facts["loop"])
         if hashlib.sha256(data).hexdigest() != facts["sha256"]:
             raise RunError("the checkpoint's vectors don't match their SHA-256", where=where)
         tensors = load_tensors(data)
@@ -91,16 +91,16 @@ def load(folder: Path, round_: int, *, config: str) -> Checkpoint:
         raise RunError("the checkpoint can't be read", where=where, why=str(fault.strerror)) from None
     except (ValueError, KeyError, TypeError, SafetensorError):
         raise RunError("the checkpoint is damaged", where=where) from None
-    if found != config:
+    if digest != config:
         raise ForeignRun(
             "the run folder belongs to a run with other settings", where=where,
             next_step="resume with the settings it was started with, or start a new run",
         )  # fmt: skip
-    return Checkpoint(round_, found, layout, tensors, loop)
+    return Checkpoint(round_, digest, layout, tensors, loop)
 
 
 def load_latest(folder: Path, *, config: str) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint, or None for a fresh run, and a note on each damaged one that was passed over.
+    """The newest whole checkpoint, or None for a new run, and a note on each damaged one that was skipped.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def _prune(folder: Path, newest: int, best_round: int | None) -> None:
             # The JSON goes first: without it the vectors no longer count as a checkpoint.
             (folder / f"{_stem(round_)}.json").unlink(missing_ok=True)
             (folder / f"{_stem(round_)}.safetensors").unlink(missing_ok=True)
-    # A run killed between the two deletions, or before the JSON was written, left vectors that belong to nothing.
+    # A run killed between the two deletions, or before it wrote the JSON, leaves vectors without a JSON file.
     for vectors in folder.glob("round-*.safetensors"):
         if not vectors.with_suffix(".json").exists():
             vectors.unlink()

@@ -22,12 +22,12 @@ MODEL = "model.safetensors"
 def write_files(
     folder: Path, config: LeagueConfig, layout: Layout, vector: FloatVector, facts: dict[str, Any]
 ) -> None:
-    """Write `model.safetensors` and `config.json`; `facts` says of the run what the settings don't."""
+    """Write `model.safetensors` and `config.json`; `facts` are what the settings don't say about the run."""
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in layout.unflatten(vector).items()}
     data = save_tensors(tensors)
     write_whole(folder / MODEL, data)
-    told = {
+    stated = {
         "settings": config.model_dump(mode="json"), "digest": config.digest(), "layout": layout.digest,
         "parameters": layout.size, "sha256": hashlib.sha256(data).hexdigest(),
     }  # fmt: skip
-    write_json(folder / "config.json", {**facts, **told})
+    write_json(folder / "config.json", {**facts, **stated})

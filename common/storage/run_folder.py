@@ -1,4 +1,4 @@
-"""The folder of one run: what lies where, and the two files that every process of the run reads first.
+"""The folder of one run: its paths, and the two files that every process of the run reads first.
 
 Invariant: `config.json` holds the settings together with their digest, so a run folder can't be continued
 under other settings; every JSON file here is written whole or not at all.
