@@ -119,9 +119,9 @@ def _by_number(rows: Sequence[FloatVector], of: Callable[[Rows], NDArray[np.floa
     return out
 
 
-def _require(found: int, need: int, name: str) -> None:
-    if found < need:
+def _require(count: int, need: int, name: str) -> None:
+    if count < need:
         raise QuorumError(
-            f"{found} updates are too few for {name}, which takes {need}", where="aggregation",
+            f"{count} updates are too few for {name}, which takes {need}", where="aggregation",
             next_step="lower rounds.malicious_sites, or take another aggregator",
         )  # fmt: skip

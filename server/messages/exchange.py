@@ -49,15 +49,15 @@ def exchange(
     window, pause_s = _WINDOW, _FIRST_PAUSE_S
     while pending:
         late = time.monotonic() > ends
-        came = 0
+        replies = 0
         for reply in grid.pull_messages(list(pending)[: None if late else window]):
             site = pending.pop(reply.metadata.reply_to_message_id, None)
             if site is not None:
-                came += 1
+                replies += 1
                 yield site, reply
         if late:
             break
-        if came:
+        if replies:
             window, pause_s = _WINDOW, _FIRST_PAUSE_S
         else:
             time.sleep(pause_s)

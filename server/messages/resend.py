@@ -166,13 +166,13 @@ class SteadyGrid(PassingGrid):
     def _past(self, wanted: list[_Sent]) -> set[str]:
         """Messages whose site has answered a later question."""
         by_doubt = {doubt: sent for sent in wanted for doubt in sent.doubts}
-        found: set[str] = set()
+        answered: set[str] = set()
         if by_doubt:
             for reply in self._grid.pull_messages(list(by_doubt)):
                 sent = by_doubt[reply.metadata.reply_to_message_id]
                 sent.doubts.remove(reply.metadata.reply_to_message_id)
                 if not reply.has_error():
-                    found.add(sent.asked_as)
+                    answered.add(sent.asked_as)
         now = time.monotonic()
         late = [sent for sent in wanted if sent.doubted_at < now < sent.ends and sent.away is None]
         questions = [
@@ -185,7 +185,7 @@ class SteadyGrid(PassingGrid):
             sent.doubts += [id_] if id_ else []
             sent.pause_s *= 2
             sent.doubted_at = now + sent.pause_s
-        return found
+        return answered
 
     def _again(self, sent: _Sent) -> bool:
         """Send once more, where somebody still waits; whether it was."""

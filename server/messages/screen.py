@@ -49,8 +49,8 @@ def screen(reply: Message, expected: Expected) -> tuple[Header, RecordDict]:
     """
     where = place(expected.site, expected.round)
     if reply.has_error():
-        told = _FLOWERS.get(reply.error.code) or f"the site reported an error: {_clean(reply.error.reason)}"
-        raise WireError(told, where=where)
+        reason = _FLOWERS.get(reply.error.code) or f"the site reported an error: {_clean(reply.error.reason)}"
+        raise WireError(reason, where=where)
     header = read_header(reply.content, where=where)
     if header.site != expected.site:
         raise WireError(f"the reply names another site, '{_clean(header.site)}'", where=where)

@@ -80,10 +80,10 @@ class WatchedGrid(PassingGrid):
         if not always and now - self._written < _LEAST_S:
             return
         self._written = now
-        told = {"at": time.time(), "pid": os.getpid(), "task": self._task, "sites": self._sites}
+        document = {"at": time.time(), "pid": os.getpid(), "task": self._task, "sites": self._sites}
         path = self._folder.state / FILE
         # Whoever watches may miss a beat; a run doesn't end because of it.
         with contextlib.suppress(OSError):
             temporary = path.with_name(f".{FILE}.tmp")
-            temporary.write_text(json.dumps(told), encoding="utf-8")
+            temporary.write_text(json.dumps(document), encoding="utf-8")
             temporary.replace(path)

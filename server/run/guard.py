@@ -33,10 +33,12 @@ def measure(run: Run, vector: FloatVector | None, within_s: float) -> dict[str, 
 
 def score(figures: Figures, rounds: RoundsConfig) -> float | None:
     """What a model is chosen by: the sites' mean figure, under a guard without the greatest and the least."""
-    found = [_figure(values[METRIC]) for values in figures.values() if METRIC in values]
-    if not found:
+    scores = [_figure(values[METRIC]) for values in figures.values() if METRIC in values]
+    if not scores:
         return None
-    return steady_mean(found, rounds.malicious_sites) if rounds.worst_fall else math.fsum(found) / len(found)
+    return (
+        steady_mean(scores, rounds.malicious_sites) if rounds.worst_fall else math.fsum(scores) / len(scores)
+    )
 
 
 def note_best(state: RunState, round_: int, figures: Figures, rounds: RoundsConfig) -> None:
@@ -45,16 +47,16 @@ def note_best(state: RunState, round_: int, figures: Figures, rounds: RoundsConf
     Models are compared over the sites that have figures of both: where one is away, or out, the rest isn't better or
     worse for it.
     """
-    found = score(figures, rounds)
-    if found is None:
+    metric = score(figures, rounds)
+    if metric is None:
         return
     both = [n for n in figures if METRIC in figures[n] and METRIC in state.best_figures.get(n, {})]
     new = score({name: figures[name] for name in both}, rounds)
     old = score({name: state.best_figures[name] for name in both}, rounds)
     if old is None or new is None:
-        old, new = state.best_metric, found
+        old, new = state.best_metric, metric
     if old is None or new > old:
-        state.best_round, state.best_metric = round_, found
+        state.best_round, state.best_metric = round_, metric
         state.best_figures = {name: dict(values) for name, values in figures.items()}
 
 

@@ -32,9 +32,9 @@ class Receipts:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         path = folder / _HEADS
-        kept = read_json(path) if path.exists() else {}
+        saved = read_json(path) if path.exists() else {}
         try:
-            self._heads = {str(site): LedgerHead(**head) for site, head in kept.items()}
+            self._heads = {str(site): LedgerHead(**head) for site, head in saved.items()}
         except (TypeError, AttributeError, WireError):
             raise RunError("the kept receipts are damaged", where=str(path)) from None
 
@@ -78,5 +78,5 @@ def ledger_head(header: wire.Header) -> LedgerHead | None:
     ------
     WireError : it has another form.
     """
-    told = header.plan.get("ledger")
-    return None if told is None else LedgerHead.from_json(str(told))
+    head = header.plan.get("ledger")
+    return None if head is None else LedgerHead.from_json(str(head))

@@ -82,8 +82,8 @@ def save(league: League, state: RunState) -> None:
         "history": state.history,
     }
     tensors = {"vector": state.vector, **state.optimiser.state()}
-    kept = checkpoint.Checkpoint(state.round, league.run, state.layout.digest, tensors, loop)
-    checkpoint.save(league.folder.state, kept, best_round=state.best_round)
+    snapshot = checkpoint.Checkpoint(state.round, league.run, state.layout.digest, tensors, loop)
+    checkpoint.save(league.folder.state, snapshot, best_round=state.best_round)
 
 
 def restore(league: League, progress: RoundProgress) -> RunState | None:
@@ -93,24 +93,24 @@ def restore(league: League, progress: RoundProgress) -> RunState | None:
     ------
     RunError : checkpoints exist but can't be used, or the log of rounds doesn't fit them.
     """
-    found, notes = checkpoint.load_latest(league.folder.state, config=league.run)
+    snapshot, notes = checkpoint.load_latest(league.folder.state, config=league.run)
     for note in notes:
         progress.note(f"Passed over a damaged checkpoint: {note}")
-    if found is None:
+    if snapshot is None:
         return None
     where = str(league.folder.state)
-    layout = Layout.from_json(json.dumps(found.loop.get("layout")), where=where)
-    vector = found.tensors.get("vector")
-    if layout.digest != found.layout or vector is None or vector.shape != (layout.size,):
+    layout = Layout.from_json(json.dumps(snapshot.loop.get("layout")), where=where)
+    vector = snapshot.tensors.get("vector")
+    if layout.digest != snapshot.layout or vector is None or vector.shape != (layout.size,):
         raise RunError("the checkpoint's vector doesn't fit its layout", where=where)
     optimiser = optimiser_for(league.config.rounds, layout.size)
-    optimiser.restore({name: tensor for name, tensor in found.tensors.items() if name != "vector"})
-    _cut_log(league, found.round)
+    optimiser.restore({name: tensor for name, tensor in snapshot.tensors.items() if name != "vector"})
+    _cut_log(league, snapshot.round)
     return RunState(
-        layout=layout, vector=vector, weights=found.loop["weights"], optimiser=optimiser, round=found.round,
-        best_round=found.loop["best_round"], best_metric=found.loop["best_metric"],
-        best_figures=found.loop["best_figures"],
-        measured=found.loop["measured"], history=found.loop["history"],
+        layout=layout, vector=vector, weights=snapshot.loop["weights"], optimiser=optimiser, round=snapshot.round,
+        best_round=snapshot.loop["best_round"], best_metric=snapshot.loop["best_metric"],
+        best_figures=snapshot.loop["best_figures"],
+        measured=snapshot.loop["measured"], history=snapshot.loop["history"],
     )  # fmt: skip
 
 
@@ -141,11 +141,11 @@ def macro(per_site: dict[str, dict[str, float]]) -> dict[str, float]:
 def _cut_log(league: League, done: int) -> None:
     """Drop log lines of rounds whose checkpoint didn't reach the disk; they will be run and logged again."""
     path = league.folder.rounds_file
-    kept = [line for line in read_lines(path) if int(line.get("round", 0)) <= done]
-    if [line["round"] for line in kept] != list(range(1, done + 1)):
+    lines = [line for line in read_lines(path) if int(line.get("round", 0)) <= done]
+    if [line["round"] for line in lines] != list(range(1, done + 1)):
         raise RunError(
             "the log of rounds doesn't fit the checkpoint", where=str(path), next_step="start the run anew"
         )
     if done or path.exists():
-        text = "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in kept)
+        text = "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in lines)
         write_whole(path, text.encode())

@@ -36,16 +36,16 @@ class KeyRing:
         self._path = run.folder.state / "keys.json"
         self._has: dict[int, set[str]] = {}
         if self._path.exists():
-            kept = read_json(self._path)
+            saved = read_json(self._path)
         else:
-            kept = {"bundles": self._all(names, self._ask("offer", names, {})), "wrapped": {}, "epochs": []}
-            write_json(self._path, kept)
-        self._bundles: Bundles = kept["bundles"]
+            saved = {"bundles": self._all(names, self._ask("offer", names, {})), "wrapped": {}, "epochs": []}
+            write_json(self._path, saved)
+        self._bundles: Bundles = saved["bundles"]
         self._pinned = Pinned.beside(run.folder.root)
         if self._pinned is not None:
             self._pinned.require(self._bundles, "keys")
-        self._wrapped: dict[str, Any] = kept["wrapped"]
-        self._epochs: list[dict[str, Any]] = kept["epochs"]
+        self._wrapped: dict[str, Any] = saved["wrapped"]
+        self._epochs: list[dict[str, Any]] = saved["epochs"]
 
     @property
     def bundles(self) -> Bundles:
@@ -83,7 +83,7 @@ class KeyRing:
 
     def epoch_of(self, round_: int) -> int:
         """The epoch of a round that was."""
-        return max(int(each["epoch"]) for each in self._epochs if each["first"] <= round_)
+        return max(int(entry["epoch"]) for entry in self._epochs if entry["first"] <= round_)
 
     @property
     def last(self) -> int:
@@ -92,7 +92,7 @@ class KeyRing:
 
     def members_of(self, epoch: int) -> list[str]:
         """Who has an epoch's key."""
-        return next(list(each["members"]) for each in self._epochs if each["epoch"] == epoch)
+        return next(list(entry["members"]) for entry in self._epochs if entry["epoch"] == epoch)
 
     def reach(self, epoch: int, needed: Iterable[str] | None = None, within_s: float | None = None) -> None:
         """See that the present sites, or those needed, have an epoch's key; make it where no one has.
@@ -103,17 +103,17 @@ class KeyRing:
         """
         if self._run.rounds.encrypted and str(epoch) not in self._wrapped:
             self._wrap(epoch, within_s)
-        has = self._has.setdefault(epoch, set())
+        holders = self._has.setdefault(epoch, set())
         members = self.members_of(epoch)
         present = [name for name in self._run.present(list(needed or members)) if name in members]
-        lacking = [name for name in present if name not in has]
+        lacking = [name for name in present if name not in holders]
         if not lacking:
             return
         order = {"bundles": self.bundles, "wrapped": self._wrapped.get(str(epoch))}
         answers = self._ask("install", lacking, order, within_s)
-        has.update(name for name in lacking if isinstance(answers[name], dict))
+        holders.update(name for name in lacking if isinstance(answers[name], dict))
         if needed is None:
-            good = [name for name in members if name in has]
+            good = [name for name in members if name in holders]
             self._run.require_quorum(members, good, f"keys of epoch {epoch}", faults(answers))
 
     def _wrap(self, epoch: int, within_s: float | None) -> None:

@@ -22,8 +22,8 @@ from server.secagg.keys import Bundles
 def refusals_before(league: League, round_: int) -> list[SumRefusal]:
     """Kept refusals of the rounds before one."""
     path = _path(league)
-    kept = from_json(path.read_text("utf-8"), where=str(path)) if path.exists() else []
-    return [one for one in kept if one.round < round_]
+    refusals = from_json(path.read_text("utf-8"), where=str(path)) if path.exists() else []
+    return [refusal for refusal in refusals if refusal.round < round_]
 
 
 def judged_before(league: League, round_: int) -> Judged:
@@ -43,13 +43,13 @@ def note_refusal(
     """
     before, after = refusals_before(league, round_), refusals_before(league, round_ + 1)
     if len(after) == len(before):
-        one = _agreed(league, round_, sums, answers, bundles)
-        if one is None or _judged(league, [*before, one]) == _judged(league, before):
+        refusal = _agreed(league, round_, sums, answers, bundles)
+        if refusal is None or _judged(league, [*before, refusal]) == _judged(league, before):
             return {}
-        after = [*before, one]
+        after = [*before, refusal]
         write_whole(_path(league), to_json(after).encode())
     fresh = set(_judged(league, after).named) - set(_judged(league, before).named)
-    refused = ", ".join(str(one.round) for one in after)
+    refused = ", ".join(str(refusal.round) for refusal in after)
     return dict.fromkeys(sorted(fresh), f"in every group whose sum was refused (rounds {refused})")
 
 
@@ -58,20 +58,20 @@ def _agreed(league: League, round_: int, sums: str, answers: Answers, bundles: B
     tables = {name: answer for name, answer in answers.items() if isinstance(answer, dict)}
     texts = {name: json.dumps(answer.get("refused") or []) for name, answer in tables.items()}
     [(text, _)] = Counter(texts.values()).most_common(1) or [("[]", 0)]
-    groups = [GroupSum(Attempt.of(each["attempt"]), each["survivors"], []) for each in json.loads(sums)]
+    groups = [GroupSum(Attempt.of(entry["attempt"]), entry["survivors"], []) for entry in json.loads(sums)]
     places = json.loads(text)
     if not isinstance(places, list) or not places or not set(places) <= set(range(len(groups))):
         return None
     signatures = {name: str(tables[name].get("signature", "")) for name in tables if texts[name] == text}
-    made = replace(refusal_of(league.run, round_, groups, places), signatures=signatures)
-    signers = made.signers(league.run, {name: bytes.fromhex(b["ed25519"]) for name, b in bundles.items()})
+    refusal = replace(refusal_of(league.run, round_, groups, places), signatures=signatures)
+    signers = refusal.signers(league.run, {name: bytes.fromhex(b["ed25519"]) for name, b in bundles.items()})
     if 2 * len(signers) <= len(tables) or len(signers) <= league.config.rounds.malicious_sites:
         return None
-    return replace(made, signatures={name: signatures[name] for name in signers})
+    return replace(refusal, signatures={name: signatures[name] for name in signers})
 
 
 def _judged(league: League, refusals: list[SumRefusal]) -> Judged:
-    groups = [group for one in refusals for group in one.groups]
+    groups = [group for refusal in refusals for group in refusal.groups]
     return judge(groups, league.config.rounds.malicious_sites)
 
 

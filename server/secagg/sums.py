@@ -88,14 +88,14 @@ def kept_sums(league: League, round_: int) -> dict[str, Any] | None:
 
 def undo(league: League, round_: int, why: str) -> None:
     """Write down that a round counts for nothing; `hand_out` then tells it to the sites."""
-    kept = _kept(league, round_)
-    write_json(_facts_file(league, round_), {**kept, "undone": why})
+    facts = _kept(league, round_)
+    write_json(_facts_file(league, round_), {**facts, "undone": why})
 
 
 def leave_out(league: League, round_: int, places: Sequence[int]) -> None:
     """Write down that some groups of a round don't count."""
-    kept = _kept(league, round_)
-    write_json(_facts_file(league, round_), {**kept, "without": list(places)})
+    facts = _kept(league, round_)
+    write_json(_facts_file(league, round_), {**facts, "without": list(places)})
 
 
 def hand_out(run: Run, keys: KeyRing, round_: int, within_s: float | None = None) -> Handed:
@@ -196,13 +196,13 @@ def pass_model(run: Run, keys: KeyRing, name: str, helpers: Sequence[str]) -> in
 
 def send_sums(run: Run, keys: KeyRing, names: Sequence[str], order: SumsOrder) -> tuple[Answers, int]:
     """Send a round's sums, to apply or to try; the answers, and the bytes sent."""
-    kept = _kept(run.league, order.round)
-    undone, best = bool(kept["undone"]), run.state.best_round
+    facts = _kept(run.league, order.round)
+    undone, best = bool(facts["undone"]), run.state.best_round
     body = b"" if undone else _body_file(run.league, order.round).read_bytes()
     plan: dict[str, str | int | float | bool] = {
-        "step": order.step, "round": order.round, "sums": "[]" if undone else kept["sums"],
+        "step": order.step, "round": order.round, "sums": "[]" if undone else facts["sums"],
         "best": -1 if best is None else best, "undo": undone, "epoch": keys.epoch_of(order.round),
-        "without": json.dumps(kept["without"]), "metric": order.metric,
+        "without": json.dumps(facts["without"]), "metric": order.metric,
         "refusals": to_json(refusals_before(run.league, order.round)),
     }  # fmt: skip
     message = wire.pack(wire.Header(run.league.run, plan=plan), vector=np.frombuffer(body, np.uint8))
@@ -215,10 +215,10 @@ def _sealed_model(reply: Reply) -> bytes:
 
 
 def _kept(league: League, round_: int) -> dict[str, Any]:
-    kept = kept_sums(league, round_)
-    if kept is None:
+    facts = kept_sums(league, round_)
+    if facts is None:
         raise QuorumError(f"the sum of round {round_} is lost", where="state")
-    return kept
+    return facts
 
 
 def _facts_file(league: League, round_: int) -> Path:

@@ -93,8 +93,8 @@ def best_choice(figures: Figures, rounds: RoundsConfig) -> int | None:
 
 
 def _figures(answer: Any) -> Sequence[float | None]:
-    found = answer.get("figures") if isinstance(answer, Mapping) else None
-    good = isinstance(found, list) and all(
-        value is None or (isinstance(value, int | float) and 0 <= value <= 1) for value in found
+    figures = answer.get("figures") if isinstance(answer, Mapping) else None
+    good = isinstance(figures, list) and all(
+        value is None or (isinstance(value, int | float) and 0 <= value <= 1) for value in figures
     )
-    return found if isinstance(found, list) and good else []
+    return figures if isinstance(figures, list) and good else []

@@ -110,7 +110,7 @@ class Door:
             self._require_alone(name, headers.get(INSTANCE, ""))
         return name
 
-    def check(self, name: str, asked: Proto) -> None:
+    def check(self, name: str, request: Proto) -> None:
         """Hold what is asked for against what is the site's own.
 
         Raises
@@ -119,26 +119,26 @@ class Door:
         """
         with self._lock:
             guest = self._guests[name]
-            if isinstance(asked, fleet_pb2.PushMessagesRequest):
-                _check_push(guest, asked)
-                for tree in asked.message_object_trees:
+            if isinstance(request, fleet_pb2.PushMessagesRequest):
+                _check_push(guest, request)
+                for tree in request.message_object_trees:
                     _remember(guest.writable, _ids(tree))
-            elif isinstance(asked, message_pb2.PullObjectRequest):
-                _require(asked.object_id in guest.readable)
-            elif isinstance(asked, message_pb2.ConfirmMessageReceivedRequest):
-                _require(asked.message_object_id in guest.messages)
-            elif isinstance(asked, message_pb2.PushObjectRequest):
-                _require(asked.object_id in guest.writable)
-            elif isinstance(asked, fleet_pb2.DeactivateNodeRequest):
+            elif isinstance(request, message_pb2.PullObjectRequest):
+                _require(request.object_id in guest.readable)
+            elif isinstance(request, message_pb2.ConfirmMessageReceivedRequest):
+                _require(request.message_object_id in guest.messages)
+            elif isinstance(request, message_pb2.PushObjectRequest):
+                _require(request.object_id in guest.writable)
+            elif isinstance(request, fleet_pb2.DeactivateNodeRequest):
                 guest.heard = -1e9  # whoever says goodbye leaves the place free
 
-    def learn(self, name: str, given: object) -> None:
+    def learn(self, name: str, response: object) -> None:
         """Remember which messages and objects a site was told of."""
-        if isinstance(given, fleet_pb2.PullMessagesResponse):
+        if isinstance(response, fleet_pb2.PullMessagesResponse):
             with self._lock:
                 guest = self._guests[name]
-                _remember(guest.messages, [each.metadata.message_id for each in given.messages_list])
-                for tree in given.message_object_trees:
+                _remember(guest.messages, [message.metadata.message_id for message in response.messages_list])
+                for tree in response.message_object_trees:
                     _remember(guest.readable, _ids(tree))
 
     def _now_book(self) -> _Book:
@@ -179,11 +179,11 @@ class Door:
         guest.instance, guest.heard = instance, now
 
 
-def _check_push(guest: Guest, asked: fleet_pb2.PushMessagesRequest) -> None:
-    _require(len(asked.messages_list) == 1 and len(asked.message_object_trees) == 1)
-    told = asked.messages_list[0].metadata
-    _require(told.reply_to_message_id in guest.messages)
-    _require(told.src_node_id == asked.node.node_id and told.dst_node_id == SUPERLINK_NODE_ID)
+def _check_push(guest: Guest, request: fleet_pb2.PushMessagesRequest) -> None:
+    _require(len(request.messages_list) == 1 and len(request.message_object_trees) == 1)
+    facts = request.messages_list[0].metadata
+    _require(facts.reply_to_message_id in guest.messages)
+    _require(facts.src_node_id == request.node.node_id and facts.dst_node_id == SUPERLINK_NODE_ID)
 
 
 def _require(own: bool) -> None:
@@ -191,12 +191,12 @@ def _require(own: bool) -> None:
         raise Refusal("not_yours")
 
 
-def _remember(kept: OrderedDict[str, None], names: list[str]) -> None:
+def _remember(ids: OrderedDict[str, None], names: list[str]) -> None:
     for name in names:
-        kept[name] = None
-        kept.move_to_end(name)
-    while len(kept) > _MOST_IDS:
-        kept.popitem(last=False)
+        ids[name] = None
+        ids.move_to_end(name)
+    while len(ids) > _MOST_IDS:
+        ids.popitem(last=False)
 
 
 def _ids(tree: message_pb2.ObjectTree) -> list[str]:

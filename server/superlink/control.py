@@ -56,12 +56,12 @@ class Control:
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise RunError("a node's key isn't ECDSA P-384", where=f"site '{name}'")
         try:
-            told = self._client.RegisterNode(
+            response = self._client.RegisterNode(
                 RegisterNodeRequest(public_key=public_key_to_bytes(key), name=name)
             )
         except httpx.HTTPError as fault:
             raise self._refused("register a node", fault) from None
-        return int(told.node_id)
+        return int(response.node_id)
 
     def unregister(self, node_id: int) -> None:
         """Put a node out."""
@@ -99,8 +99,10 @@ class Control:
         return f"{status.status}:{status.sub_status}" if status.sub_status else str(status.status)
 
     def _refused(self, what: str, fault: httpx.HTTPError) -> RunError:
-        told = fault.response.text[:300] if isinstance(fault, httpx.HTTPStatusError) else type(fault).__name__
-        return RunError(f"the SuperLink didn't {what}", where="SuperLink", why=told)
+        reason = (
+            fault.response.text[:300] if isinstance(fault, httpx.HTTPStatusError) else type(fault).__name__
+        )
+        return RunError(f"the SuperLink didn't {what}", where="SuperLink", why=reason)
 
 
 def make_bundle(run_config: UserConfig) -> bytes:

@@ -90,7 +90,7 @@ class Post:
     def order(self) -> Order | None:
         """The last order."""
         path = self.private / _ORDER
-        return _made(Order, path) if path.exists() else None
+        return _read(Order, path) if path.exists() else None
 
     def give(self, order: Order) -> None:
         """Write an order."""
@@ -99,20 +99,20 @@ class Post:
     def outcome(self) -> Outcome | None:
         """What came of the last order that was taken."""
         path = self.private / _OUTCOME
-        return _made(Outcome, path) if path.exists() else None
+        return _read(Outcome, path) if path.exists() else None
 
     def tell(self, outcome: Outcome) -> None:
         """Write what came of it."""
         write_json(self.private / _OUTCOME, asdict(outcome))
 
 
-def _made(kind: Any, path: Path) -> Any:
-    told = read_json(path)
+def _read(kind: Any, path: Path) -> Any:
+    document = read_json(path)
     try:
-        made = kind(**told)
-        if asdict(made) != told:  # a field that is missing would be made up anew at each look
+        record = kind(**document)
+        if asdict(record) != document:  # a field that is missing would be made up anew at each look
             raise TypeError
-        return made
+        return record
     except TypeError:
         raise RunError(
             "a file of the coordinator is damaged", where=str(path), next_step="delete it"

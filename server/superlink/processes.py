@@ -176,8 +176,8 @@ class Coordinator:
                 self._nodes[name] = control.register(name, keys[name])
 
     def _stamp_of(self, *names: str) -> tuple[tuple[int, int], ...]:
-        found = ((self.kit.folder / name).stat() for name in names)
-        return tuple((each.st_mtime_ns, each.st_ino) for each in found)
+        stats = ((self.kit.folder / name).stat() for name in names)
+        return tuple((each.st_mtime_ns, each.st_ino) for each in stats)
 
     def _start_front(self) -> None:
         self._papers = self._stamp_of(*_PAPERS)

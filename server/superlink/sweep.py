@@ -23,17 +23,17 @@ _log = logging.getLogger("hansa.sweep")
 def drop_expired(state: Any, now: float) -> int:
     """Drop what has run out from an in-memory state; returns how many messages."""
     with state.lock:
-        gone = {
+        expired = {
             name: state.message_ins_id_to_message_res_id.get(name)
             for name, message in state.message_ins_store.items()
             if message.metadata.created_at + message.metadata.ttl + _GRACE_S < now
         }
-        state.delete_messages(set(gone))
-    for asked, answered in gone.items():
-        for name in (asked, answered):
+        state.delete_messages(set(expired))
+    for asked, reply in expired.items():
+        for name in (asked, reply):
             if name:
                 state.object_store.delete(name)
-    return len(gone)
+    return len(expired)
 
 
 def keep_swept(state: Any) -> threading.Thread:
