@@ -4,7 +4,7 @@ The parameters are one text, ``degree/bits of the primes/bits of the scale``; NV
 
 **Whoever holds a sum's CKKS ciphertext and its decryption can compute the key** (Li and Micciancio 2021): the error of
 a decryption is a linear equation in the key. `simulations.attacks.cpad` carries this attack out. So under `ckks`
-nothing that was decrypted is sent to the coordinator, which holds the ciphertexts (`common.crypto.README`, "The rule of
+nothing that was decrypted is sent to the coordinator, which holds the ciphertexts (`common/he/README.md`, "The rule of
 ckks").
 """
 
