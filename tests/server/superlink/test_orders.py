@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from common.errors import RunError
-from common.runtime.processes import only_one
+from common.runtime.locks import only_one
 from server.superlink.commands import await_model, await_stop, is_under_way, order_stop
 from server.superlink.orders import ADDRESS, LOCK, Order, Outcome, Post
 
