@@ -48,7 +48,10 @@ def overview(folder: RunFolder, now: float | None = None) -> Overview:
     now = time.time() if now is None else now
     config, lines, live = folder.config(), read_lines(folder.rounds_file), _live(folder)
     failure = _failure(folder)
-    phase = _phase(folder, config, lines, live, failure, now)
+    alive = not live or _is_alive(live, now)
+    phase = _phase(folder, config.rounds.count, lines, live, alive)
+    if failure is not None:
+        phase = "stopped" if (folder.state / "stop").exists() else "failed"
     return {
         "at": now,
         "league": config.name,
@@ -69,17 +72,13 @@ def overview(folder: RunFolder, now: float | None = None) -> Overview:
     }
 
 
-def _phase(
-    folder: RunFolder, config: LeagueConfig, lines: list[Overview], live: Overview, failure: Overview | None,
-    now: float,
-) -> str:  # fmt: skip
-    if failure is not None:
-        return "stopped" if (folder.state / "stop").exists() else "failed"
+def _phase(folder: RunFolder, rounds: int, lines: list[Overview], live: Overview, alive: bool) -> str:
+    """Where a run that hasn't failed stands; `alive` is whether its process is there."""
     if (folder.release / "model.safetensors").exists() and _evaluated(folder):
         return "finished"
-    if live and not _is_alive(live, now):
+    if not alive:
         return "interrupted"
-    if len(lines) >= config.rounds.count:
+    if len(lines) >= rounds:
         return "evaluating"
     return "training" if lines or live.get("task", {}).get("type") == "train" else "starting"
 
