@@ -15,7 +15,7 @@ TEST_WORKERS ?= 2
 RUN ?= runs/demo
 PACKAGES := common clients server simulations
 
-.PHONY: help setup demo test test-all bench lint format lock clean
+.PHONY: help setup demo test test-all mutate bench lint format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ test: $(STAMP)  ## the fast tests, under ten minutes on two cores
 
 test-all: $(STAMP)  ## every test, with the coverage of common/
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --cov --cov-report=term-missing:skip-covered
+
+mutate: $(STAMP)  ## change the code in hundreds of places and count what no test notices (ONLY=clients/evaluation/blend.py)
+	$(BIN)/python -m tests.mutation.run --workers $(TEST_WORKERS) --only "$(ONLY)"
 
 bench: $(STAMP)  ## every benchmark in its short form (`hansa bench NAME` runs one in full)
 	set -e; for name in $$($(BIN)/hansa bench --list); do $(BIN)/hansa bench $$name --quick; done
