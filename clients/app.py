@@ -164,7 +164,7 @@ def _trained(
         result = site.train(vector, header.round)
         return result, {"weight": result.weight}
     # Late, as the site itself: only a site that trains needs torch and Opacus.
-    from clients.dp import Kept
+    from clients.dp import NoisyOutputs
     from clients.ledger import open_ledger
     from clients.ledger.rounds import check_receipt, paid_round, price_of_round
 
@@ -173,7 +173,7 @@ def _trained(
         if receipt := str(header.plan.get("receipt", "")):
             check_receipt(ledger, receipt, private, site.name, _pinned(context))
         update = paid_round(
-            ledger, Kept(private / "updates"), price_of_round(config, header.round), vector,
+            ledger, NoisyOutputs(private / "updates"), price_of_round(config, header.round), vector,
             lambda: site.train(vector, header.round).update, shared,
         )  # fmt: skip
         return wire.TrainResult(update, 1.0, {}), {"weight": 1.0, "ledger": ledger.head().to_json()}

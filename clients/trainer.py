@@ -1,7 +1,7 @@
 """One site at work: the `Trainer` that the ClientApp calls, over a site's own data.
 
-Invariants: a site keeps no state between rounds, and its randomness comes from (seed, site, round), so a round sent
-again gives the same bytes; what is told to the coordinator is an update and figures, never rows.
+Invariants: a site keeps no state between rounds, and its randomness comes from (seed, site, round), so a repeated round
+gives the same bytes. The coordinator gets an update and figures, never rows of data.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ class Site:
         return self.layout().flatten(shared_arrays(self._fresh()))
 
     def prepare(self) -> dict[str, float]:
-        """How many users the site trains on; a private site doesn't tell, and tries its own training first."""
+        """How many users the site trains on; a private site doesn't tell it, but runs its preflight checks here."""
         if self.is_private:
-            self._tried()
+            self._require_preflight()
             return {}
         return {"users": float(self.before_validation.n_users)}
 
@@ -80,7 +80,7 @@ class Site:
         """One round on everything before the validation window; the figures are of the received model."""
         model = self.model_of(vector)
         if self.is_private:
-            # Losses and figures of the validation window would tell of users without noise: they stay at the site.
+            # Losses and figures of the validation window depend on users without noise, so they stay at the site.
             return TrainResult(self._private_update(model, vector, round_), 1.0, {})
         metrics = self.measure(vector)
         seed = derived_seed(self.config.seed, self.name, "round", round_)
@@ -89,8 +89,8 @@ class Site:
         return TrainResult(self._update(model, vector), 1.0, _finite(metrics))
 
     def _private_update(self, model: HansaModel, vector: FloatVector, round_: int) -> FloatVector:
-        """The round's update by the league's mode. Under `distributed` its noise is added where it becomes integers."""
-        self._tried()
+        """The round's update by the league's mode. Under `distributed` the noise is added later, to whole numbers."""
+        self._require_preflight()
         mode, sigma = self.config.privacy.mode, noise_multiplier(self.config)
         if mode == "site":
             seed = derived_seed(self.config.seed, self.name, "round", round_)
@@ -108,15 +108,15 @@ class Site:
         return (self.layout().flatten(shared_arrays(model)) - vector).astype(np.float32)
 
     def measure(self, vector: FloatVector) -> dict[str, float]:
-        """Validation figures of a received model; a private site tells none."""
+        """Validation figures of a received model; none from a private site."""
         if self.is_private:
             return {}
         return _finite(self.validate(self.model_of(vector)))
 
     def evaluate_local(self, out: Path) -> dict[str, float]:
-        """Train the same model on this site alone, as carefully as the federation, and score it on the test window.
+        """Train the same model on this site alone, with the same effort as the league, and score it on the test window.
 
-        In a private league it trains under the same budget as the site's part in the federation, and no more.
+        In a private league it trains with the same privacy budget as the site's part in the league.
         """
         model = self._best_local()
         if not self.is_private:
@@ -131,7 +131,7 @@ class Site:
 
         Parameters
         ----------
-        whole : False for a league that is a yardstick: the model as received is scored, and nothing else.
+        whole : False for a league that is only a yardstick: then only the received model is scored.
         """
         model = self.model_of(vector)
         results = Results(self.windows)
@@ -164,17 +164,17 @@ class Site:
 
     @functools.cached_property
     def tuned(self) -> Tuned:
-        """What the site chose on its validation window for its own popularity and neighbours."""
+        """The settings of popularity and neighbours that the site chose on its validation window."""
         return tune(self.dataset, self.windows)
 
     @functools.cached_property
     def before_validation(self) -> TrainingData:
-        """What the site trains on in rounds."""
+        """The site's training data for the rounds."""
         return training_data(self.dataset, self.dataset.split.valid_from, self.config.training.max_users)
 
     @functools.cached_property
     def before_test(self) -> TrainingData:
-        """What the site fine-tunes on, once everything has been chosen."""
+        """The site's data for fine-tuning, after everything has been chosen."""
         return training_data(self.dataset, self.dataset.split.test_from, self.config.training.max_users)
 
     def _fresh(self) -> HansaModel:
@@ -188,17 +188,17 @@ class Site:
 
     @functools.cached_property
     def private_data(self) -> TrainingData:
-        """What a private site trains on, a unit a sample."""
+        """The training data of a private site, one sample per unit."""
         return unit_data(self.dataset, self.config)
 
-    def _tried(self) -> None:
+    def _require_preflight(self) -> None:
         if not self._is_tried and self.config.privacy.mode != "site":
             losses = UserLosses(self._fresh(), self.config).without_chance()
             preflight(losses, self.private_data, self.config, f"site '{self.name}'")
         self._is_tried = True
 
     def _epoch(self, model: HansaModel, round_: int, seed: int) -> float:
-        """One round's training of a model that stays here: under the same promise, with the site's noise alone."""
+        """One round's training of a model that stays at the site: with the same privacy, by the site's noise alone."""
         if self.config.privacy.mode in PROTECTS_UNITS:
             self._private_epoch(model, noise_multiplier(self.config), round_)
             return math.nan
@@ -214,15 +214,15 @@ class Site:
         )
 
     def _chance(self, round_: int) -> tuple[Noise, np.random.Generator] | None:
-        """Chance from the league's seed, where its settings say that nothing is promised."""
+        """Random sources from the league's seed if the setting `seeded` is on, which promises nothing; else None."""
         if not self.config.privacy.seeded:
             return None
         return seeded_chance(self.config.seed, self.name, round_)
 
     def learning_rate_scale(self, round_: int) -> float:
         """Cosine decay of the learning rate over the rounds, to a tenth."""
-        done = (round_ - 1) / max(self.config.rounds.count, 1)
-        return 0.1 + 0.9 * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+        progress = (round_ - 1) / max(self.config.rounds.count, 1)
+        return 0.1 + 0.9 * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
 
     def validate(self, model: HansaModel) -> dict[str, float]:
         """NDCG@20 over all validation rows and AUC of purchase intent; NaN where there are none."""
@@ -235,7 +235,7 @@ class Site:
         at, half_life_d = self.dataset.split.valid_from, self.tuned.half_life_d
         scorer = deployed_scorer(model, self.dataset, self.config, at, half_life_d)
         rankings = [rank(self.dataset, rows, scorer) for rows in self.windows.valid]
-        values = np.concatenate([each.per_row().get("ndcg@20", np.zeros(0)) for each in rankings])
+        values = np.concatenate([ranking.per_row().get("ndcg@20", np.zeros(0)) for ranking in rankings])
         return float(values.mean()) if len(values) else float("nan")
 
     @functools.cached_property
@@ -244,7 +244,7 @@ class Site:
         return rows_of(self.dataset, split.valid_from, split.test_from)
 
     def _best_local(self) -> HansaModel:
-        """The epoch with the best validation figure, out of as many as the federation has rounds."""
+        """The model of the epoch with the best validation figure; there are as many epochs as rounds by default."""
         model = self._fresh()
         best, best_figure = copy.deepcopy(model), -1.0
         for round_ in range(1, (self.config.training.local_epochs or self.config.rounds.count) + 1):

@@ -1,1 +1,1 @@
-"""A site's data as arrays: from the folder or the vault to what training and evaluation read."""
+"""A site's data, from the folder or the vault to the arrays that training and evaluation read."""

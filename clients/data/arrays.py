@@ -1,7 +1,7 @@
-"""From a validated site folder to arrays: encode texts and pictures, number users and items, fix the split.
+"""From a validated site folder to arrays: encode texts and pictures, number users and items, set the split.
 
-Invariant: rows of `SiteDataset.items` follow the sorted item ids, users follow the sorted user ids, so the same folder
-always gives the same arrays. Pictures that can't be decoded are missing modalities, not errors.
+Invariant: rows of `SiteDataset.items` follow the sorted item ids and users the sorted user ids, so the same folder
+always gives the same arrays. A picture that can't be decoded counts as a missing modality, not as an error.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _in_cache_folder(encoder: str) -> FeatureCache:
 
 
 def item_texts(products: pl.DataFrame) -> list[str]:
-    """What the text encoder reads of each product. The category is left out: the model is to predict it."""
+    """The text encoder's input for each product. The category is left out, since the model shall predict it."""
     parts = pl.concat_str(
         [pl.col(c).fill_null("") for c in ("title", "brand", "attributes", "description")], separator=". "
     )
@@ -112,8 +112,8 @@ def text_features(texts: list[str], features: Features) -> NDArray[np.float32]:
     if not texts:
         return np.zeros((0, TEXT_DIM), np.float32)
     keys = [content_key(t.encode()) for t in texts]
-    found = features(TEXT_ENCODER).get(keys, lambda at: encode_texts([texts[i] for i in at]))
-    return found.astype(np.float32).reshape(len(texts), -1)
+    vectors = features(TEXT_ENCODER).get(keys, lambda at: encode_texts([texts[i] for i in at]))
+    return vectors.astype(np.float32).reshape(len(texts), -1)
 
 
 def _image_features(
@@ -121,15 +121,15 @@ def _image_features(
 ) -> NDArray[np.float32]:
     """Pooled features (n, IMAGE_DIM); zeros where there is no picture."""
     blank = np.zeros((side, side, 3), np.uint8)
-    shown = [blank if p is None else p for p in pixels]
-    keys = [content_key(p.tobytes()) for p in shown]
+    pictures = [blank if p is None else p for p in pixels]
+    keys = [content_key(p.tobytes()) for p in pictures]
 
     def encode(at: list[int]) -> Half:
-        return encode_images(np.stack([shown[i] for i in at]))
+        return encode_images(np.stack([pictures[i] for i in at]))
 
-    found = features(f"{IMAGE_ENCODER}-{side}").get(keys, encode)
+    features_found = features(f"{IMAGE_ENCODER}-{side}").get(keys, encode)
     present = np.array([p is not None for p in pixels])
-    vectors: NDArray[np.float32] = found.astype(np.float32) * present[:, None]
+    vectors: NDArray[np.float32] = features_found.astype(np.float32) * present[:, None]
     return vectors
 
 
@@ -144,16 +144,16 @@ def _pixels(data: SiteData, name: str | None, side: int) -> NDArray[np.uint8] | 
 
 def _small_pixels(pixels: list[NDArray[np.uint8] | None], side: int) -> NDArray[np.uint8]:
     """(n, 3, side, side) uint8, by area averaging."""
-    out = np.zeros((len(pixels), 3, side, side), np.uint8)
+    small = np.zeros((len(pixels), 3, side, side), np.uint8)
     for row, picture in enumerate(pixels):
         if picture is not None:
             tensor = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].to(torch.float32)
-            out[row] = (
+            small[row] = (
                 torch.nn.functional.interpolate(tensor, size=(side, side), mode="area")[0]
                 .to(torch.uint8)
                 .numpy()
             )
-    return out
+    return small
 
 
 def _raw(
@@ -164,7 +164,7 @@ def _raw(
 ) -> NDArray[np.float32]:
     """Unit vectors (n, 2 · RAW_DIM) for the untrained cosine: the site's own principal directions of each modality.
 
-    They are compared within the site only, so no basis has to be agreed on.
+    They are compared only within the site, so the sites need no common basis.
     """
     raw = np.concatenate([_principal(text, has_text), _principal(image, has_image)], axis=1)
     raw /= np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-9)
@@ -172,9 +172,9 @@ def _raw(
 
 
 def _principal(x: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np.float64]:
-    out = np.zeros((len(x), RAW_DIM))
+    coordinates = np.zeros((len(x), RAW_DIM))
     if present.sum() < 2:
-        return out
+        return coordinates
     centred = (x[present] - x[present].mean(0)).astype(np.float64)
     if len(centred) < centred.shape[1]:  # the same projection from the smaller of the two products
         values, vectors = np.linalg.eigh(centred @ centred.T)
@@ -182,14 +182,14 @@ def _principal(x: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np
     else:
         _, vectors = np.linalg.eigh(centred.T @ centred)
         projected = centred @ vectors[:, ::-1][:, :RAW_DIM]
-    out[present, : projected.shape[1]] = projected / np.maximum(
+    coordinates[present, : projected.shape[1]] = projected / np.maximum(
         np.linalg.norm(projected, axis=1, keepdims=True), 1e-9
     )
-    return out
+    return coordinates
 
 
 def _scale(model: ModelConfig, catalogue: NDArray[np.float32]) -> Scaling:
-    """How the frozen features of a modality are scaled for the model, from those of the catalogue's own things."""
+    """The scaling of a modality's frozen features for the model, computed from the catalogue's features."""
     return Standard.of(catalogue).scaled if model.adapter == "linear" else _unit_scale
 
 
@@ -221,9 +221,9 @@ def _seconds(column: pl.Series) -> Ints:
 def _reviews(data: SiteData, users: list[str], model: ModelConfig, features: Features) -> Reviews:
     """Reviews with text, the latest MAX_REVIEWS; rating ≥ 4 is satisfied, ≤ 2 is not."""
     reviews = data.reviews
-    kept = reviews.filter(pl.col("text").fill_null("").str.len_chars() > 0).tail(MAX_REVIEWS)
-    texts = kept["text"].to_list()
-    rating = kept["rating"].fill_null(3.0).to_numpy()
+    with_text = reviews.filter(pl.col("text").fill_null("").str.len_chars() > 0).tail(MAX_REVIEWS)
+    texts = with_text["text"].to_list()
+    rating = with_text["rating"].fill_null(3.0).to_numpy()
     label = np.where(rating >= 4, 1, np.where(rating <= 2, 0, -1)).astype(np.int64)
     if model.encoders == "scratch":
         encoded = torch.from_numpy(hash_tokens(texts, model.token_buckets, model.token_length))
@@ -231,11 +231,11 @@ def _reviews(data: SiteData, users: list[str], model: ModelConfig, features: Fea
         described = [text for text in item_texts(data.products) if text and model.text]
         scale = _scale(model, text_features(described, features))
         encoded = torch.from_numpy(scale(text_features(texts, features)))
-    return Reviews(_numbers(kept["user_id"], users), encoded, label, _seconds(kept["created_at"]))
+    return Reviews(_numbers(with_text["user_id"], users), encoded, label, _seconds(with_text["created_at"]))
 
 
 def _split(config: SplitConfig, data: SiteData, log: Log) -> Split:
-    """The league's instants, else the site's own, else the last two tenths of its time."""
+    """The league's dates, else the site's own, else the last two tenths of the site's time span."""
     own = data.split
     start, end = int(log.time.min()), int(log.time.max()) + 1
     tenth = max((end - start) // 10, DAY_S)

@@ -1,7 +1,7 @@
-"""A site's data as arrays: catalogue, event log, reviews and the instants that part train, validation and test.
+"""A site's data as arrays: catalogue, event log, reviews and the instants that separate train, validation and test.
 
-Invariant: every view of the log is bounded by an instant, and nothing at or after it is ever visible; the split by
-time is enforced here and nowhere else.
+Invariant: every view of the log is bounded by an instant, and nothing at or after it is ever visible. The split by
+time is enforced in this module.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Reviews:
 
 @dataclass(frozen=True)
 class SiteDataset:
-    """All that a site trains on. Row numbers of ``items`` and ``item_ids`` agree, and so do users."""
+    """All training data of a site. Rows of ``items`` are those of ``item_ids``; user numbers index ``user_ids``."""
 
     name: str
     user_ids: tuple[str, ...]
@@ -107,7 +107,7 @@ class SiteDataset:
 
     @functools.cached_property
     def products(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """x·x′ (items, items) of all items' frozen features, of texts and of pictures: the same in every round."""
+        """Products x·x′ (items, items) of all items' frozen features, for texts and for pictures."""
         return self.items.text @ self.items.text.T, self.items.image @ self.items.image.T
 
 
@@ -123,8 +123,8 @@ def gather_histories(
     rows = ends[:, None] - length + np.arange(length)[None, :]
     valid = rows >= log.offsets[users][:, None]
     if len(log) == 0:
-        none = np.zeros(rows.shape, np.int64)
-        return none, none, none, np.zeros(rows.shape, bool)
+        empty = np.zeros(rows.shape, np.int64)
+        return empty, empty, empty, np.zeros(rows.shape, bool)
     rows = np.where(valid, rows, 0)
     return log.item[rows], log.kind[rows], log.time[rows], valid
 
@@ -136,8 +136,8 @@ def rows_before(log: Log, users: Ints, instants: Ints) -> Ints:
     lowest = log.time.min()
     span = int(log.time.max()) - int(lowest) + 2
     keys = log.user * span + (log.time - lowest)
-    wanted = users * span + np.clip(instants - lowest, 0, span - 1)
-    return np.searchsorted(keys, wanted, side="left").astype(np.int64)
+    query_keys = users * span + np.clip(instants - lowest, 0, span - 1)
+    return np.searchsorted(keys, query_keys, side="left").astype(np.int64)
 
 
 def as_user_inputs(
@@ -148,9 +148,9 @@ def as_user_inputs(
     at: Ints,
     visible: NDArray[np.bool_] | None = None,
 ) -> UserInputs:
-    """Tensors for the user tower; ``at`` (b, t) are the instants from which the history is seen, in seconds.
+    """Tensors for the user tower; ``at`` (b, t) are the instants, in seconds, for which the history is read.
 
-    Without ``visible`` (b, t, h) every valid event strictly before ``at`` is seen.
+    Without ``visible`` (b, t, h) every valid event strictly before ``at`` is visible.
     """
     gaps = at[:, :, None] - times[:, None, :]
     if visible is None:

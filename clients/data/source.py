@@ -1,11 +1,11 @@
-"""A site's data wherever they lie: in its plain folder, or sealed in the vault that its `site.toml` names.
+"""A site's data, from its plain folder or from the vault that its `site.toml` names.
 
     [vault]
     path = "vault"                      # relative to the site folder
     key = "vault/keys/trainer.key"      # the role that trains
     passphrase = "file:trainer.pass"    # where the passphrase is read from, never the passphrase itself
 
-Invariant: of a site with a vault, nothing is read but through the vault, and features go back into it.
+Invariant: if a site has a vault, all data are read through the vault, and features are stored in it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from common.schema import TABLES, SiteInfo, Table
 
 
 class House:
-    """One site's data and the caches of its features. Close it, or use it in a `with`, once pictures are read."""
+    """One site's data and the caches of its features. Close it after the pictures are read, or use it in a `with`."""
 
     def __init__(self, data: SiteData, vault: Vault | None) -> None:
         self.data, self._vault = data, vault
@@ -57,7 +57,7 @@ class House:
 
 
 class VaultShards:
-    """Shards as `features` of a vault: vectors of reviews tell of their text, so they are sealed like it."""
+    """Feature shards as objects of a vault: vectors of reviews reveal their text, so they are sealed like it."""
 
     def __init__(self, vault: Vault, encoder: str) -> None:
         self._vault, self._prefix = vault, f"{encoder}/"
@@ -71,7 +71,7 @@ class VaultShards:
         )
 
     def read(self, name: str, array: str) -> NDArray[Any]:
-        # A sealed object is opened whole, and once: each opening stands in the vault's log.
+        # A sealed object is opened whole, and only once, since each opening is an entry in the vault's log.
         if name not in self._opened:
             self._opened[name] = load(self._vault.read("features", self._prefix + name))
         return self._opened[name][array]
@@ -84,11 +84,11 @@ class VaultShards:
 
 
 def open_house(folder: Path, tables: Collection[Table] = TABLES) -> House:
-    """Read a site from its folder, or through its vault where `site.toml` names one.
+    """Read a site from its folder, or from its vault if `site.toml` names one.
 
     Parameters
     ----------
-    tables : the products, and what else is wanted; the others come back empty.
+    tables : the tables to read, products among them; the others come back empty.
 
     Raises
     ------
@@ -106,11 +106,11 @@ def open_house(folder: Path, tables: Collection[Table] = TABLES) -> House:
 
 
 def open_vault(folder: Path, info: SiteInfo) -> Vault:
-    """The vault that a `site.toml` names, in the hands of the role that it names.
+    """Open the vault that a `site.toml` names, with the role's key that it names.
 
     Raises
     ------
-    ConfigError : its key or the way to its passphrase isn't named.
+    ConfigError : `site.toml` doesn't name the key or the source of its passphrase.
     HansaError : it can't be opened.
     """
     if not info.vault.key or PassphraseSource.parse(info.vault.passphrase).kind == PassphraseSource().kind:
@@ -124,6 +124,6 @@ def open_vault(folder: Path, info: SiteInfo) -> Vault:
 
 
 def _beside(folder: Path, source: str) -> PassphraseSource:
-    """The passphrase's source, a file's path taken from the site folder."""
+    """The passphrase's source; a file's path is relative to the site folder."""
     parsed = PassphraseSource.parse(source)
     return PassphraseSource("file", str(folder / parsed.value)) if parsed.kind == "file" else parsed

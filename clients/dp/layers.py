@@ -1,4 +1,4 @@
-"""Layers that break differential privacy without a word, each with what to use in its place."""
+"""Layers that silently break differential privacy, each with what to use in its place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from common.errors import PrivacyError
 
 
 def layer_faults(module: nn.Module) -> list[PrivacyError]:
-    """All faults of a model's layers, none where it can be trained privately."""
+    """All faults of a model's layers; an empty list if it can be trained privately."""
     faults = [
         fault for name, layer in module.named_modules() for fault in _of_layer(name or "the root", layer)
     ]
@@ -72,7 +72,7 @@ def _of_embedding(name: str, layer: nn.Embedding | nn.EmbeddingBag) -> list[Priv
 
 
 def _tied(module: nn.Module) -> list[PrivacyError]:
-    """Parameters, or whole layers, that stand in more than one place."""
+    """Faults for parameters, or whole layers, that are used in more than one place."""
     places: dict[int, list[str]] = defaultdict(list)
     for prefix, layer in module.named_modules(remove_duplicate=False):
         if isinstance(layer, DPRNNBase):

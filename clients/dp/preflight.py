@@ -1,9 +1,11 @@
-"""Before the first private round: what silently breaks differential privacy is looked for, and refused.
+"""Checks before the first private round, for faults that silently break differential privacy.
 
-First the layers, by name; then the site's own model, loss and data are tried: each unit's loss must not change with the
-others in the batch, each unit's sample must not change with another unit's records, and the clipped sum must move by at
-most the clip when one unit leaves, ‖S(B) − S(B∖i)‖ ≤ 1.0001 C. Opacus's own validator accepts every trap refused here.
-Invariant: nothing of a trial leaves the site but that it passed; trials take a handful of units and bounded time.
+First the layers are checked by name. Then the site's own model, loss and data are tried: a unit's loss must not change
+with the other units in the batch; a unit's sample must not change with another unit's records; and when one unit
+leaves, the clipped sum must change by at most the clip, ‖S(B) − S(B∖i)‖ ≤ 1.0001 C. Opacus's own validator accepts all
+faults that are refused here.
+
+Invariant: the only thing a trial tells outside the site is that it passed. Trials take a few units and bounded time.
 """
 
 from __future__ import annotations
@@ -29,41 +31,41 @@ from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
 
 _UNITS = {"frozen": 8, "scratch": 3}
-_SEED = 20  # trials are no secret: they decide nothing that is released
+_SEED = 20  # the seed may be known: trials don't influence anything that is released
 
 
 def preflight(losses: UserLosses, data: TrainingData, config: LeagueConfig, where: str) -> None:
-    """Look at the layers, then try model, loss and data.
+    """Check the layers, then try model, loss and data.
 
     Raises
     ------
-    PrivacyError : a trap was found; the message says which, what it breaks, and what to use.
+    PrivacyError : a fault was found; the message says which, what it breaks, and what to use.
     """
     _refuse(layer_faults(losses), where)
     units = data.users[: _UNITS[config.model.encoders]]
     if not len(units):
         return
-    tried = stirred(losses)
+    perturbed_losses = perturbed(losses)
     rows = draw_users(data, config, units, np.random.default_rng(_SEED))
-    _refuse(loss_faults(tried, rows.gathered(data.site)), where)
+    _refuse(loss_faults(perturbed_losses, rows.gathered(data.site)), where)
     _refuse(sample_faults(data, config, units), where)
-    clips = sorted({config.privacy.clip, _middle_norm(tried, rows, data, config)})
+    clips = sorted({config.privacy.clip, _middle_norm(perturbed_losses, rows, data, config)})
     for clip in clips:
         summed = clipped_sums(with_overrides(config, {"privacy.clip": clip}), data)
-        _refuse(sensitivity_faults(tried, rows, summed, clip), where)
+        _refuse(sensitivity_faults(perturbed_losses, rows, summed, clip), where)
 
 
-def stirred(losses: UserLosses) -> UserLosses:
-    """A copy off the first model's zeros, where a trap could hide."""
-    tried, generator = copy.deepcopy(losses), torch.Generator().manual_seed(_SEED)
+def perturbed(losses: UserLosses) -> UserLosses:
+    """A copy with random changes to all parameters: zeros of the first model could hide a fault."""
+    copied, generator = copy.deepcopy(losses), torch.Generator().manual_seed(_SEED)
     with torch.no_grad():
-        for parameter in tried.parameters():
+        for parameter in copied.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return tried
+    return copied
 
 
 def loss_faults(losses: UserLosses, batch: UserBatch) -> list[PrivacyError]:
-    """Layers that take no part or more than one, and losses that depend on the others in the batch."""
+    """Faults of layers that are used never or twice, and of losses that depend on the other units in the batch."""
     together = _counted(losses, batch)
     if isinstance(together, PrivacyError):
         return [together]
@@ -89,11 +91,11 @@ def loss_faults(losses: UserLosses, batch: UserBatch) -> list[PrivacyError]:
 
 
 def sample_faults(data: TrainingData, config: LeagueConfig, units: Ints) -> list[PrivacyError]:
-    """Samples that change when the records of another unit are gone."""
+    """Faults of samples that change when another unit's records are removed."""
     less = without(data, int(units[0]), config)
     before, after = (
-        draw_users(each, config, units, np.random.default_rng(_SEED)).contents(each.site)
-        for each in (data, less)
+        draw_users(dataset, config, units, np.random.default_rng(_SEED)).contents(dataset.site)
+        for dataset in (data, less)
     )
     odd = [
         name
@@ -114,7 +116,7 @@ def sample_faults(data: TrainingData, config: LeagueConfig, units: Ints) -> list
 def sensitivity_faults(
     losses: UserLosses, rows: UserRows, summed: ClippedSum, clip: float
 ) -> list[PrivacyError]:
-    """How far one unit moves the clipped sum, at most; more than the clip is a fault."""
+    """A fault if one unit changes the clipped sum by more than the clip."""
     worst = sensitivity(losses, rows, summed)
     if worst <= TOLERANCE * clip:
         return []
@@ -131,8 +133,8 @@ def sensitivity(losses: UserLosses, rows: UserRows, summed: ClippedSum) -> float
     """max ‖S(B) − S(B∖i)‖ over the units i of a batch."""
     whole, worst = summed(losses, rows), 0.0
     for left_out in range(len(rows)):
-        rest = UserRows(*(torch.cat([part[:left_out], part[left_out + 1 :]]) for part in rows))
-        moved = summed(losses, rest) if len(rest) else {}
+        others = UserRows(*(torch.cat([part[:left_out], part[left_out + 1 :]]) for part in rows))
+        moved = summed(losses, others) if len(others) else {}
         parts = ((part - moved[name] if moved else part).double() for name, part in whole.items())
         distance = sum(float(part.square().sum()) for part in parts)
         worst = max(worst, distance**0.5)
@@ -140,7 +142,7 @@ def sensitivity(losses: UserLosses, rows: UserRows, summed: ClippedSum) -> float
 
 
 def _counted(losses: UserLosses, batch: UserBatch) -> Tensor | PrivacyError:
-    """The batch's losses, if each layer with parameters was called once and has a part in them."""
+    """The batch's losses, or a fault unless each layer with parameters was called once and is used in them."""
     calls: Counter[str] = Counter()
     handles = [
         module.register_forward_hook(lambda *_, name=name: calls.update([name]))
@@ -148,7 +150,7 @@ def _counted(losses: UserLosses, batch: UserBatch) -> Tensor | PrivacyError:
         if any(True for _ in module.parameters(recurse=False)) and not _within_recurrent(losses, name)
     ]
     try:
-        found: Tensor = losses(*batch)
+        unit_losses: Tensor = losses(*batch)
     finally:
         for handle in handles:
             handle.remove()
@@ -160,30 +162,32 @@ def _counted(losses: UserLosses, batch: UserBatch) -> Tensor | PrivacyError:
             next_step="call it once on everything, joined along a dimension that isn't the batch",
         )
     named = dict(losses.named_parameters())
-    grown = torch.autograd.grad(found.sum(), list(named.values()), allow_unused=True, retain_graph=True)
-    unused = [name for name, gradient in zip(named, grown, strict=True) if gradient is None]
+    gradients = torch.autograd.grad(
+        unit_losses.sum(), list(named.values()), allow_unused=True, retain_graph=True
+    )
+    unused = [name for name, gradient in zip(named, gradients, strict=True) if gradient is None]
     if unused:
         return PrivacyError(
             f"parameter '{unused[0]}' has no part in the loss",
             why="it would get no gradient of any unit, and none of the noise is sure to reach it",
             next_step="add 0.0 * head(x).sum(-1) of each unit to the loss, or leave the head out of the model",
         )
-    return found.detach()
+    return unit_losses.detach()
 
 
 def _within_recurrent(losses: UserLosses, name: str) -> bool:
-    """Inside a recurrent layer of Opacus, which adds up its steps itself."""
+    """Whether a layer is part of one of Opacus's recurrent layers, which add up their steps themselves."""
     parts = name.split(".")
     return any(isinstance(losses.get_submodule(".".join(parts[:n])), DPRNNBase) for n in range(1, len(parts)))
 
 
 def _middle_norm(losses: UserLosses, rows: UserRows, data: TrainingData, config: LeagueConfig) -> float:
-    """A norm in the middle of the units', so that a trial clips some and others not."""
+    """The median of the units' gradient norms: a trial with this clip clips some units and not the others."""
     unclipped = clipped_sums(with_overrides(config, {"privacy.clip": 1e9}), data)
     norms = []
     for unit in range(len(rows)):
-        one = UserRows(*(part[unit : unit + 1] for part in rows))
-        norms.append(sum(float(part.square().sum()) for part in unclipped(losses, one).values()) ** 0.5)
+        single = UserRows(*(part[unit : unit + 1] for part in rows))
+        norms.append(sum(float(part.square().sum()) for part in unclipped(losses, single).values()) ** 0.5)
     return float(np.median([norm for norm in norms if norm > 0] or [config.privacy.clip]))
 
 

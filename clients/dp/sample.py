@@ -1,8 +1,8 @@
-"""One user is one sample: everything a user brings to a step, as rows of tensors that no other user has a part in.
+"""One user is one sample: all that a user contributes to a step, as rows of tensors that depend on no other user.
 
 Invariant: row *i* of a batch is a function of user *i*'s own bounded records, of the public catalogue and of random
-draws. Nothing is shared between rows: negatives are drawn for each user, and what other training takes from all users
-(popularity, the earliest event) is not read here. So clipping a row's gradient bounds the influence of that user.
+draws. Nothing is shared between rows: negatives are drawn for each user, and figures over all users (popularity, the
+earliest event), which other training uses, aren't read here. So clipping a row's gradient bounds that user's influence.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from common.settings.config import LeagueConfig
 
 
 class UserRows(NamedTuple):
-    """b users by row numbers. The t targets, then the instant of behaviour, look at 2 h events: h before each.
+    """Samples of b users as row numbers.
 
-    ``items`` (b, n) are rows of the catalogue, each once for a user; ``places`` (b, 2h + t + k) say where among them
-    history, targets and the k negatives stand; ``reviews`` (b, r) are rows of the site's reviews, each the user's own.
-    Row 0 stands in where there is none, with weight 0 or label -1.
+    Each user has t targets and one instant of behaviour, with h events before the targets and h before the instant.
+    ``items`` (b, n) are the user's distinct catalogue rows. ``places`` (b, 2h + t + k) are the positions of history,
+    targets and the k negatives in them. ``reviews`` (b, r) are rows of the user's own reviews. Where there is none, row
+    0 is used, with weight 0 or label -1.
     """
 
     items: Tensor
@@ -47,7 +48,7 @@ class UserRows(NamedTuple):
         return len(self.kinds)
 
     def gathered(self, site: SiteDataset) -> UserBatch:
-        """The same users with the contents of their rows."""
+        """The same users, with the contents of the rows instead of their numbers."""
         items = site.items.take(self.items)
         return UserBatch(
             items.text, items.image, items.has_text, items.has_image, items.raw,
@@ -55,15 +56,17 @@ class UserRows(NamedTuple):
         )  # fmt: skip
 
     def contents(self, site: SiteDataset) -> UserRows:
-        """The same with items place by place, and texts of reviews in place of their row numbers: what a user's own
-        records and chance decide, whoever else is there."""
+        """The samples in a form that doesn't depend on row numbers: one item per place, and texts of reviews.
+
+        A user's part of it depends only on the user's own records and on random draws, not on the other users.
+        """
         return UserRows(
             self.items.gather(1, self.places), review_texts(site, self.reviews, self.labels), *self[2:]
         )
 
 
 class UserBatch(NamedTuple):
-    """b users with what their rows hold: ``text`` and ``image`` (b, n, …) as the encoders read them."""
+    """Samples of b users with their contents: ``text`` and ``image`` (b, n, …) are inputs of the encoders."""
 
     text: Tensor
     image: Tensor
@@ -100,8 +103,10 @@ def draw_users(
     targets, has_targets = _targets(data, users, count, length, generator)
     items, kinds, times, valid = gather_histories(data.log, users, targets.max(1) + 1, length)
     valid &= has_targets[:, None]
-    at, wanted = data.log.time[targets], data.log.item[targets]
-    seen = visible_events(items, times, valid, at, wanted, generator) & data.can_rank[users][:, None, None]
+    at, target_items = data.log.time[targets], data.log.item[targets]
+    target_visible = (
+        visible_events(items, times, valid, at, target_items, generator) & data.can_rank[users][:, None, None]
+    )
     rows = draw_behaviour(data, users, generator)
     place = np.searchsorted(users, rows.user)
     ends, instants = data.log.offsets[users].copy(), np.zeros(len(users), np.int64)
@@ -111,68 +116,69 @@ def draw_users(
 
     gaps = np.zeros((len(users), count + 1, 2 * length), np.float32)
     visible = np.zeros(gaps.shape, bool)
-    gaps[:, :count, :length], visible[:, :count, :length] = at[:, :, None] - times[:, None], seen
+    gaps[:, :count, :length], visible[:, :count, :length] = at[:, :, None] - times[:, None], target_visible
     gaps[:, count, length:], visible[:, count, length:] = instants[:, None] - before[2], before[3]
-    gaps *= visible  # padding holds nothing, rather than what lies beside the user's rows
+    gaps *= visible  # padding must be zero: otherwise it would hold data of the neighbouring user's rows
     touched = np.where(valid, items, -1)
-    barred = (wanted[..., None] == negatives[:, None]) | (touched[:, :, None] == negatives[:, None]).any(1)[
-        :, None
-    ]
+    barred = (target_items[..., None] == negatives[:, None]) | (
+        touched[:, :, None] == negatives[:, None]
+    ).any(1)[:, None]
     seen_items = [np.where(valid, items, 0), np.where(before[3], before[0], 0)]
-    wanted = np.where(has_targets[:, None], wanted, 0)
+    target_items = np.where(has_targets[:, None], target_items, 0)
     reviews, labels = _reviews(data, users, training.reviews_per_user, generator)
-    met, places = _once(np.concatenate([*seen_items, wanted, negatives], 1))
+    distinct, places = _distinct(np.concatenate([*seen_items, target_items, negatives], 1))
     return UserRows(
-        _tensor(met), reviews, _tensor(places),
+        _tensor(distinct), reviews, _tensor(places),
         _tensor(np.concatenate([kinds * valid, before[1] * before[3]], 1)), _tensor(gaps), _tensor(visible),
-        _tensor(barred), _tensor(np.asarray(seen.any(2), np.float32)), *_behaviour(rows, place, len(users)), labels,
+        _tensor(barred), _tensor(np.asarray(target_visible.any(2), np.float32)),
+        *_behaviour(rows, place, len(users)), labels,
     )  # fmt: skip
 
 
-def _once(items: Ints) -> tuple[Ints, Ints]:
-    """Each row's different values, filled up with its first, and where each of the values (b, n) stands among them."""
+def _distinct(items: Ints) -> tuple[Ints, Ints]:
+    """Each row's distinct values, padded with the first one, and the position of each value (b, n) among them."""
     order = np.argsort(items, axis=1, kind="stable")
     ordered = np.take_along_axis(items, order, 1)
     rank = np.concatenate([np.zeros((len(items), 1), bool), ordered[:, 1:] != ordered[:, :-1]], 1).cumsum(1)
     places = np.empty_like(items)
     np.put_along_axis(places, order, rank, 1)
-    met = np.repeat(ordered[:, :1], int(rank.max(initial=0)) + 1, axis=1)
-    np.put_along_axis(met, rank, ordered, 1)
-    return met, places
+    distinct = np.repeat(ordered[:, :1], int(rank.max(initial=0)) + 1, axis=1)
+    np.put_along_axis(distinct, rank, ordered, 1)
+    return distinct, places
 
 
 def review_texts(site: SiteDataset, rows: Tensor, labels: Tensor) -> Tensor:
-    """What the text encoder reads of reviews; zeros where a user has none."""
+    """The text encoder's input for reviews; zeros where a user has none."""
     texts = site.reviews.text
     if not len(texts):
         like = site.items.text
         return torch.zeros((*rows.shape, *like.shape[1:]), dtype=like.dtype)
-    found: Tensor = texts[rows]
-    return found * (labels >= 0).reshape(*labels.shape, *[1] * (texts.dim() - 1))
+    drawn: Tensor = texts[rows]
+    return drawn * (labels >= 0).reshape(*labels.shape, *[1] * (texts.dim() - 1))
 
 
 def _targets(
     data: TrainingData, users: Ints, count: int, length: int, generator: np.random.Generator
 ) -> tuple[Ints, NDArray[np.bool_]]:
-    """Rows (b, count) of targets, and which users have any; row 0 for the others, who have reviews only."""
-    has = data.target_offsets[users + 1] > data.target_offsets[users]
+    """Rows (b, count) of targets, and which users have any; the others, who only have reviews, get row 0."""
+    has_targets = data.target_offsets[users + 1] > data.target_offsets[users]
     if not len(data.target_rows):
-        return np.zeros((len(users), count), np.int64), has
-    drawn = draw_targets(data, users, count, length, generator)
-    return np.where(has[:, None], drawn, 0), has
+        return np.zeros((len(users), count), np.int64), has_targets
+    targets = draw_targets(data, users, count, length, generator)
+    return np.where(has_targets[:, None], targets, 0), has_targets
 
 
 def _behaviour(rows: BehaviourRows, place: Ints, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Features, intent, next event and whether there are any, for all n users."""
     features = np.zeros((n, N_LOG_FEATURES), np.float32)
-    intent, following, has = np.zeros(n, np.int64), np.full(n, -1, np.int64), np.zeros(n, np.float32)
-    features[place], intent[place], following[place], has[place] = (
+    intent, following, has_rows = np.zeros(n, np.int64), np.full(n, -1, np.int64), np.zeros(n, np.float32)
+    features[place], intent[place], following[place], has_rows[place] = (
         rows.features,
         rows.intent,
         rows.next_kind,
         1.0,
     )
-    return _tensor(features), _tensor(intent), _tensor(following), _tensor(has)
+    return _tensor(features), _tensor(intent), _tensor(following), _tensor(has_rows)
 
 
 def _reviews(
@@ -181,11 +187,13 @@ def _reviews(
     """Rows (b, count) of reviews drawn from each user's own, and their labels; label -1 where there is none."""
     spread = generator.random((len(users), count))
     first, last = data.review_offsets[users], data.review_offsets[users + 1]
-    has = (last > first) & (count > 0)
+    has_reviews = (last > first) & (count > 0)
     labels, rows = np.full((len(users), count), -1, np.int64), np.zeros((len(users), count), np.int64)
-    picked = first[has][:, None] + (spread[has] * (last - first)[has][:, None]).astype(np.int64)
-    rows[has] = data.review_rows[picked]
-    labels[has] = data.site.reviews.label[rows[has]]
+    picked = first[has_reviews][:, None] + (
+        spread[has_reviews] * (last - first)[has_reviews][:, None]
+    ).astype(np.int64)
+    rows[has_reviews] = data.review_rows[picked]
+    labels[has_reviews] = data.site.reviews.label[rows[has_reviews]]
     return _tensor(rows), _tensor(labels)
 
 

@@ -1,8 +1,8 @@
-"""A private round at one site: clipped gradients of Poisson-sampled units, noise of the operating system, small steps.
+"""A private round at one site: clipped gradients of Poisson-sampled units, noise from the operating system, SGD steps.
 
-DP-SGD (Abadi et al. 2016) with one unit (a user, or a record) as one sample. Invariants: each step adds its noise, also
-when chance drew no unit; sampling rate, number of steps and the divisor are public, so nothing of the data is told but
-the noisy sums. Who is in a step is drawn from the same source as the noise.
+DP-SGD (Abadi et al. 2016) with one unit (a user, or a record) as one sample. Invariants: each step adds its noise, even
+if no unit was sampled. Sampling rate, number of steps and the divisor are public, so only the noisy sums reveal
+anything about the data. The units of a step are drawn from the same source as the noise.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clients.dp.gradients.ghost import Catalogue, ghost, ghost_from_scratch
+from clients.dp.gradients.ghost import FrozenFeatures, ghost, ghost_from_scratch
 from clients.dp.gradients.per_user import Gradients
-from clients.dp.noise.sources import Noise, SeededNoise, SystemNoise, system_generator, told
+from clients.dp.noise.sources import Noise, SeededNoise, SystemNoise, noisy_sum, system_generator
 from clients.dp.objective import UserLosses
 from clients.dp.sample import UserRows, draw_users
 from clients.training.samples import TrainingData, derived_seed
@@ -29,15 +29,15 @@ def train_private(
     model: HansaModel, data: TrainingData, config: LeagueConfig, noise_multiplier: float,
     noise: Noise | None = None, generator: np.random.Generator | None = None,
 ) -> NDArray[np.float64]:  # fmt: skip
-    """Train in place for one round; chance comes from the operating system unless a test brings its own.
+    """Train in place for one round; random numbers come from the operating system unless a test passes its own.
 
-    Returns how far the parameters moved, in their order: the steps themselves, not what float32 left of them in the
-    model, whose rounding could be more than the proof for whole numbers allows.
+    Returns the sum of the steps, in the order of the parameters and in float64. The change of the model itself differs
+    by float32 rounding, which could be more than the proof for whole numbers allows.
 
     Parameters
     ----------
-    noise_multiplier : standard deviation of the noise on the sum, over the clip norm; 0 where the noise is added to the
-        whole numbers that leave the site.
+    noise_multiplier : standard deviation of the noise on the sum, divided by the clip; 0 if the noise is added later,
+        to the whole numbers that leave the site.
     """
     privacy = config.privacy
     noise, generator = noise or SystemNoise(), generator or system_generator()
@@ -53,7 +53,7 @@ def train_private(
                 total[name] += part
         flat = torch.cat([part.flatten() for part in total.values()]).numpy()
         if noise_multiplier:
-            flat = told(flat, privacy.clip, noise_multiplier, noise)
+            flat = noisy_sum(flat, privacy.clip, noise_multiplier, noise)
         step = -privacy.learning_rate / privacy.expected_users * flat
         _move(losses, step)
         moved += step
@@ -61,7 +61,7 @@ def train_private(
 
 
 def _move(losses: UserLosses, by: NDArray[np.float64]) -> None:
-    """Add to all parameters, in their order."""
+    """Add a vector to the parameters, in their order."""
     at = 0
     with torch.no_grad():
         for parameter in losses.parameters():
@@ -71,14 +71,14 @@ def _move(losses: UserLosses, by: NDArray[np.float64]) -> None:
 
 
 def clipped_sums(config: LeagueConfig, data: TrainingData) -> ClippedSum:
-    """The fastest way to the clipped sum for the model's encoders."""
+    """The fastest function for the clipped sum with the model's encoders."""
     clip, site = config.privacy.clip, data.site
     if config.model.encoders == "frozen":
-        catalogue = Catalogue(site)
+        catalogue = FrozenFeatures(site)
         return lambda losses, users: ghost(losses, users, catalogue, clip)
     return lambda losses, users: ghost_from_scratch(losses, users, site, clip)
 
 
 def seeded_chance(*parts: str | int) -> tuple[Noise, np.random.Generator]:
-    """Chance that can be replayed, for simulations whose settings say ``seeded``."""
+    """Random sources that can be replayed, for simulations with the setting ``seeded``."""
     return SeededNoise(derived_seed("noise", *parts)), np.random.default_rng(derived_seed("samples", *parts))

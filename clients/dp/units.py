@@ -1,10 +1,11 @@
-"""What a private site trains on, a unit a sample: users as they are, or each record as a user of its own.
+"""The training data of a private site, one sample per unit: users as they are, or each record as a user of its own.
 
-A *record* is all that one user did at the site in one span of days, with the reviews that the user wrote then. A
-recommendation is taught by an item together with what came before it, so a single event could teach nothing. Spans are
-counted back from the instant where training ends, and only the contract's number of them is used: so no user has more
-records than that, whatever the data. Invariant: no record's sample reads another record, of the same user or of
-another. Histories end with the span, and what joins spans (purchase intent over weeks) isn't taught in this mode.
+A *record* is all that one user did at the site in one span of days, with the reviews written then. The recommender
+learns from an item together with the events before it, so a single event would be too little. Spans are counted back
+from the end of training, and only the contract's number of them is used, so no user has more records than that.
+
+Invariant: no record's sample reads another record, of the same user or of another one. Histories don't go beyond the
+span, and tasks over several spans (purchase intent over weeks) aren't trained in this mode.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ def unit_data(site: SiteDataset, config: LeagueConfig) -> TrainingData:
     if privacy.mode != "record":
         return training_data(site, until_s, most, private=True)
     span_s = privacy.record_days * DAY_S
-    kept = _since(site, until_s - privacy.records_per_user * span_s, most)
-    return _of_records(as_records(kept, until_s, span_s))
+    recent = _since(site, until_s - privacy.records_per_user * span_s, most)
+    return _of_records(as_records(recent, until_s, span_s))
 
 
 def without(data: TrainingData, unit: int, config: LeagueConfig) -> TrainingData:
-    """The neighbour of `unit_data`'s result that lacks one unit; numbers of the others stay."""
+    """The neighbouring dataset of `unit_data`'s result without one unit; the other units keep their numbers."""
     site, reviews = data.site, data.site.reviews
     others = np.flatnonzero(reviews.user != unit)
     less = replace(
@@ -48,8 +49,8 @@ def without(data: TrainingData, unit: int, config: LeagueConfig) -> TrainingData
 
 def _of_records(site: SiteDataset) -> TrainingData:
     data = training_data(site, site.split.valid_from, private=True)
-    none = np.zeros(0, np.int64)
-    behaviour = BehaviourRows(none, none, np.zeros((0, N_LOG_FEATURES), np.float32), none, none)
+    empty = np.zeros(0, np.int64)
+    behaviour = BehaviourRows(empty, empty, np.zeros((0, N_LOG_FEATURES), np.float32), empty, empty)
     return replace(data, behaviour=behaviour)
 
 
@@ -58,23 +59,23 @@ def as_records(site: SiteDataset, until_s: int, span_s: int) -> SiteDataset:
     log, reviews = site.log, site.reviews
     users, times = np.concatenate([log.user, reviews.user]), np.concatenate([log.time, reviews.time])
     pairs = np.stack([users, (until_s - 1 - times) // span_s], axis=1)
-    found, number = np.unique(pairs, axis=0, return_inverse=True)
+    units, number = np.unique(pairs, axis=0, return_inverse=True)
     number = number.reshape(-1).astype(np.int64)
-    records = Log.of(number[: len(log)], log.item, log.kind, log.time, len(found))
-    names = tuple(f"{site.user_ids[user]}/{span}" for user, span in found.tolist())
+    records = Log.of(number[: len(log)], log.item, log.kind, log.time, len(units))
+    names = tuple(f"{site.user_ids[user]}/{span}" for user, span in units.tolist())
     return replace(site, user_ids=names, log=records, reviews=replace(reviews, user=number[len(log) :]))
 
 
 def _since(site: SiteDataset, from_s: int, max_users: int) -> SiteDataset:
-    """The site without what came before an instant and, where asked for, with its first users only."""
+    """The site's data from an instant on; of the first `max_users` users only, unless that is 0."""
     log, reviews = site.log, site.reviews
 
-    def kept(time: Ints, user: Ints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def keeps(time: Ints, user: Ints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         return np.asarray((time >= from_s) & ((user < max_users) | (max_users == 0)))
 
-    chosen = np.flatnonzero(kept(reviews.time, reviews.user))
+    chosen = np.flatnonzero(keeps(reviews.time, reviews.user))
     few = replace(
         reviews, user=reviews.user[chosen], text=reviews.text[chosen], label=reviews.label[chosen],
         time=reviews.time[chosen],
     )  # fmt: skip
-    return replace(site, log=log.where(kept(log.time, log.user)), reviews=few)
+    return replace(site, log=log.where(keeps(log.time, log.user)), reviews=few)

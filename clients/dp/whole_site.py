@@ -1,8 +1,8 @@
-"""Site-level privacy: the whole of a site's update is one sample, refused where noise would drown it.
+"""Site-level privacy: a site's whole update is one sample, and is refused if the noise would be far larger than it.
 
 Noise that hides one site among 4 to 8 is far larger than what they learn. So the ratio of noise to update is measured
-on the site's own first update, and above `MOST` nothing is released. Invariant: what the refusal tells the coordinator
-follows from public settings alone (the update is at most the clip); the measured figure stays in the site's log.
+on the site's own update, and above `MOST` nothing is released. Invariant: what the coordinator reads of the refusal
+follows from public settings alone (the update's norm is at most the clip); the measured ratio stays in the site's log.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from clients.dp.noise.sources import Noise, told
+from clients.dp.noise.sources import Noise, noisy_sum
 from common.errors import PrivacyError
 from common.protocol.wire import FloatVector
 
@@ -21,7 +21,7 @@ MOST = 10.0
 def site_update(
     update: FloatVector, clip: float, noise_multiplier: float, noise: Noise, where: str
 ) -> FloatVector:
-    """The update, scaled to a norm of ``clip`` at most, with the noise that hides it.
+    """The update, scaled to a norm of at most ``clip``, with its noise added.
 
     Raises
     ------
@@ -41,4 +41,4 @@ def site_update(
             next_step="set privacy.mode=user, which hides each person; site level needs hundreds of sites or a model "
             "of a few numbers",
         )
-    return told(clipped, clip, noise_multiplier, noise).astype(np.float32)
+    return noisy_sum(clipped, clip, noise_multiplier, noise).astype(np.float32)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from clients.dp import Kept
+from clients.dp import NoisyOutputs
 from clients.ledger.entries import COORDINATOR, Asked
 from clients.ledger.ledger import Ledger
 from common.errors import PrivacyError
@@ -42,7 +42,7 @@ def price_of_round(config: LeagueConfig, round_: int) -> Asked:
 
 
 def paid_round(
-    ledger: Ledger, kept: Kept, asked: Asked, received: FloatVector, train: Callable[[], FloatVector],
+    ledger: Ledger, kept: NoisyOutputs, asked: Asked, received: FloatVector, train: Callable[[], FloatVector],
     shared: Shared | None = None,
 ) -> FloatVector:  # fmt: skip
     """The update of a round, made or kept, and noisy unless its noise is shared.

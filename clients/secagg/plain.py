@@ -24,7 +24,7 @@ class Protect(Protocol):
     def protect(self, update: FloatVector, weight: float) -> Payload: ...
 
 
-class Plain:
+class PlainProtection:
     """The update in clear, for leagues that trust their coordinator."""
 
     name = "plain"
@@ -46,4 +46,4 @@ def protect_for(config: LeagueConfig, requested: str) -> Protect:
         raise ConfigError(
             "the coordinator asks for another protection than the contract's", where="protection"
         )
-    return Plain()
+    return PlainProtection()

@@ -36,7 +36,7 @@ def noisy_integers(
     QuorumError : the cohort is too small for enough noise.
     """
     # Late: only a site that shares noise needs what trains privately.
-    from clients.dp.kept import Kept
+    from clients.dp.noisy_outputs import NoisyOutputs
 
     where = f"site '{site}', round {attempt.round}"
     require_honest(config, len(attempt.weights), where)
@@ -50,7 +50,7 @@ def noisy_integers(
         pay()
         return _made(config, update, attempt, site)
 
-    return Kept(folder).whole_once(attempt.round, cohort, update.size, draw)
+    return NoisyOutputs(folder).whole_once(attempt.round, cohort, update.size, draw)
 
 
 def nobody_pays() -> None:

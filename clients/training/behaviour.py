@@ -1,8 +1,8 @@
 """Hand-made log features and labels for purchase intent and next event.
 
 At an instant *c* the features count what a user did before *c* (by kind and recency window), and the labels say what
-came in [c, c + horizon). Invariant: features read events before *c* only. The same features feed the logistic
-baseline, so that the comparison is fair.
+the user did in [c, c + horizon). Invariant: features read only events before *c*. The logistic baseline uses the same
+features, so that the comparison is fair.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def horizon_s(split: Split) -> int:
 
 
 def instants_back(from_s: int, horizon: int, earliest_s: int, at_most: int) -> Ints:
-    """Instants before ``from_s`` whose whole horizon lies before it, and after the log has begun."""
+    """Instants after the start of the log whose whole horizon lies before ``from_s``."""
     instants = from_s - horizon * np.arange(1, at_most + 1, dtype=np.int64)
     return instants[instants > earliest_s]
 
 
 def instants_ahead(from_s: int, until_s: int, horizon: int) -> Ints:
-    """Instants in a window whose whole horizon lies within it; at least the first."""
+    """Instants in a window whose whole horizon lies within the window; always at least the first instant."""
     instants = np.arange(from_s, max(until_s - horizon + 1, from_s + 1), horizon, dtype=np.int64)
     return instants
 
@@ -68,12 +68,12 @@ def behaviour_rows(log: Log, instants: Ints, horizon: int) -> BehaviourRows:
 
 def _rows_at(log: Log, at: int, horizon: int) -> BehaviourRows:
     past, future = log.time < at, (log.time >= at) & (log.time < at + horizon)
-    seen = np.bincount(log.user[past], minlength=log.n_users) > 0
+    has_past = np.bincount(log.user[past], minlength=log.n_users) > 0
     bought = np.bincount(log.user[future & (log.kind == PURCHASE)], minlength=log.n_users) > 0
     next_kind = np.full(log.n_users, -1, np.int64)
     upcoming = np.flatnonzero(future)[::-1]  # reversed, so that the earliest event is written last and stays
     next_kind[log.user[upcoming]] = log.kind[upcoming]
-    users = np.flatnonzero(seen)
+    users = np.flatnonzero(has_past)
     features = log_features(log.where(past), at)[users]
     return BehaviourRows(
         users, np.full(len(users), at, np.int64), features, bought[users].astype(np.int64), next_kind[users]
@@ -102,11 +102,11 @@ def log_features(past: Log, at: int) -> Floats:
     tenure = np.where(np.isfinite(first), first, 0) / DAY_S
     gap = np.where(np.isfinite(last), last, 0) / DAY_S
     last_kind = np.zeros(n)
-    has = past.offsets[1:] > past.offsets[:-1]
-    last_kind[has] = past.kind[past.offsets[1:][has] - 1] == CART
+    has_events = past.offsets[1:] > past.offsets[:-1]
+    last_kind[has_events] = past.kind[past.offsets[1:][has_events] - 1] == CART
     columns += [
         np.log1p(gap),
-        np.log1p(np.where(has_purchase, last_purchase, np.where(has, first, 0.0)) / DAY_S),
+        np.log1p(np.where(has_purchase, last_purchase, np.where(has_events, first, 0.0)) / DAY_S),
         has_purchase.astype(np.float64),
         np.log1p(tenure),
         np.log1p(recent_days),
@@ -118,10 +118,10 @@ def log_features(past: Log, at: int) -> Floats:
     return features
 
 
-def _extreme(log: Log, age: NDArray[np.float64], n: int, which: np.ufunc) -> NDArray[np.float64]:
-    out = np.full(n, np.inf if which is np.minimum else -np.inf)
-    which.at(out, log.user, age)
-    return np.where(np.isfinite(out), out, np.inf)
+def _extreme(log: Log, age: NDArray[np.float64], n: int, extreme: np.ufunc) -> NDArray[np.float64]:
+    ages = np.full(n, np.inf if extreme is np.minimum else -np.inf)
+    extreme.at(ages, log.user, age)
+    return np.where(np.isfinite(ages), ages, np.inf)
 
 
 def _active_days(log: Log, n: int) -> NDArray[np.float64]:

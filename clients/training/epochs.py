@@ -1,7 +1,7 @@
 """Training at one site: one user's bounded history and reviews are one sample.
 
-Invariants: a step's loss is a mean of per-user losses (plus catalogue terms that read no user data); all randomness
-comes from one seed, so the same call gives the same bytes; PyTorch's global generator is left as it was found.
+Invariants: a step's loss is a mean of per-user losses (plus catalogue terms that read no user data). All randomness
+comes from one seed, so the same call gives the same bytes. PyTorch's global generator isn't changed.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def train_epochs(
 
 
 def passes(data: TrainingData, config: LeagueConfig) -> int:
-    """How often a site goes through its users in one epoch: small sites repeat, up to the league's least steps.
+    """How often a site goes through its users in one epoch: a small site repeats until it has the league's least steps.
 
-    Without it a small site's update is too short to count, and the average of all moves slowly.
+    Otherwise a small site's update would be too short to matter, and the average of all sites would move slowly.
     """
     steps = max(1, -(-data.n_users // config.training.batch_size))
     return max(1, -(-config.training.min_steps_per_round // steps))

@@ -1,10 +1,10 @@
-"""A site without data: real messages, real sizes, and arithmetic in place of learning.
+"""A site without data: real messages of real sizes, with simple arithmetic instead of training.
 
-It measures and tests the machinery around training, namely rounds, grids, checkpoints and resume. Chosen by
-`job = "noop"` in Flower's run configuration, with `noop-size` parameters and, where processor work is wanted,
-`noop-steps` steps of gradient descent on a fixed problem.
+It's used to measure and test everything around training: rounds, grids, checkpoints and resuming. It's chosen by
+`job = "noop"` in Flower's run configuration, with `noop-size` parameters and, to use processor time, `noop-steps` steps
+of gradient descent on a fixed problem.
 
-Invariant: like a real site it's stateless, so what it returns depends on (seed, site, round, vector) alone.
+Invariant: like a real site it's stateless: what it returns depends only on (seed, site, round, vector).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _PULL = np.float32(0.25)
 
 
 class NoopSite:
-    """A trainer that draws every parameter towards a number of its own.
+    """A trainer that moves every parameter towards a number that is the site's own.
 
     Parameters
     ----------
     name : the site's name.
     seed : the league's public seed.
-    size : numbers in the shared vector.
+    size : how many numbers the shared vector has.
     steps : steps of real training (one thread, float32) per round; 0 for none.
     pause_s : seconds to wait in each round, so that a test can interrupt it.
     """
@@ -62,7 +62,7 @@ class NoopSite:
         return TrainResult(update, 1.0, self.measure(vector))
 
     def measure(self, vector: FloatVector) -> dict[str, float]:
-        """The distance to the site's target as a loss, and a figure that grows as the loss falls."""
+        """A loss, the squared distance to the site's target, and a figure that grows as the loss falls."""
         probe = vector[:: max(1, vector.size // 1000)].astype(np.float64)
         loss = float(np.mean((probe - self._chance("target")) ** 2))
         return {"train/loss": loss, "valid/ndcg@20": 1.0 / (1.0 + loss)}
@@ -82,8 +82,8 @@ class NoopSite:
         write_json(path, figures)
         return figures
 
-    def _chance(self, what: str) -> float:
-        digest = hashlib.sha256(f"{self._seed}/{self.name}/{what}".encode()).digest()
+    def _chance(self, purpose: str) -> float:
+        digest = hashlib.sha256(f"{self._seed}/{self.name}/{purpose}".encode()).digest()
         return int.from_bytes(digest[:6], "big") / float(1 << 48)
 
 

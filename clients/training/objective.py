@@ -1,7 +1,7 @@
 """The joint loss of a batch of users: ranking, behaviour and sentiment of each user, and the catalogue's own terms.
 
-Invariant: user terms are sums of per-user losses over the batch's size; the catalogue terms (category, alignment) read
-items only. Negatives come from the site's own catalogue, and what a user has touched is none of them.
+Invariant: user terms are sums of per-user losses divided by the batch's size; the catalogue terms (category, alignment)
+read only items. Negatives come from the site's own catalogue; items that a user has touched are never among them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from common.settings.config import LeagueConfig, TrainingConfig
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class EncodedItems:
     """The items that a step needs, encoded once: ``place`` maps the site's item rows to rows of ``vectors``."""
 
     items: ItemInputs
@@ -42,55 +42,60 @@ def joint_loss(
     """Mean per-user loss of a batch plus the catalogue terms."""
     training, length = config.training, config.model.history_length
     rankers = users[data.can_rank[users]]
-    # The window ends just after the latest drawn target, so that each target can see what came before it.
+    # The window ends just after the latest drawn target, so that each target can use the events before it.
     targets = draw_targets(data, rankers, training.targets_per_user, length, generator)
     history = gather_histories(data.log, rankers, targets.max(1) + 1, length)
-    at, wanted = data.log.time[targets], data.log.item[targets]
+    at, target_items = data.log.time[targets], data.log.item[targets]
     items, kinds, times, valid = history
-    visible = visible_events(items, times, valid, at, wanted, generator)
+    visible = visible_events(items, times, valid, at, target_items, generator)
     behaviour = draw_behaviour(data, users, generator)
     before = gather_histories(
         data.log, behaviour.user, rows_before(data.log, behaviour.user, behaviour.at), length
     )
     negatives = generator.integers(0, data.site.n_items, training.negatives)
-    catalogue = _encode(model, data, (items, before[0], wanted, negatives))
+    catalogue = _encode(model, data, (items, before[0], target_items, negatives))
 
-    seen = as_user_inputs(catalogue.place(items), kinds, times, valid, at, visible)
+    ranking_inputs = as_user_inputs(catalogue.place(items), kinds, times, valid, at, visible)
     touched = np.where(valid, items, -1)
-    loss = _ranking(model, data, training, catalogue, seen, wanted, negatives, touched).sum() / len(users)
+    loss = _ranking(
+        model, data, training, catalogue, ranking_inputs, target_items, negatives, touched
+    ).sum() / len(users)
     if len(behaviour) and training.behaviour_weight > 0:
-        inputs = as_user_inputs(catalogue.place(before[0]), *before[1:], behaviour.at[:, None])
-        loss = loss + training.behaviour_weight * _behaviour(model, catalogue, inputs, behaviour).sum() / len(
-            users
-        )
+        behaviour_inputs = as_user_inputs(catalogue.place(before[0]), *before[1:], behaviour.at[:, None])
+        loss = loss + training.behaviour_weight * _behaviour(
+            model, catalogue, behaviour_inputs, behaviour
+        ).sum() / len(users)
     reviews = _review_loss(model, data, users, training.reviews_per_user, generator)
     return loss + training.sentiment_weight * reviews + _catalogue_terms(model, catalogue, training)
 
 
-def _encode(model: HansaModel, data: TrainingData, rows: tuple[Ints, ...]) -> Catalogue:
+def _encode(model: HansaModel, data: TrainingData, rows: tuple[Ints, ...]) -> EncodedItems:
     needed = np.unique(np.concatenate([part.ravel() for part in rows]))
     items = data.site.items.take(torch.from_numpy(needed))
-    return Catalogue(items, needed, *model.item_vectors(items))
+    return EncodedItems(items, needed, *model.item_vectors(items))
 
 
 def _ranking(
-    model: HansaModel, data: TrainingData, training: TrainingConfig, catalogue: Catalogue,
-    seen: UserInputs, wanted: Ints, negatives: Ints, touched: Ints,
+    model: HansaModel, data: TrainingData, training: TrainingConfig, catalogue: EncodedItems,
+    inputs: UserInputs, target_items: Ints, negatives: Ints, touched: Ints,
 ) -> Tensor:  # fmt: skip
     """(b,) sampled-softmax losses, with the popularity offset that stays at the site."""
     raw, vectors = catalogue.items.raw, catalogue.vectors
-    learned, untrained = model.user_vectors(seen, vectors, raw)
+    learned, untrained = model.user_vectors(inputs, vectors, raw)
     offset = training.popularity_offset * data.log_popularity
-    right, wrong = torch.from_numpy(catalogue.place(wanted)), torch.from_numpy(catalogue.place(negatives))
+    right, wrong = (
+        torch.from_numpy(catalogue.place(target_items)),
+        torch.from_numpy(catalogue.place(negatives)),
+    )
     own = model.scale((untrained * raw[right]).sum(-1), (learned * vectors[right]).sum(-1))
-    positive = own + offset[torch.from_numpy(wanted)]
+    positive = own + offset[torch.from_numpy(target_items)]
     negative = (
         model.scores(learned, untrained, vectors[wrong], raw[wrong]) + offset[torch.from_numpy(negatives)]
     )
     # What the user has touched is never a candidate, so it must not teach that likeness to the history is bad.
-    known = torch.from_numpy(_members(touched, data.site.n_items)[:, negatives])
-    barred = (right[..., None] == wrong) | known[:, None, :]
-    return ranking_loss(positive, negative, barred, seen.visible.any(2).to(torch.float32))
+    touched_negatives = torch.from_numpy(_members(touched, data.site.n_items)[:, negatives])
+    barred = (right[..., None] == wrong) | touched_negatives[:, None, :]
+    return ranking_loss(positive, negative, barred, inputs.visible.any(2).to(torch.float32))
 
 
 def _members(touched: Ints, n_items: int) -> NDArray[np.bool_]:
@@ -100,7 +105,7 @@ def _members(touched: Ints, n_items: int) -> NDArray[np.bool_]:
     return table[:, :n_items]
 
 
-def _behaviour(model: HansaModel, catalogue: Catalogue, inputs: UserInputs, rows: BehaviourRows) -> Tensor:
+def _behaviour(model: HansaModel, catalogue: EncodedItems, inputs: UserInputs, rows: BehaviourRows) -> Tensor:
     """(n,) losses of intent and next event."""
     users, _ = model.pooled(inputs, catalogue.vectors)
     logits = model.behaviour(torch.from_numpy(rows.features), users[:, 0])
@@ -109,7 +114,7 @@ def _behaviour(model: HansaModel, catalogue: Catalogue, inputs: UserInputs, rows
     )
 
 
-def _catalogue_terms(model: HansaModel, catalogue: Catalogue, training: TrainingConfig) -> Tensor:
+def _catalogue_terms(model: HansaModel, catalogue: EncodedItems, training: TrainingConfig) -> Tensor:
     """Category and alignment losses of the step's items."""
     items = catalogue.items
     # A fifth of the catalogue is kept from the category head, so that its accuracy is measured on items it never saw.
@@ -129,12 +134,12 @@ def _review_loss(
 ) -> torch.Tensor:
     """Mean sentiment loss of up to ``count`` reviews of each user; 0 where there are none."""
     first, last = data.review_offsets[users], data.review_offsets[users + 1]
-    has = last > first
+    has_reviews = last > first
     anchor = model.sentiment.bias.sum() * 0.0
-    if not count or not has.any():
+    if not count or not has_reviews.any():
         return anchor
-    spread = generator.random((int(has.sum()), count))
-    picked = first[has][:, None] + (spread * (last - first)[has][:, None]).astype(np.int64)
+    spread = generator.random((int(has_reviews.sum()), count))
+    picked = first[has_reviews][:, None] + (spread * (last - first)[has_reviews][:, None]).astype(np.int64)
     rows = data.review_rows[picked]
     reviews = data.site.reviews
     vectors = model.text_vectors(reviews.text[torch.from_numpy(rows.ravel())])

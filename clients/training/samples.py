@@ -1,7 +1,7 @@
 """Training samples: one user's bounded history and reviews are one sample, drawn anew in each step.
 
-Invariant: nothing at or after the instant that `training_data` was given is ever drawn, and every draw comes from the
-generator it is handed.
+Invariant: nothing at or after the instant passed to `training_data` is ever drawn, and every draw comes from the
+generator that is passed.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class TrainingData:
 def training_data(
     site: SiteDataset, until_s: int, max_users: int = 0, *, private: bool = False
 ) -> TrainingData:
-    """Everything before an instant, ready to sample from; ``max_users`` > 0 keeps that many users (thin-data runs).
+    """Everything before an instant, ready to sample from; ``max_users`` > 0 keeps only so many users.
 
-    With ``private`` no user's samples depend on another's records: not by the date of the earliest event, and not by
-    whether anyone buys at all; and users who only write reviews are trained on too.
+    With ``private`` no user's samples depend on another's records, neither through the date of the earliest event nor
+    through whether anyone buys at all. Users who only write reviews are trained on too.
     """
     past = site.log.before(until_s)
     if max_users:
@@ -106,15 +106,15 @@ def log_popularity(log: Log, n_items: int) -> torch.Tensor:
 def draw_targets(
     data: TrainingData, users: Ints, count: int, length: int, generator: np.random.Generator
 ) -> Ints:
-    """Log rows (b, count) of targets: an anchor drawn by weight from all the user's, the rest from a window before it.
+    """Log rows (b, count) of targets: an anchor drawn by weight from all of a user's rows, the others from before it.
 
-    The window keeps the targets within reach of one bounded history of ``length`` events.
+    The others come from a window before the anchor, so that one history of ``length`` events serves all targets.
     """
     first, last = data.target_offsets[users], data.target_offsets[users + 1]
     anchor = _draw_weighted(data, first, last, 1, generator)[:, 0]
     low = np.maximum(first, anchor - length // 2)
-    rest = _draw_weighted(data, low, anchor + 1, count - 1, generator)
-    return data.target_rows[np.concatenate([anchor[:, None], rest], axis=1)]
+    others = _draw_weighted(data, low, anchor + 1, count - 1, generator)
+    return data.target_rows[np.concatenate([anchor[:, None], others], axis=1)]
 
 
 def _draw_weighted(
@@ -132,21 +132,26 @@ def draw_behaviour(data: TrainingData, users: Ints, generator: np.random.Generat
     first = np.searchsorted(data.behaviour.user, users, sorter=order)
     last = np.searchsorted(data.behaviour.user, users, side="right", sorter=order)
     spread = generator.random(len(users))
-    has = last > first
-    picked = (first + (spread * (last - first)).astype(np.int64))[has]
+    has_rows = last > first
+    picked = (first + (spread * (last - first)).astype(np.int64))[has_rows]
     return data.behaviour.take(order[picked])
 
 
 def visible_events(
-    items: Ints, times: Ints, valid: NDArray[np.bool_], at: Ints, wanted: Ints, generator: np.random.Generator
+    items: Ints,
+    times: Ints,
+    valid: NDArray[np.bool_],
+    at: Ints,
+    target_items: Ints,
+    generator: np.random.Generator,
 ) -> NDArray[np.bool_]:
-    """Which events (b, t, h) each target may see: never the future, never the wanted item itself.
+    """Which events (b, t, h) may be used for each target: never the future, never the target item itself.
 
-    Half of the targets see only the days before their own, where there are any: recommending for tomorrow and
-    completing a basket are both wanted, and data with dates but no hours can't tell order within a day.
+    For half of the targets only events of earlier days are used, if there are any. So the model learns both to
+    recommend for tomorrow and to complete a basket; and data with dates but no hours has no order within a day.
     """
-    other = valid[:, None, :] & (items[:, None, :] != wanted[:, :, None])
-    loose = other & (times[:, None, :] <= at[:, :, None])
+    allowed = valid[:, None, :] & (items[:, None, :] != target_items[:, :, None])
+    loose = allowed & (times[:, None, :] <= at[:, :, None])
     strict = loose & (times[:, None, :] < (at // DAY_S * DAY_S)[:, :, None])
     choose_strict = (generator.random(at.shape) < 0.5) & strict.any(2)
     return np.where(choose_strict[:, :, None], strict, loose)

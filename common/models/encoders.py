@@ -62,7 +62,7 @@ class CnnImageEncoder(ImageEncoder):
         return features.mean((2, 3))
 
 
-class Encoders(NamedTuple):
+class EncoderPair(NamedTuple):
     """The pair of encoders and their output widths."""
 
     text: TextEncoder
@@ -71,8 +71,8 @@ class Encoders(NamedTuple):
     image_out: int
 
 
-def make_encoders(config: ModelConfig, text_dim: int, image_dim: int) -> Encoders:
+def make_encoders(config: ModelConfig, text_dim: int, image_dim: int) -> EncoderPair:
     """The encoders that the configuration names."""
     if config.encoders == "frozen":
-        return Encoders(TextEncoder(), ImageEncoder(), text_dim, image_dim)
-    return Encoders(LstmTextEncoder(config.token_buckets), CnnImageEncoder(), SCRATCH_DIM, SCRATCH_DIM)
+        return EncoderPair(TextEncoder(), ImageEncoder(), text_dim, image_dim)
+    return EncoderPair(LstmTextEncoder(config.token_buckets), CnnImageEncoder(), SCRATCH_DIM, SCRATCH_DIM)

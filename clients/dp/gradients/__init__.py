@@ -1,1 +1,1 @@
-"""Per-user gradients, each way to them a module."""
+"""Per-user gradients: each module is one way to compute them."""

@@ -1,12 +1,13 @@
-"""An adapter on many rows of features once, and its derivative for each user's own rows by hand.
+"""An adapter, applied once to many rows of features, and its hand-written derivative for each user's own rows.
 
 The layers after the first are a LayerNorm, a GELU and a matrix: with x̂ = (e − mean)/s, z = γx̂ + β and a = gelu(z) of a
 row, and G = ∂L/∂out there,
 
     ∂W = Σ G aᵀ    ∂z = gelu′(z)·WᵀG    ∂γ = Σ ∂z·x̂    ∂β = Σ ∂z    ∂e = (u − mean u − x̂·mean(u·x̂))/s,  u = γ∂z
 
-where the sums run over a user's rows. What depends on the row alone is computed once for all users that meet it.
-Invariant: equals autograd through `Adapter`; a test holds it against the slow loop on every configuration.
+where the sums run over a user's rows. Factors that depend on the row alone are computed once for all users.
+
+Invariant: the result equals autograd through `Adapter`; a test compares it with the slow loop on every configuration.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from common.models.fusion import Adapter, LinearAdapter
 
 @dataclass(frozen=True)
 class Rows:
-    """m rows of features (m, f) behind an adapter: the first layer's input, and what its derivative reads.
+    """m rows of features (m, f) that went through an adapter, and the values that its derivative needs.
 
     Parameters
     ----------
-    out : (m, d) what the adapter gives.
-    known : (m, 3 h) a, gelu′(z) and x̂ side by side; nothing for a linear adapter.
+    out : (m, d) the adapter's output.
+    cached : (m, 3 h) a, gelu′(z) and x̂ side by side; empty for a linear adapter.
     spread : (m, 1) 1/s.
     """
 
     adapter: Adapter | LinearAdapter
     features: Tensor
     out: Tensor
-    known: Tensor
+    cached: Tensor
     spread: Tensor
 
     @classmethod
@@ -43,8 +44,8 @@ class Rows:
         with torch.no_grad():
             entered = adapter.first(features)
             if isinstance(adapter, LinearAdapter):
-                none = entered.new_zeros(0)
-                return cls(adapter, features, entered, none, none)
+                empty = entered.new_zeros(0)
+                return cls(adapter, features, entered, empty, empty)
             if type(adapter) is not Adapter:
                 raise TypeError(f"no derivative by hand of a {type(adapter).__name__}")
             norm = adapter.norm
@@ -61,18 +62,18 @@ class Rows:
 
     @property
     def active(self) -> Tensor:
-        """(m, h) what the last layer reads."""
-        return self.known[:, : self.known.shape[1] // 3]
+        """(m, h) the input of the last layer."""
+        return self.cached[:, : self.cached.shape[1] // 3]
 
 
 @dataclass(frozen=True)
-class Grown:
-    """Users' gradients behind an adapter.
+class AdapterGradients:
+    """The gradients of b users inside an adapter.
 
     Parameters
     ----------
-    entered : (b, n, h) at the first layer's outputs.
-    small : gradients of the small parameters, one a user.
+    entered : (b, n, h) gradients at the first layer's outputs.
+    small : gradients of the small parameters, one per user.
     squares : (b,) squared norm of the last layer's weights.
     """
 
@@ -81,23 +82,23 @@ class Grown:
     squares: Tensor
 
 
-def back(rows: Rows, places: Tensor, grown: Tensor) -> Grown:
-    """From gradients (b, n, d) at the adapter's outputs, of rows (b, n)."""
+def adapter_backward(rows: Rows, places: Tensor, gradients: Tensor) -> AdapterGradients:
+    """The gradients inside an adapter, from those (b, n, d) at its outputs for rows (b, n)."""
     adapter = rows.adapter
     if isinstance(adapter, LinearAdapter):
-        return Grown(grown, {}, grown.new_zeros(len(grown)))
-    active, slope, normal = rows.known[places].chunk(3, dim=-1)
-    weight = grown.transpose(1, 2) @ active
-    at_z = (grown @ adapter.leave.weight.detach()).mul_(slope)
+        return AdapterGradients(gradients, {}, gradients.new_zeros(len(gradients)))
+    active, slope, normal = rows.cached[places].chunk(3, dim=-1)
+    weight = gradients.transpose(1, 2) @ active
+    at_z = (gradients @ adapter.leave.weight.detach()).mul_(slope)
     across = at_z * normal
     small: dict[nn.Parameter, Tensor] = {
         adapter.norm.weight: across.sum(1),
         adapter.norm.bias: at_z.sum(1),
-        adapter.leave.bias: grown.sum(1),
+        adapter.leave.bias: gradients.sum(1),
     }
     gamma = adapter.norm.weight.detach()
     width = len(gamma)
     tilt = (across @ gamma)[..., None] / width
     level = (at_z @ gamma)[..., None] / width
     entered = at_z.mul_(gamma).sub_(level).addcmul_(normal, tilt, value=-1.0).mul_(rows.spread[places])
-    return Grown(entered, small, weight.flatten(1).square().sum(1))
+    return AdapterGradients(entered, small, weight.flatten(1).square().sum(1))

@@ -1,10 +1,12 @@
-"""Encoders that are trained themselves: encoded once for all users, gone back through user by user.
+"""The gradients of trainable encoders: all items are encoded once, then each user has a backward pass of its own.
 
-What a user's loss asks of an encoder is a gradient at its outputs, for the user's own items alone; so all items of a
-batch are encoded once, and each user then takes one ordinary backward pass through its own rows, whose result is the
-user's own gradient, exact and alone in memory. An LSTM is causal and padding is masked, so what follows the last word
-of all rows is left out; the gradient of the word table is kept by the words that occur. Invariant: equals autograd
-through the encoders; a test holds it against the slow loop on every configuration.
+A user's loss gives gradients at an encoder's outputs for the user's own items only. So all items of a batch are encoded
+once, and one ordinary backward pass over a user's rows then gives that user's exact gradient, and no other's. An LSTM
+is causal and padding is masked, so positions after the last word of all rows are left out. The gradient of the word
+table is kept for the words that occur.
+
+Invariant: the result equals autograd through the encoders; a test compares it with the slow loop on every
+configuration.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ _AT_ONCE = 256
 
 
 @dataclass(frozen=True)
-class _OfUser:
-    """One user's gradients of the encoders; of the word table's rows those of ``words``."""
+class _UserGradients:
+    """One user's gradients of the encoders; ``rows`` are those of the word table, for ``words`` only."""
 
     dense: tuple[Tensor, ...]
     words: Tensor
@@ -34,10 +36,10 @@ class _OfUser:
         return torch.stack(parts).sum()
 
 
-class Encoders:
-    """The encoders of a model on some rows: tokens (m, l) of items and then reviews, and pixels of items.
+class EncoderGradients:
+    """The encoders of a model and their gradients, for tokens (m, l) of items and then reviews, and pixels of items.
 
-    Invariant: between `back` and `add` it holds the gradients of few users.
+    Invariant: between `back` and `add` it holds the gradients of a few users only.
     """
 
     def __init__(self, model: HansaModel, tokens: Tensor, pixels: Tensor) -> None:
@@ -49,10 +51,10 @@ class Encoders:
         self._words: nn.Parameter = self._text.embed.weight  # type: ignore[assignment]
         trained = [self._words, *self._dense]
         self.total = {parameter: torch.zeros(parameter.shape) for parameter in trained}
-        self._found: list[_OfUser] = []
+        self._per_user: list[_UserGradients] = []
 
     def encoded(self) -> tuple[Tensor, Tensor]:
-        """What the adapters read: of all tokens, and of all pixels."""
+        """The encoders' outputs, for all tokens and for all pixels."""
         with torch.no_grad():
             texts = [self._read(*self._embedded(part)) for part in self._tokens.split(_AT_ONCE)]
             images = [self._image(part) for part in self._pixels.split(_AT_ONCE)]
@@ -60,29 +62,33 @@ class Encoders:
 
     def back(self, at_text: Tensor, text: Tensor, at_image: Tensor, image: Tensor) -> Tensor:
         """(b,) squared norms of users' gradients, from those at the encoders' outputs (b, n, d) of rows (b, n)."""
-        self._found = [self._of_user(*parts) for parts in zip(at_text, text, at_image, image, strict=True)]
-        return torch.stack([found.square() for found in self._found])
+        self._per_user = [
+            self._user_gradients(*parts) for parts in zip(at_text, text, at_image, image, strict=True)
+        ]
+        return torch.stack([one_user.square() for one_user in self._per_user])
 
     def add(self, factor: Tensor) -> None:
-        """Add up what `back` found, weighted."""
+        """Add the users' gradients from `back` to the total, each times its factor."""
         table = self.total[self._words]
-        for weight, found in zip(factor.tolist(), self._found, strict=True):
-            table.index_add_(0, found.words, found.rows, alpha=weight)
-            for parameter, part in zip(self._dense, found.dense, strict=True):
+        for weight, one_user in zip(factor.tolist(), self._per_user, strict=True):
+            table.index_add_(0, one_user.words, one_user.rows, alpha=weight)
+            for parameter, part in zip(self._dense, one_user.dense, strict=True):
                 self.total[parameter].add_(part, alpha=weight)
-        self._found = []
+        self._per_user = []
 
-    def _of_user(self, at_text: Tensor, text: Tensor, at_image: Tensor, image: Tensor) -> _OfUser:
-        # Rows without a gradient teach nothing: places that are filled up, and what an item lacks.
-        at_text, text = _asked(at_text, text)
-        at_image, image = _asked(at_image, image)
+    def _user_gradients(
+        self, at_text: Tensor, text: Tensor, at_image: Tensor, image: Tensor
+    ) -> _UserGradients:
+        # Rows without a gradient are left out: padding, and modalities that an item lacks.
+        at_text, text = _rows_with_gradient(at_text, text)
+        at_image, image = _rows_with_gradient(at_image, image)
         tokens = self._tokens[at_text]
         words, places = torch.unique(tokens, return_inverse=True)
         with torch.enable_grad():
-            read, mask = self._embedded(tokens)
-            read = read.detach().requires_grad_()
+            words_in, mask = self._embedded(tokens)
+            words_in = words_in.detach().requires_grad_()
             recurrent = torch.autograd.grad(
-                self._read(read, mask), [read, *self._text.lstm.parameters()], text
+                self._read(words_in, mask), [words_in, *self._text.lstm.parameters()], text
             )
             picture = torch.autograd.grad(
                 self._image(self._pixels[at_image]), list(self._image.parameters()), image
@@ -90,27 +96,27 @@ class Encoders:
         at_words = (recurrent[0] * mask).flatten(0, 1)
         rows = at_words.new_zeros(len(words), at_words.shape[1])
         rows.index_add_(0, places[:, : mask.shape[1]].flatten(), at_words)
-        return _OfUser((*recurrent[1:], *picture), words, rows)
+        return _UserGradients((*recurrent[1:], *picture), words, rows)
 
     def _embedded(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Word vectors up to the last word of all rows, and which of them are words."""
+        """Word vectors up to the last word of all rows, and a mask of the places with words."""
         last = int((tokens > 0).any(0).nonzero().max()) + 1 if bool((tokens > 0).any()) else 1
         tokens = tokens[:, :last]
         mask = (tokens > 0).to(torch.float32)[..., None]
         return self._text.embed(tokens) * mask, mask
 
-    def _read(self, read: Tensor, mask: Tensor) -> Tensor:
-        """The encoder after its word table, by the library's own LSTM in place of Opacus's loop over words."""
-        state = read.new_zeros(1, len(read), self._text.lstm.hidden_size)
+    def _read(self, embedded: Tensor, mask: Tensor) -> Tensor:
+        """The encoder's layers after the word table, with PyTorch's own LSTM instead of Opacus's loop over words."""
+        state = embedded.new_zeros(1, len(embedded), self._text.lstm.hidden_size)
         named = dict(self._text.lstm.named_parameters())
         weights = [named[f"{kind}_l0"] for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        states, _, _ = torch.lstm(read, (state, state), weights, True, 1, 0.0, False, False, True)
+        states, _, _ = torch.lstm(embedded, (state, state), weights, True, 1, 0.0, False, False, True)
         mean: Tensor = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
         return mean
 
 
-def _asked(places: Tensor, grown: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows with a gradient; one row at least, so that every parameter has one."""
-    asked = grown.abs().amax(1) > 0
-    asked[0] = True
-    return places[asked], grown[asked]
+def _rows_with_gradient(places: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows with a gradient, and at least one row, so that every parameter has a gradient."""
+    wanted = gradients.abs().amax(1) > 0
+    wanted[0] = True
+    return places[wanted], gradients[wanted]

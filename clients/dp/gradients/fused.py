@@ -1,14 +1,16 @@
-"""Gated fusion of a whole catalogue once, and its derivative for each user's own items by hand.
+"""Gated fusion, computed once for a whole catalogue, and its hand-written derivative for each user's own items.
 
 The fused vector of an item, v = f/|f| with f = w₀T + w₁I and (w₀, w₁) = softmax(W(T, I) + b), is the same for all
-users; only how their losses pull at it differs. So it's computed once an item, and with G = ∂L/∂v of each user
+users; only the gradients of their losses differ. So it's computed once per item, and with G = ∂L/∂v of each user
 
     P = (G − v(v·G)) / |f|        λ = w₀w₁(T·P − I·P)
     ∂T = w₀P + λ(W₀ − W₁)_T       ∂I = w₁P + λ(W₀ − W₁)_I       ∂W₀ = −∂W₁ = Σ λ(T, I)       ∂b₀ = −∂b₁ = Σ λ
 
-where the sums run over a user's items, and of an absent modality ∂T belongs to the learned vector in its place.
-Of a `MeanFusion`, whose weights are fixed, ∂T = w₀P and ∂I = w₁P remain.
-Invariant: equals autograd through `GatedFusion`; a test holds it against the slow loop on every configuration.
+where the sums run over a user's items. If a modality is absent, its ∂T or ∂I belongs to the learned vector that
+replaces it. For a `MeanFusion`, whose weights are fixed, ∂T = w₀P and ∂I = w₁P.
+
+Invariant: the result equals autograd through `GatedFusion`; a test compares it with the slow loop on every
+configuration.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from common.models.model import HansaModel, ItemInputs
 
 @dataclass(frozen=True)
 class Fused:
-    """A catalogue of m items at one state of the model: adapted vectors (m, d), weights, lengths and fused vectors."""
+    """A catalogue of m items under one state of the model: adapted vectors (m, d), weights, lengths, fused vectors."""
 
     text: Tensor
     image: Tensor
@@ -50,22 +52,24 @@ class Fused:
 
 
 @dataclass(frozen=True)
-class Pulled:
-    """What users' losses ask of the two modalities: gradients (b, n, d) at the adapters' outputs, and of the fusion."""
+class FusionGradients:
+    """Users' gradients (b, n, d) at the two adapters' outputs, and those of the fusion's parameters."""
 
     text: Tensor
     image: Tensor
     fusion: dict[nn.Parameter, Tensor]
 
 
-def pull(model: HansaModel, items: ItemInputs, fused: Fused, rows: Tensor, grown: Tensor) -> Pulled:
-    """From gradients (b, n, d) at the fused vectors of users' items, whose catalogue rows are (b, n)."""
+def fusion_backward(
+    model: HansaModel, items: ItemInputs, fused: Fused, rows: Tensor, gradients: Tensor
+) -> FusionGradients:
+    """Users' gradients, from those (b, n, d) at the fused vectors of their items, which are catalogue rows (b, n)."""
     text, image, weights = fused.text[rows], fused.image[rows], fused.weights[rows]
     vectors = fused.vectors[rows]
-    across = grown - vectors * (vectors * grown).sum(-1, keepdim=True)
+    across = gradients - vectors * (vectors * gradients).sum(-1, keepdim=True)
     across /= fused.length[rows][..., None]
     if isinstance(model.fusion, MeanFusion):
-        return Pulled(weights[..., :1] * across, weights[..., 1:] * across, {})
+        return FusionGradients(weights[..., :1] * across, weights[..., 1:] * across, {})
     turned = weights.prod(-1) * ((text - image) * across).sum(-1)
     gate: nn.Parameter = model.fusion.gate.weight  # type: ignore[assignment]
     tilt = (gate[0] - gate[1]).detach()
@@ -78,12 +82,12 @@ def pull(model: HansaModel, items: ItemInputs, fused: Fused, rows: Tensor, grown
         gate: torch.cat([mixed, -mixed], dim=1),
         model.fusion.gate.bias: torch.cat([bias, -bias], dim=1),
     }
-    found = []
-    for part, has, absent in (
+    by_modality = []
+    for part, has_modality, absent in (
         (to_text, items.has_text, model.fusion.absent_text),
         (to_image, items.has_image, model.fusion.absent_image),
     ):
-        present = has[rows][..., None].to(part.dtype)
+        present = has_modality[rows][..., None].to(part.dtype)
         fusion[absent.vector] = (part * (1 - present)).sum(1)
-        found.append(part * present)
-    return Pulled(found[0], found[1], fusion)
+        by_modality.append(part * present)
+    return FusionGradients(by_modality[0], by_modality[1], fusion)

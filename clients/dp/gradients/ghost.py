@@ -1,13 +1,16 @@
-"""The clipped sum of users' gradients without the gradients of the largest layers: ghost norms on a catalogue.
+"""The clipped sum of users' gradients, without computing each user's gradient of the largest layers: ghost norms.
 
-With frozen encoders, nearly all numbers of a model lie in the first layer of each adapter, which reads an item's cached
-features x. A user's gradient there is Σ g xᵀ over the rows of the user's sample, so its squared norm is
-Σ (g·g′)(x·x′) (Goodfellow 2015, arXiv:1510.01799; ghost clipping: Li et al. 2021, arXiv:2110.05679), and x·x′ of all
-items is known before the first step. The weighted sum needs one more product over the items that occur, not over
-users. Items are adapted and fused once for all users (`adapted`, `fused`), and the user tower and the heads take
-Opacus's hooks. From the losses back to the adapters few users go at once, so that what they need stays in a core's own
-cache. Behind encoders that are trained too each user goes on alone (`scratch`). Invariant: equals
-`gradients.clipped_sum` of `hooks`, and of the slow loop.
+With frozen encoders, nearly all parameters of a model are in the first layer of each adapter, which reads an item's
+cached features x. A user's gradient there is Σ g xᵀ over the rows of the user's sample, so its squared norm is
+Σ (g·g′)(x·x′) (Goodfellow 2015, arXiv:1510.01799; ghost clipping: Li et al. 2021, arXiv:2110.05679). The products x·x′
+of all items are known before the first step. The weighted sum then needs one more product, over the items that occur,
+not over users.
+
+Items are adapted and fused once for all users (`adapted`, `fused`); the user tower and the heads use Opacus's hooks.
+The backward pass from the losses to the adapters takes a few users at a time, so that their data fit a core's own
+cache. For trainable encoders the backward pass goes on through these, user by user (`encoders`).
+
+Invariant: the result equals `per_user.clipped_sum` of `hooks` and of the slow loop.
 """
 
 from __future__ import annotations
@@ -22,30 +25,33 @@ from opacus.grad_sample import GradSampleModule
 from torch import Tensor, nn
 
 from clients.data.dataset import SiteDataset
-from clients.dp.gradients.adapted import Grown, Rows, back
-from clients.dp.gradients.encoders import Encoders
-from clients.dp.gradients.fused import Fused, pull
+from clients.dp.gradients.adapted import AdapterGradients, Rows, adapter_backward
+from clients.dp.gradients.encoders import EncoderGradients
+from clients.dp.gradients.fused import Fused, fusion_backward
 from clients.dp.gradients.per_user import Gradients, factors
 from clients.dp.objective import UserLosses
 from clients.dp.sample import UserRows, review_texts
 from common.models.model import ItemInputs
 
 _AT_ONCE, _AT_ONCE_ALONE = 128, 16
-_MOST_PRODUCTS = 4096  # items, above which products are taken anew for each user
+_MOST_PRODUCTS = 4096  # with more items than this, products are computed for each user anew
 
 
-class Catalogue:
-    """A site's frozen item features with all their products, used in every step."""
+class FrozenFeatures:
+    """A site's frozen item features with the products of all pairs, used in every step."""
 
     def __init__(self, site: SiteDataset) -> None:
         self.site = site
-        known = site.products if site.n_items <= _MOST_PRODUCTS else (None, None)
-        self.text, self.image = _Features(site.items.text, known[0]), _Features(site.items.image, known[1])
+        products = site.products if site.n_items <= _MOST_PRODUCTS else (None, None)
+        self.text, self.image = (
+            _Features(site.items.text, products[0]),
+            _Features(site.items.image, products[1]),
+        )
 
 
 @dataclass(frozen=True)
 class _Features:
-    """Features (m, f) of a catalogue in one modality, and their products (m, m) where they are few."""
+    """Features (m, f) of a catalogue in one modality, and their products (m, m) unless there are too many items."""
 
     features: Tensor
     products: Tensor | None
@@ -64,7 +70,7 @@ class _Features:
 
 
 class _Sums:
-    """Weighted sums over users: of small parameters directly, of large layers by the row that they read."""
+    """Weighted sums over users: for small parameters directly, for large layers by the row of features."""
 
     def __init__(self) -> None:
         self.total: dict[nn.Parameter, Tensor] = {}
@@ -72,147 +78,157 @@ class _Sums:
 
     def add(self, small: dict[nn.Parameter, Tensor], factor: Tensor) -> None:
         for parameter, part in small.items():
-            found = (factor @ part.flatten(1)).view(parameter.shape)
-            self.total[parameter] = self.total[parameter] + found if parameter in self.total else found
+            weighted = (factor @ part.flatten(1)).view(parameter.shape)
+            self.total[parameter] = self.total[parameter] + weighted if parameter in self.total else weighted
 
-    def add_rows(self, layer: nn.Linear, m: int, places: Tensor, grown: Tensor, factor: Tensor) -> None:
-        width = grown.shape[-1]
+    def add_rows(self, layer: nn.Linear, m: int, places: Tensor, gradients: Tensor, factor: Tensor) -> None:
+        width = gradients.shape[-1]
         by_row = self._by_row.setdefault(layer, torch.zeros(m, width))
-        by_row.index_add_(0, places.flatten(), (grown * factor[:, None, None]).view(-1, width))
+        by_row.index_add_(0, places.flatten(), (gradients * factor[:, None, None]).view(-1, width))
 
-    def close(self, layer: nn.Linear, read: Tensor) -> None:
-        """The layer's gradient from the rows (m, f) that it reads."""
+    def close(self, layer: nn.Linear, rows: Tensor) -> None:
+        """Compute the layer's gradient from the rows (m, f) that are its input."""
         by_row = self._by_row[layer]
         weight: nn.Parameter = layer.weight  # type: ignore[assignment]
-        self.total[weight] = by_row.T @ read
+        self.total[weight] = by_row.T @ rows
         bias: nn.Parameter | None = layer.bias
         if bias is not None and bias not in self.total:
             self.total[bias] = by_row.sum(0)
 
 
 @dataclass(frozen=True)
-class _Read:
-    """What b users read: m items with their features, which of them each user met (b, n), reviews (b, r, f)."""
+class _Inputs:
+    """The data of b users: m items with their features, each user's items (b, n), and reviews' features (b, r, f)."""
 
     items: ItemInputs
     text: _Features
     image: _Features
     rows: Tensor
-    beside: Tensor
-    encoders: Encoders | None = None
+    review_features: Tensor
+    encoders: EncoderGradients | None = None
 
 
-def ghost(losses: UserLosses, users: UserRows, catalogue: Catalogue, clip: float) -> Gradients:
-    """Sum over users of their gradients, each scaled to a norm of ``clip`` at most, on frozen encoders."""
+def ghost(losses: UserLosses, users: UserRows, catalogue: FrozenFeatures, clip: float) -> Gradients:
+    """The sum of users' gradients, each scaled to a norm of at most ``clip``, with frozen encoders."""
     site = catalogue.site
-    beside = review_texts(site, users.reviews, users.labels)
-    read = _Read(site.items, catalogue.text, catalogue.image, users.items, beside)
-    return _clipped(losses, users, read, clip, _AT_ONCE)
+    review_features = review_texts(site, users.reviews, users.labels)
+    inputs = _Inputs(site.items, catalogue.text, catalogue.image, users.items, review_features)
+    return _clipped(losses, users, inputs, clip, _AT_ONCE)
 
 
 def ghost_from_scratch(losses: UserLosses, users: UserRows, site: SiteDataset, clip: float) -> Gradients:
-    """The same on encoders that are trained too: their outputs are features, behind which each user goes on alone."""
-    met, rows = torch.unique(users.items, return_inverse=True)
-    items = site.items.take(met)
+    """The same with trainable encoders: their outputs are the features, and their gradients are taken user by user."""
+    item_rows, rows = torch.unique(users.items, return_inverse=True)
+    items = site.items.take(item_rows)
     reviews = review_texts(site, users.reviews, users.labels)
-    encoders = Encoders(losses.model, torch.cat([items.text, reviews.flatten(0, 1)]), items.image)
+    encoders = EncoderGradients(losses.model, torch.cat([items.text, reviews.flatten(0, 1)]), items.image)
     text, image = encoders.encoded()
-    m, few = len(met), len(met) <= _MOST_PRODUCTS
-    beside = text[m:].view(*reviews.shape[:2], -1)
+    m, few = len(item_rows), len(item_rows) <= _MOST_PRODUCTS
+    review_features = text[m:].view(*reviews.shape[:2], -1)
     features = _Features.of(text[:m], few), _Features.of(image, few)
-    return _clipped(losses, users, _Read(items, *features, rows, beside, encoders), clip, _AT_ONCE_ALONE)
+    return _clipped(
+        losses, users, _Inputs(items, *features, rows, review_features, encoders), clip, _AT_ONCE_ALONE
+    )
 
 
-def _clipped(losses: UserLosses, users: UserRows, read: _Read, clip: float, at_once: int) -> Gradients:
-    model, items, rows, beside = losses.model, read.items, read.rows, read.beside
-    text = Rows.of(model.text_adapter, torch.cat([read.text.features, beside.flatten(0, 1)]))
-    image = Rows.of(model.image_adapter, read.image.features)
+def _clipped(losses: UserLosses, users: UserRows, inputs: _Inputs, clip: float, at_once: int) -> Gradients:
+    model, items, rows, review_features = losses.model, inputs.items, inputs.rows, inputs.review_features
+    text = Rows.of(model.text_adapter, torch.cat([inputs.text.features, review_features.flatten(0, 1)]))
+    image = Rows.of(model.image_adapter, inputs.image.features)
     m = len(items)
-    own = m + torch.arange(beside.shape[0] * beside.shape[1]).view(beside.shape[:2])
+    own = m + torch.arange(review_features.shape[0] * review_features.shape[1]).view(
+        review_features.shape[:2]
+    )
     with torch.no_grad():
         fused = Fused.of(model, items, text.out[:m], image.out)
     vectors, reviews = fused.vectors[rows].requires_grad_(), text.out[own].requires_grad_()
     with _hooked(losses) as small:
         losses.of_vectors(vectors, reviews, items.raw[rows], users).sum().backward()
-    grown, at_reviews, sums = _gradient(vectors), _gradient(reviews), _Sums()
+    at_items, at_reviews, sums = _gradient(vectors), _gradient(reviews), _Sums()
     with torch.no_grad():
         for at in range(0, len(rows), at_once):
             few = slice(at, at + at_once)
-            pulled = pull(model, items, fused, rows[few], grown[few])
+            pulled = fusion_backward(model, items, fused, rows[few], at_items[few])
             places = torch.cat([rows[few], own[few]], 1)
-            texts = back(text, places, torch.cat([pulled.text, at_reviews[few]], 1))
-            images = back(image, rows[few], pulled.image)
+            texts = adapter_backward(text, places, torch.cat([pulled.text, at_reviews[few]], 1))
+            images = adapter_backward(image, rows[few], pulled.image)
             parts = {p: part[few] for p, part in small.items()} | pulled.fusion | texts.small | images.small
             squares = [part.flatten(1).square().sum(1) for part in parts.values()]
             squares += [texts.squares, images.squares]
             squares += [
-                _squared_norms(model.text_adapter.first, texts, read.text, rows[few], beside[few]),
-                _squared_norms(model.image_adapter.first, images, read.image, rows[few], None),
+                _squared_norms(model.text_adapter.first, texts, inputs.text, rows[few], review_features[few]),
+                _squared_norms(model.image_adapter.first, images, inputs.image, rows[few], None),
             ]
-            if read.encoders is not None:
-                asked = (
-                    each.entered @ a.first.weight
-                    for each, a in ((texts, text.adapter), (images, image.adapter))
+            if inputs.encoders is not None:
+                at_features = (
+                    adapted.entered @ a.first.weight
+                    for adapted, a in ((texts, text.adapter), (images, image.adapter))
                 )
-                squares.append(read.encoders.back(places, next(asked), rows[few], next(asked)))
+                squares.append(inputs.encoders.back(places, next(at_features), rows[few], next(at_features)))
             factor = factors(torch.stack(squares).double().sum(0).sqrt(), clip).float()
-            if read.encoders is not None:
-                read.encoders.add(factor)
+            if inputs.encoders is not None:
+                inputs.encoders.add(factor)
             sums.add(parts, factor)
             at_text = torch.cat([pulled.text, at_reviews[few]], 1)
             _add_adapter(sums, text, places, texts, at_text, factor)
             _add_adapter(sums, image, rows[few], images, pulled.image, factor)
-    for each in (text, image):
-        if each.known.numel():
-            sums.close(each.adapter.leave, each.active)
-        sums.close(each.adapter.first, each.features)
-    total = sums.total | (read.encoders.total if read.encoders else {})
+    for adapted in (text, image):
+        if adapted.cached.numel():
+            sums.close(adapted.adapter.leave, adapted.active)
+        sums.close(adapted.adapter.first, adapted.features)
+    total = sums.total | (inputs.encoders.total if inputs.encoders else {})
     return {name: total[p].double() for name, p in losses.named_parameters()}
 
 
 def _add_adapter(
-    sums: _Sums, rows: Rows, places: Tensor, found: Grown, at_out: Tensor, factor: Tensor
+    sums: _Sums, rows: Rows, places: Tensor, gradients: AdapterGradients, at_out: Tensor, factor: Tensor
 ) -> None:
-    sums.add_rows(rows.adapter.first, len(rows.features), places, found.entered, factor)
-    if rows.known.numel():
+    sums.add_rows(rows.adapter.first, len(rows.features), places, gradients.entered, factor)
+    if rows.cached.numel():
         sums.add_rows(rows.adapter.leave, len(rows.features), places, at_out, factor)
 
 
 @contextmanager
 def _hooked(losses: UserLosses) -> Iterator[dict[nn.Parameter, Tensor]]:
-    """Opacus's hooks on all layers; what they found stands in the result when the context ends."""
+    """Opacus's hooks on all layers; the per-user gradients are in the result when the context ends."""
     losses.zero_grad(set_to_none=True)
     wrapped = GradSampleModule(losses, batch_first=True, loss_reduction="sum", strict=True)
-    found: dict[nn.Parameter, Tensor] = {}
+    gradients: dict[nn.Parameter, Tensor] = {}
     try:
         with warnings.catch_warnings():
-            # Some layers read data, which need no gradient: that is as it should be.
+            # Some layers read data, which need no gradient, so this warning is expected.
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            yield found
+            yield gradients
         for parameter in losses.parameters():
             sample = getattr(parameter, "grad_sample", None)
             if sample is not None:
-                found[parameter] = sample.detach()
+                gradients[parameter] = sample.detach()
     finally:
         wrapped.to_standard_module()
         losses.zero_grad(set_to_none=True)
 
 
 def _squared_norms(
-    layer: nn.Linear, found: Grown, features: _Features, items: Tensor, beside: Tensor | None
+    layer: nn.Linear,
+    gradients: AdapterGradients,
+    features: _Features,
+    items: Tensor,
+    review_features: Tensor | None,
 ) -> Tensor:
-    """(b,) squared norms of a first layer's gradients, bias included: items' rows, then those of reviews' features."""
-    # A bias is a feature that is 1 everywhere.
+    """(b,) squared norms of a first layer's gradients with its bias, over rows of items and then of reviews."""
+    # A bias acts like a feature that is 1 everywhere.
     ones = 0.0 if layer.bias is None else 1.0
-    grown, n = found.entered, items.shape[1]
-    own = grown[:, :n]
+    entered, n = gradients.entered, items.shape[1]
+    own = entered[:, :n]
     total = torch.linalg.vecdot((own @ own.transpose(1, 2)).flatten(1), features.alike(items).flatten(1))
-    if beside is not None:
-        after = grown[:, n:]
-        across = beside @ features.features[items].transpose(1, 2)
+    if review_features is not None:
+        after = entered[:, n:]
+        across = review_features @ features.features[items].transpose(1, 2)
         total = total + 2 * ((after @ own.transpose(1, 2)) * across).sum((1, 2))
-        total = total + ((after @ after.transpose(1, 2)) * (beside @ beside.transpose(1, 2))).sum((1, 2))
-    return total + ones * grown.sum(1).square().sum(1)
+        total = total + (
+            (after @ after.transpose(1, 2)) * (review_features @ review_features.transpose(1, 2))
+        ).sum((1, 2))
+    return total + ones * entered.sum(1).square().sum(1)
 
 
 def _gradient(leaf: Tensor) -> Tensor:

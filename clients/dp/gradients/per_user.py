@@ -1,7 +1,8 @@
-"""Each user's own gradient in two ways that agree, and what is done with its norm.
+"""Each user's own gradient, computed in two ways that agree, and its clipping.
 
-`hooks` (Opacus `GradSampleModule`) takes the gradients of all layers; `looped` is one user after the other in plain
-autograd: slow, and the truth that tests hold `ghost` and `hooks` against. Invariant: neither changes the model.
+`hooks` (Opacus `GradSampleModule`) computes the gradients of all layers at once. `looped` uses plain autograd for one
+user after the other: it's slow, and the truth with which tests compare `ghost` and `hooks`. Invariant: neither changes
+the model.
 """
 
 from __future__ import annotations
@@ -34,27 +35,27 @@ def _of_absent(layer: Absent, activations: list[Tensor], backprops: Tensor) -> d
 
 
 def hooks(losses: UserLosses, users: UserBatch) -> Gradients:
-    """By Opacus's hooks on each layer."""
+    """Per-user gradients by Opacus's hooks on each layer."""
     losses.zero_grad(set_to_none=True)
     wrapped = GradSampleModule(losses, batch_first=True, loss_reduction="sum", strict=True)
     try:
         with warnings.catch_warnings():
-            # The first layers read data, which need no gradient: that is as it should be.
+            # The first layers read data, which need no gradient, so this warning is expected.
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
             wrapped(*users).sum().backward()
-        return {name: _found(p) for name, p in losses.named_parameters()}
+        return {name: _sample_gradients(p) for name, p in losses.named_parameters()}
     finally:
         wrapped.to_standard_module()
         losses.zero_grad(set_to_none=True)
 
 
-def _found(parameter: nn.Parameter) -> Tensor:
-    found: Tensor = parameter.grad_sample.detach()  # type: ignore[attr-defined]
-    return found
+def _sample_gradients(parameter: nn.Parameter) -> Tensor:
+    gradients: Tensor = parameter.grad_sample.detach()  # type: ignore[attr-defined]
+    return gradients
 
 
 def looped(losses: UserLosses, users: UserBatch) -> Gradients:
-    """By plain autograd, one user at a time: slow, and right."""
+    """Per-user gradients by plain autograd, one user at a time: slow, but certainly right."""
     names, parameters = zip(*losses.named_parameters(), strict=True)
     rows = [
         torch.autograd.grad(losses(*users.take(slice(i, i + 1))).sum(), parameters) for i in range(len(users))
@@ -69,11 +70,11 @@ def norms(gradients: Gradients) -> Tensor:
 
 
 def factors(norm: Tensor, clip: float) -> Tensor:
-    """What each gradient is multiplied with, so that its norm is ``clip`` at most."""
+    """The factor for each gradient that makes its norm at most ``clip``."""
     return (clip / norm.clamp(min=1e-12)).clamp(max=1.0)
 
 
 def clipped_sum(gradients: Gradients, clip: float) -> dict[str, Tensor]:
-    """Sum over users, each scaled to a norm of ``clip`` at most; float64, so that the order hardly matters."""
+    """The sum of users' gradients, each scaled to a norm of at most ``clip``; in float64, so order hardly matters."""
     factor = factors(norms(gradients), clip)
     return {name: torch.tensordot(factor, part.double(), dims=1) for name, part in gradients.items()}

@@ -1,1 +1,1 @@
-"""Noise: the discrete Gaussian, and where its chance comes from."""
+"""Noise: the discrete Gaussian, and the sources of its randomness."""

@@ -1,11 +1,12 @@
-"""Noise that nobody can replay, in whole numbers: tables of the discrete Gaussian on AES-CTR under a key that the
-operating system gave and no one keeps.
+"""Whole-number noise that nobody can replay: the discrete Gaussian, drawn from an AES-CTR stream whose key comes from
+the operating system and isn't kept.
 
-What is told is a sum on a grid of a 2²⁴th of the clip C, plus draws of N_Z(0, s²), s = σΔ. One unit moves the sum by
-Δ = 1.0001·2²⁴ + √d steps of the grid at most: the tolerance of `preflight`, and rounding in d places. Moments of the
-privacy loss of all whole orders are exactly a Gaussian mechanism's of noise multiplier σ: for a move a in whole numbers
-Σ P(n)^(1−k) P(n−a)^k = exp((k² − k)|a|²/2s²), and the reflection n → a − n does the rest under Poisson sampling
-(Canonne, Kamath & Steinke 2020, arXiv:2004.00010; Mironov, Talwar & Zhang 2019, arXiv:1908.10530, theorems 4 and 5).
+A noisy sum is the sum rounded to a grid of step C/2²⁴ (C is the clip), plus draws of N_Z(0, s²) with s = σΔ. One unit
+changes the sum by at most Δ = 1.0001·2²⁴ + √d steps of the grid: the tolerance of `preflight`, and the rounding of d
+numbers. At all whole orders, the moments of the privacy loss are exactly those of a Gaussian mechanism with noise
+multiplier σ: for a change of a (whole numbers) Σ P(n)^(1−k) P(n−a)^k = exp((k² − k)|a|²/2s²). The reflection n → a − n
+extends this to Poisson sampling (Canonne, Kamath & Steinke 2020, arXiv:2004.00010; Mironov, Talwar & Zhang 2019,
+arXiv:1908.10530, theorems 4 and 5).
 Invariant: `SystemNoise` has no seed; two sources never agree.
 """
 
@@ -26,7 +27,7 @@ GRID = 1 << 24
 
 
 class Noise(Protocol):
-    """A source of chance."""
+    """A source of random numbers."""
 
     def whole(self, count: int, deviation: float) -> Integers:
         """Independent draws of the discrete Gaussian N_Z(0, deviation²)."""
@@ -36,7 +37,7 @@ class Noise(Protocol):
 
 
 class SystemNoise:
-    """Draws from one AES-256-CTR stream."""
+    """Random numbers from one AES-256-CTR stream."""
 
     def __init__(self) -> None:
         self._stream = Cipher(algorithms.AES(os.urandom(32)), modes.CTR(os.urandom(16))).encryptor()
@@ -55,7 +56,7 @@ class SystemNoise:
 
 
 class SeededNoise:
-    """Chance that can be replayed, and so hides nothing: for simulations whose settings say ``seeded``."""
+    """Random numbers that can be replayed, and so hide nothing: for simulations with the setting ``seeded``."""
 
     def __init__(self, seed: int) -> None:
         self._generator = np.random.default_rng(seed)
@@ -69,14 +70,14 @@ class SeededNoise:
         return 1.0 - self._generator.random(count)
 
 
-def told(
+def noisy_sum(
     total: NDArray[np.float64], clip: float, noise_multiplier: float, noise: Noise
 ) -> NDArray[np.float64]:
-    """A sum of contributions of norm ``clip`` at most, on the grid, with its noise.
+    """Round a sum of contributions, each of norm at most ``clip``, to the grid and add the noise.
 
     Parameters
     ----------
-    noise_multiplier : standard deviation of the noise on the sum, over the clip.
+    noise_multiplier : standard deviation of the noise on the sum, divided by the clip.
     """
     deviation = noise_multiplier * (TOLERANCE * GRID + math.sqrt(total.size))
     whole = np.rint(total * (GRID / clip)).astype(np.int64) + noise.whole(total.size, deviation)
@@ -84,9 +85,10 @@ def told(
 
 
 def system_generator() -> np.random.Generator:
-    """A numpy generator for what a sample holds, keyed anew by the operating system each time.
+    """A numpy generator for the contents of samples, with a new seed from the operating system each time.
 
-    Who is in a step, and the noise, come from `SystemNoise`: the proof rests on those two alone. Which of a user's own
-    records a sample shows may be known to anybody, since the clip bounds every choice.
+    The proof needs only that the choice of the units in a step, and the noise, are secret; these come from
+    `SystemNoise`. Which of a user's own records are in a sample may be known to anybody, since the clip bounds every
+    choice.
     """
     return np.random.Generator(np.random.PCG64(int.from_bytes(os.urandom(16), "little")))

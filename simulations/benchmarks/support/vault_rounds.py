@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from clients.dp import Kept
+from clients.dp import NoisyOutputs
 from clients.ledger import open_ledger
 from clients.ledger.rounds import paid_round, price_of_round
 from clients.trainer import open_site
@@ -90,7 +90,7 @@ def one_run(folder: Path, out: Path, rounds: int) -> Spent:
     private, began = load_config({"privacy": {"mode": "user"}}), _clock()
     for round_ in range(1, rounds + 1):
         with open_ledger(folder, out) as ledger:
-            kept, asked = Kept(out / "updates"), price_of_round(private, round_)
+            kept, asked = NoisyOutputs(out / "updates"), price_of_round(private, round_)
             paid_round(ledger, kept, asked, vector, lambda: vector)
     paid = _since(began)
     return {

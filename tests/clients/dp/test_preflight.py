@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from clients.dp.layers import layer_faults
 from clients.dp.objective import UserLosses
-from clients.dp.preflight import preflight, sample_faults, sensitivity_faults, stirred
+from clients.dp.preflight import perturbed, preflight, sample_faults, sensitivity_faults
 from clients.dp.sample import UserBatch, UserRows, draw_users
 from clients.dp.train import clipped_sums
 from clients.dp.units import unit_data
@@ -207,7 +207,7 @@ class _Neighbours(_Coupled):
 
 
 def test_the_sensitivity_tester_alone_finds_a_coupled_loss() -> None:
-    losses, data = stirred(healthy(kind=_Neighbours)), unit_data(site_for(CONFIG), CONFIG)
+    losses, data = perturbed(healthy(kind=_Neighbours)), unit_data(site_for(CONFIG), CONFIG)
     rows = draw_users(data, CONFIG, data.users[:8], np.random.default_rng(3))
     config = with_overrides(CONFIG, {"privacy.clip": 0.01})
     (fault,) = sensitivity_faults(losses, rows, clipped_sums(config, data), 0.01)
@@ -215,7 +215,7 @@ def test_the_sensitivity_tester_alone_finds_a_coupled_loss() -> None:
 
 
 def test_clipping_that_is_off_is_found() -> None:
-    losses, data = stirred(healthy()), unit_data(site_for(CONFIG), CONFIG)
+    losses, data = perturbed(healthy()), unit_data(site_for(CONFIG), CONFIG)
     rows = draw_users(data, CONFIG, data.users[:8], np.random.default_rng(3))
     loose = clipped_sums(with_overrides(CONFIG, {"privacy.clip": 1e9}), data)
     assert sensitivity_faults(losses, rows, loose, 0.1)

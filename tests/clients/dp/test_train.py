@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from clients.data.dataset import DAY_S, PURCHASE, Log, SiteDataset
-from clients.dp import Kept, train_private
+from clients.dp import NoisyOutputs, train_private
 from clients.dp.noise.discrete import Integers
 from clients.dp.noise.sources import SystemNoise
 from clients.dp.sample import draw_users
@@ -117,9 +117,9 @@ def test_the_noise_keeps_the_whole_run_within_its_budget() -> None:
 
 
 def test_a_round_is_told_once_and_another_model_is_refused(tmp_path: Path) -> None:
-    kept, received = Kept(tmp_path / "updates"), np.arange(5, dtype=np.float32)
+    kept, received = NoisyOutputs(tmp_path / "updates"), np.arange(5, dtype=np.float32)
     first = kept.once(2, received, lambda: np.ones(5, np.float32))
-    again = Kept(tmp_path / "updates").once(2, received, lambda: np.zeros(5, np.float32))
+    again = NoisyOutputs(tmp_path / "updates").once(2, received, lambda: np.zeros(5, np.float32))
     assert np.array_equal(first, again)
     with pytest.raises(PrivacyError, match="another model"):
         kept.once(2, received + 1, lambda: np.zeros(5, np.float32))
@@ -148,7 +148,7 @@ def test_a_site_that_shares_noise_tells_its_step_in_the_layouts_order() -> None:
     )
     site = Site(drawn_site(0), config)
     site.model_of = lambda vector: fresh().eval()  # type: ignore[method-assign]
-    site._tried = lambda: None  # type: ignore[method-assign]
+    site._require_preflight = lambda: None  # type: ignore[method-assign]
     site.layout = lambda: Layout.of({n: tuple(p.shape) for n, p in fresh().shared_parameters().items()})  # type: ignore[method-assign]
     update = site.train(flat(fresh()).numpy(), 1).update
     model = fresh()

@@ -9,7 +9,7 @@ import torch
 
 from clients.data.dataset import SiteDataset
 from clients.dp.objective import UserLosses
-from clients.dp.preflight import stirred
+from clients.dp.preflight import perturbed
 from clients.dp.sample import UserRows, draw_users
 from clients.dp.units import unit_data
 from clients.training.samples import TrainingData
@@ -58,7 +58,7 @@ def site_for(config: LeagueConfig, missing: str = "none") -> SiteDataset:
 
 
 def losses_of(config: LeagueConfig) -> UserLosses:
-    return stirred(UserLosses(build_model(config.model, TEXT, IMAGE, seed=1), config).without_chance())
+    return perturbed(UserLosses(build_model(config.model, TEXT, IMAGE, seed=1), config).without_chance())
 
 
 def prepared(

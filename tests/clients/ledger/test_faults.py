@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.dp import Kept
+from clients.dp import NoisyOutputs
 from clients.ledger import Asked, Budget, Ledger
 from clients.ledger.rounds import paid_round
 from clients.secagg.shared_noise import digest_of
@@ -65,7 +65,7 @@ def granted_at_most(budget: float, epsilon: float) -> int:
 
 def _site(place: str, root: Path, keys: dict[str, RoleKey], rounds: int) -> None:
     """A site that is asked for round after round; what left it stands in `left.jsonl`, as the coordinator's copy."""
-    kept = Kept(root / "updates")
+    kept = NoisyOutputs(root / "updates")
     done = {line["round"] for line in read_lines(root / "left.jsonl")}
     for round_ in range(1, rounds + 1):
         if round_ in done:
@@ -77,7 +77,9 @@ def _site(place: str, root: Path, keys: dict[str, RoleKey], rounds: int) -> None
         append_line(root / "left.jsonl", {"round": round_, "digest": digest})
 
 
-def _answered(ledger: Ledger, kept: Kept, asked: Asked, received: FloatVector, *, shared: bool) -> str:
+def _answered(
+    ledger: Ledger, kept: NoisyOutputs, asked: Asked, received: FloatVector, *, shared: bool
+) -> str:
     """The digest of what leaves: a noisy update, or whole numbers with the site's part of shared noise."""
     chance, left = np.random.default_rng(), [""]
 
@@ -164,7 +166,7 @@ def test_sixty_four_that_are_asked_for_the_same_round_tell_the_same_once(tmp_pat
         train = np.random.default_rng().normal(size=4).astype("f4")
         update = paid_round(
             in_folder(tmp_path),
-            Kept(tmp_path / "updates"),
+            NoisyOutputs(tmp_path / "updates"),
             wish(),
             np.zeros(4, np.float32),
             lambda: train,
@@ -178,7 +180,7 @@ def test_sixty_four_that_are_asked_for_the_same_round_tell_the_same_once(tmp_pat
 
 
 def test_kept_bytes_do_not_leave_without_their_debit(tmp_path: Path) -> None:
-    kept, received = Kept(tmp_path / "updates"), np.zeros(4, np.float32)
+    kept, received = NoisyOutputs(tmp_path / "updates"), np.zeros(4, np.float32)
 
     def once(root: Path) -> None:
         paid_round(in_folder(root), kept, wish(), received, lambda: np.ones(4, np.float32))
@@ -192,14 +194,14 @@ def test_kept_bytes_do_not_leave_without_their_debit(tmp_path: Path) -> None:
 
 def test_bytes_that_are_gone_cost_again(tmp_path: Path) -> None:
     for folder in ("one", "two"):
-        kept = Kept(tmp_path / folder)
+        kept = NoisyOutputs(tmp_path / folder)
         paid_round(in_folder(tmp_path), kept, wish(), np.zeros(4, np.float32), lambda: np.ones(4, np.float32))
     assert len(in_folder(tmp_path).book().debits) == 2
 
 
 @pytest.mark.parametrize("gone", ["whole", "update", "whole and update"])
 def test_shared_noise_that_is_gone_costs_again_whatever_else_is_left(gone: str, tmp_path: Path) -> None:
-    kept, received = Kept(tmp_path / "updates"), np.zeros(4, np.float32)
+    kept, received = NoisyOutputs(tmp_path / "updates"), np.zeros(4, np.float32)
 
     def asked() -> str:
         return _answered(in_folder(tmp_path), kept, wish(), received, shared=True)

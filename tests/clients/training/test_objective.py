@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from clients.data.dataset import as_user_inputs
 from clients.training.objective import (
-    Catalogue,
+    EncodedItems,
     _encode,
     _members,
     _ranking,
@@ -254,7 +254,7 @@ def test_a_catalogue_holds_each_item_once_and_finds_it_again() -> None:
 
 def test_the_wanted_item_is_no_negative_even_where_the_history_lacks_it() -> None:
     data, model = training_data(tiny_site(), UNTIL), linear_model()
-    catalogue: Catalogue = _encode(model, data, (np.arange(N_ITEMS),))
+    catalogue: EncodedItems = _encode(model, data, (np.arange(N_ITEMS),))
     seen = as_user_inputs(np.array([[0]]), np.zeros((1, 1), int), np.zeros((1, 1), int), np.ones((1, 1), bool),
                           np.array([[9]]))  # fmt: skip
     losses = [

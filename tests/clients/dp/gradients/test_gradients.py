@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clients.dp.gradients.ghost import Catalogue, ghost, ghost_from_scratch
+from clients.dp.gradients.ghost import FrozenFeatures, ghost, ghost_from_scratch
 from clients.dp.gradients.per_user import clipped_sum, hooks, looped, norms
 from clients.dp.preflight import sensitivity
 from clients.dp.train import clipped_sums
@@ -69,7 +69,7 @@ def test_ghost_and_hooks_equal_the_slow_loop(case: dict[str, object]) -> None:
     truth = looped(losses, batch)
     close(hooks(losses, batch), truth)
     for clip in (1e9, middle(truth), 0.01):
-        close(ghost(losses, rows, Catalogue(data.site), clip), clipped_sum(truth, clip))
+        close(ghost(losses, rows, FrozenFeatures(data.site), clip), clipped_sum(truth, clip))
 
 
 @pytest.mark.parametrize("case", SCRATCHES, ids=named)
@@ -115,6 +115,6 @@ def test_gradients_leave_the_model_as_it_was() -> None:
     losses, rows, data = prepared(settings({}))
     before = [p.clone() for p in losses.parameters()]
     hooks(losses, rows.gathered(data.site))
-    ghost(losses, rows, Catalogue(data.site), 1.0)
+    ghost(losses, rows, FrozenFeatures(data.site), 1.0)
     assert all(torch.equal(a, b) for a, b in zip(before, losses.parameters(), strict=True))
     assert all(p.grad is None and not hasattr(p, "grad_sample") for p in losses.parameters())

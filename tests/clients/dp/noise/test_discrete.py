@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from clients.dp.noise.discrete import PRECISION, DiscreteGaussian, Table, table_of
+from clients.dp.noise.discrete import PRECISION, AliasTable, DiscreteGaussian, table_of
 from clients.dp.noise.sources import SystemNoise
 
 ONE = 1 << PRECISION
@@ -28,7 +28,7 @@ def exact(variance: Fraction, values: range) -> dict[int, Decimal]:
         return {n: weights.get(n, Decimal(0)) / total for n in values}
 
 
-def held(table: Table) -> dict[int, int]:
+def held(table: AliasTable) -> dict[int, int]:
     """What the table's columns give each value, in multiples of 2⁻¹⁹²."""
     room = 1 << (PRECISION - table.bits)
     found: dict[int, int] = {}

@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from clients.dp.noise.sources import GRID, SeededNoise, SystemNoise, system_generator, told
+from clients.dp.noise.sources import GRID, SeededNoise, SystemNoise, noisy_sum, system_generator
 from common.privacy.shared_noise import TOLERANCE
 
 DRAWS = 1_000_000
 
 
 def test_a_million_draws_are_normal_and_independent() -> None:
-    drawn = told(np.zeros(DRAWS), 2.0, 0.5, SystemNoise()) / (TOLERANCE + DRAWS**0.5 / GRID)
+    drawn = noisy_sum(np.zeros(DRAWS), 2.0, 0.5, SystemNoise()) / (TOLERANCE + DRAWS**0.5 / GRID)
     error = DRAWS**-0.5
     assert abs(drawn.mean()) < 7 * error
     assert abs(drawn.std() - 1) < 7 * error
@@ -28,9 +28,9 @@ def test_a_million_draws_are_normal_and_independent() -> None:
 def test_what_is_told_lies_on_a_grid_that_no_low_bit_can_leave() -> None:
     total = np.random.default_rng(0).normal(size=1000)
     for clip in (1.0, 0.3):
-        steps = told(total, clip, 1.0, SystemNoise()) * (GRID / clip)
+        steps = noisy_sum(total, clip, 1.0, SystemNoise()) * (GRID / clip)
         assert np.abs(steps - np.rint(steps)).max() < 1e-4
-    still = told(total, 1.0, 1e-12, SystemNoise())  # so little noise that the whole numbers get none
+    still = noisy_sum(total, 1.0, 1e-12, SystemNoise())  # so little noise that the whole numbers get none
     assert np.abs(still - total).max() <= 0.5 / GRID
 
 
@@ -44,7 +44,7 @@ def test_the_noise_is_measured_against_the_rounded_move(size: int) -> None:
             asked.append(deviation)
             return np.zeros(count, np.int64)
 
-    told(np.zeros(size), 0.7, 3.0, Noted(0))
+    noisy_sum(np.zeros(size), 0.7, 3.0, Noted(0))
     assert asked == [pytest.approx(3.0 * (TOLERANCE * GRID + math.sqrt(size)), rel=1e-12)]
 
 

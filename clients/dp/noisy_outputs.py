@@ -1,9 +1,9 @@
-"""Noisy outputs that were made already, so that a round that is asked for again costs no privacy again.
+"""The noisy output of each round, kept so that a repeated round costs no privacy a second time.
 
-Invariant: one round of a run gives one output about one request (`update`: the received model; `whole`: the cohort).
-The same request gets the same bytes; another request in that round is refused, because a second look at the same users
-would spend what the budget doesn't hold. The folder lies at the site, readable by its owner alone; who deletes it
-forgets what was told, and pays for telling anew.
+Invariant: a round of a run has one output for one request (for an `update` the received model, for `whole` numbers the
+cohort). The same request gets the same bytes again. Another request in the same round is refused: a second answer about
+the same users would cost privacy that the budget doesn't hold. The folder lies at the site and only its owner can read
+it. If it's deleted, a repeated round draws new noise and is charged again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class _Kind:
-    """A sort of output: its files' ending, how its numbers lie there, and what another request was made for."""
+    """A kind of output: its files' ending, the dtype of its numbers, and the fault to tell of another request."""
 
     ending: str
     dtype: str
@@ -39,32 +39,32 @@ _UPDATE = _Kind("update", "<f4", "trained already, on another model")
 _WHOLE = _Kind("whole", "<i8", "made for another cohort")
 
 
-class Kept:
-    """The outputs of one run at one site."""
+class NoisyOutputs:
+    """The noisy outputs of one run at one site."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def once(self, round_: int, received: FloatVector, train: Callable[[], FloatVector]) -> FloatVector:
-        """The update that was made for this round, or a new one, which is on disk before anybody sees it.
+        """The update that was made for this round, or a new one, which is written to disk before it's returned.
 
         Raises
         ------
-        PrivacyError : the round was trained on another model, or what was kept is damaged.
+        PrivacyError : the round was trained on another model, or the kept file is damaged.
         """
         about = bytes.fromhex(vector_digest(received))
         return self._once(_UPDATE, round_, about, len(received), train)
 
     def whole_once(self, round_: int, cohort: bytes, size: int, draw: Callable[[], Integers]) -> Integers:
-        """The whole numbers that were made for this round, or new ones, as `once`.
+        """The whole numbers that were made for this round, or new ones; like `once`.
 
         Parameters
         ----------
-        cohort : 32 bytes that name it.
+        cohort : a digest of the cohort, 32 bytes.
 
         Raises
         ------
-        PrivacyError : the round was made for another cohort, or what was kept is damaged.
+        PrivacyError : the round was made for another cohort, or the kept file is damaged.
         """
         return self._once(_WHOLE, round_, cohort, size, draw)
 
@@ -75,13 +75,13 @@ class Kept:
         with self._locked():
             if path.exists():
                 return _read(path, kind, about, size, f"round {round_}")
-            made = make()
-            write_whole(path, about + made.astype(kind.dtype).tobytes())
-            return made
+            output = make()
+            write_whole(path, about + output.astype(kind.dtype).tobytes())
+            return output
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Two processes that are asked for the same round make one output between them."""
+        """Only one process at a time makes an output, so two requests for a round get the same one."""
         self._folder.mkdir(parents=True, exist_ok=True)
         os.chmod(self._folder, 0o700)
         with locked(self._folder / ".lock"):
