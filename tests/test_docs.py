@@ -12,12 +12,12 @@ import click
 import pytest
 import typer
 
+from common.files import PROJECT
 from common.schema import parse_site_info
 from simulations import cli
 from simulations.commands.budget import LooksByDefault
 from simulations.deployment.plan import read_plan
 
-PROJECT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     path
     for path in PROJECT.rglob("*.md")

@@ -16,11 +16,12 @@ from types import MappingProxyType
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from common.files import PROJECT
 from common.settings.describe import Language, about, as_toml, sections, settings_of
 from simulations.setup.create import BAZAAR_SETTINGS, PRIVATE_SETTINGS
 from simulations.setup.options import Setting
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = PROJECT / "docs"
 PAGES: Mapping[str, Language] = MappingProxyType({"settings.md": "en", "settings.zh.md": "zh"})
 MEND = "python -m simulations.setup.reference --write"
 _TEMPLATES = Environment(
