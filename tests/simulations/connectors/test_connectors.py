@@ -7,6 +7,7 @@ import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import polars as pl
 import pytest
@@ -17,6 +18,7 @@ from common.errors import ConfigError, InputError
 from common.files import PROJECT
 from simulations.connectors import CONNECTORS, connector
 from simulations.connectors.base import RECORD, sample_users, slug
+from simulations.setup.options import DataSource
 
 HM = PROJECT.parent / "shared" / "data" / "hm"
 
@@ -61,6 +63,10 @@ def competition(tmp_path: Path) -> Path:
     )
     frame.write_csv(folder / "transactions_train.csv")
     return folder
+
+
+def test_the_command_line_offers_each_connector() -> None:
+    assert set(get_args(DataSource)) == {"bazaar", *(each.name for each in CONNECTORS)}
 
 
 def test_competition_layout(competition: Path, tmp_path: Path) -> None:
