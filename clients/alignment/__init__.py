@@ -1,4 +1,4 @@
-"""What of a site belongs together: events and reviews in time, texts and pictures in meaning, words and regions."""
+"""Alignment of a site's data: reviews with events in time, texts with pictures by meaning, words with regions."""
 
 from clients.alignment.align import Alignment, align
 from clients.alignment.page import write_alignment

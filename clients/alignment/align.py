@@ -1,7 +1,7 @@
 """A site's alignment as a whole: by time, by meaning and by region.
 
-Invariant: what is said of a pair was learned without it; where a site lacks a modality, or has too few pairs to learn
-from, that part is empty and says so.
+Invariant: a pair is judged by a map that was learned without it. If a site lacks a modality, or has too few pairs to
+learn from, that part is empty and says so.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from PIL import Image
 
 from clients.alignment.meaning import FEWEST, FOLDS, Pairing, PictureToText, fit, judge_pairs
 from clients.alignment.regions import attention, peak
-from clients.alignment.spoken import Spoken, align_reviews
+from clients.alignment.review_mismatches import ReviewAlignment, align_reviews
 from clients.alignment.times import TimeFigures, align_by_time, time_figures
 from clients.alignment.vectors import Features, image_vectors, readable, text_vectors, variants
 from clients.data.arrays import item_texts
@@ -32,7 +32,7 @@ MAPPED_WORDS = 3
 
 @dataclass(frozen=True)
 class Mismatch:
-    """A picture that its own text doesn't speak of, and the product whose text fits it best."""
+    """A picture that doesn't fit its own product's text, and the product whose text fits it best."""
 
     item: str
     title: str
@@ -45,7 +45,7 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class RegionMap:
-    """Where one text, or one word of it, lies in one picture: weights (height, width) that sum to 1."""
+    """Which regions of a picture one text, or one word of it, is about: weights (height, width) that sum to 1."""
 
     item: str
     text: str
@@ -55,7 +55,7 @@ class RegionMap:
 
 @dataclass(frozen=True)
 class Alignment:
-    """All three. `fits` is the chance that a picture's own text suits it better than another's (0.5: no relation)."""
+    """All three alignments. `fits` is the chance that a picture fits its own text better than another (0.5: random)."""
 
     site: str
     title: str
@@ -63,7 +63,7 @@ class Alignment:
     pairs: int
     fits: float
     mismatches: tuple[Mismatch, ...]
-    spoken: Spoken
+    spoken: ReviewAlignment
     maps: tuple[RegionMap, ...]
 
 
@@ -73,38 +73,40 @@ def align(
     say: Callable[[int, int], None] = lambda done, total: None,
     seed: int = 0,
 ) -> Alignment:
-    """Align what a site has; at most `MOST` products, drawn by the seed.
+    """Align a site's data, for at most `MOST` products, which are drawn by the seed.
 
     Parameters
     ----------
     features : the cache of an encoder's vectors, by its name.
     """
     time = time_figures(align_by_time(data.events, data.reviews, data.products))
-    texts, shown = _pairs(data, seed)
-    pixels, found = readable(data.images, shown["image"].to_list(), say)
-    shown, texts = shown[found], [texts[at] for at in found]
+    texts, pictured = _pairs(data, seed)
+    pixels, readable_rows = readable(data.images, pictured["image"].to_list(), say)
+    pictured, texts = pictured[readable_rows], [texts[at] for at in readable_rows]
     images, vectors = image_vectors(pixels, features), text_vectors(texts, features)
-    code = variants(shown)
-    spoken = align_reviews(data, shown, images, features, seed)
+    code = variants(pictured)
+    spoken = align_reviews(data, pictured, images, features, seed)
     if len(texts) < FEWEST or len(set(code)) < FOLDS:
         return Alignment(data.name, data.title, time, len(texts), float("nan"), (), spoken, ())
     pairing = judge_pairs(images, vectors, code, seed)
-    maps = _maps(data, shown, texts, pairing, fit(images, vectors))
+    maps = _maps(data, pictured, texts, pairing, fit(images, vectors))
     fits = float(1 - pairing.beaten.mean())
-    return Alignment(data.name, data.title, time, len(texts), fits, _mismatches(shown, pairing), spoken, maps)
+    return Alignment(
+        data.name, data.title, time, len(texts), fits, _mismatches(pictured, pairing), spoken, maps
+    )
 
 
 def _pairs(data: SiteData, seed: int) -> tuple[list[str], pl.DataFrame]:
-    told = data.products.with_columns(pl.Series("told", item_texts(data.products)))
-    both = told.filter((pl.col("told") != "") & pl.col("image").is_not_null())
-    if both.height > MOST:
-        both = both.sample(MOST, seed=seed).sort("item_id")
-    return both["told"].to_list(), both
+    described = data.products.with_columns(pl.Series("item_text", item_texts(data.products)))
+    pictured = described.filter((pl.col("item_text") != "") & pl.col("image").is_not_null())
+    if pictured.height > MOST:
+        pictured = pictured.sample(MOST, seed=seed).sort("item_id")
+    return pictured["item_text"].to_list(), pictured
 
 
-def _mismatches(shown: pl.DataFrame, pairing: Pairing) -> tuple[Mismatch, ...]:
-    ids, pictures = shown["item_id"].to_list(), shown["image"].to_list()
-    titles = shown["title"].fill_null("").to_list()
+def _mismatches(pictured: pl.DataFrame, pairing: Pairing) -> tuple[Mismatch, ...]:
+    ids, pictures = pictured["item_id"].to_list(), pictured["image"].to_list()
+    titles = pictured["title"].fill_null("").to_list()
     return tuple(
         Mismatch(
             ids[row], titles[row], pictures[row], float(pairing.beaten[row]), float(pairing.margin[row]),
@@ -115,27 +117,27 @@ def _mismatches(shown: pl.DataFrame, pairing: Pairing) -> tuple[Mismatch, ...]:
 
 
 def _maps(
-    data: SiteData, shown: pl.DataFrame, texts: list[str], pairing: Pairing, mapped: PictureToText
+    data: SiteData, pictured: pl.DataFrame, texts: list[str], pairing: Pairing, mapped: PictureToText
 ) -> tuple[RegionMap, ...]:
-    """Maps of the texts and the most pointed words of the pairs that fit best."""
-    made: list[RegionMap] = []
+    """Maps for the pairs that fit best: one for the text, and one for each of the words with the sharpest maps."""
+    maps: list[RegionMap] = []
     for row in np.argsort(-pairing.margin, kind="stable")[:MAPPED_ITEMS]:
-        item, name = shown["item_id"][int(row)], shown["image"][int(row)]
+        item, name = pictured["item_id"][int(row)], pictured["image"][int(row)]
         picture = decode_image(data.images.read(name), (REGION_SIDE, REGION_SIDE))
         regions = encode_regions(np.asarray(picture, np.uint8)[None])[0]
-        title = shown["title"][int(row)] or texts[row]
-        told = list(
+        title = pictured["title"][int(row)] or texts[row]
+        candidates = list(
             dict.fromkeys(
                 w for w in words(title, data.language, stem=False) if len(w) > 1 and not w.isdigit()
             )
         )
-        weights = attention(mapped, regions, encode_texts([texts[row], *told]))
+        weights = attention(mapped, regions, encode_texts([texts[row], *candidates]))
         best = 1 + np.argsort(-peak(weights[1:]), kind="stable")[:MAPPED_WORDS]
         for at in [0, *best]:
-            made.append(RegionMap(item, title if at == 0 else told[at - 1], name, weights[at]))
-    return tuple(made)
+            maps.append(RegionMap(item, title if at == 0 else candidates[at - 1], name, weights[at]))
+    return tuple(maps)
 
 
 def picture_of(images: ImageStore, name: str) -> Image.Image:
-    """A picture as the maps lie on it."""
+    """A picture in the size and crop of the maps."""
     return decode_image(images.read(name), (REGION_SIDE, REGION_SIDE))

@@ -1,12 +1,12 @@
-"""Alignment by meaning: which text speaks of which picture, and pairs of one product that don't fit each other.
+"""Alignment by meaning: which text describes which picture, and products whose text and picture don't fit.
 
 Frozen encoders of text and picture were never trained together, so their vectors can't be compared. A linear map from
 picture to text space is learned from the site's own catalogue (ridge regression on whitened text features; after
-Socher et al. 2013 and Frome et al. 2013), and every pair is judged by a map that saw neither it nor any variant of its
-product.
+Socher et al. 2013 and Frome et al. 2013), and every pair is judged by a map that was learned without it and without any
+variant of its product.
 
-Invariant: a pair's score is held out. `beaten` is the share of other products' texts that suit a picture better than
-its own: near 0 for a pair that fits, anything from 0 to 1, evenly, for a pair thrown together.
+Invariant: a pair's score is held out. `beaten` is the share of other products' texts that fit a picture better than its
+own text: near 0 for a pair that fits, and uniform in [0, 1] for a random pair.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PictureToText:
     weights: Matrix
 
     def of_images(self, features: NDArray[np.floating]) -> Matrix:
-        """Where pictures, or regions of them, lie among the texts: unit vectors (..., directions)."""
+        """Pictures, or regions of them, in the space of the texts: unit vectors (..., directions)."""
         return unit(((features.astype(np.float64) - self.image_mean) / self.image_scale) @ self.weights)
 
     def of_texts(self, vectors: NDArray[np.floating]) -> Matrix:
@@ -54,7 +54,7 @@ class Pairing:
 
     @property
     def mismatched(self) -> NDArray[np.int64]:
-        """Rows whose own text suits the picture no better than a text at random would, worst first."""
+        """Rows whose own text fits the picture no better than a random text would, worst first."""
         order = np.argsort(self.margin, kind="stable")
         return order[self.beaten[order] > MISMATCH]
 
@@ -66,7 +66,7 @@ def fit(images: NDArray[np.floating], texts: NDArray[np.floating]) -> PictureToT
     text_mean = y.mean(0)
     _, strength, directions = np.linalg.svd(y - text_mean, full_matrices=False)
     count = min(TEXT_DIRECTIONS, int((strength > 1e-3 * strength[0]).sum()))
-    # Half-way whitened: rare directions tell products apart better than the few that all texts vary in.
+    # Partly whitened: rare directions distinguish products better than the few in which all texts vary.
     basis = directions[:count].T / np.sqrt(strength[:count])
     a, b = (x - image_mean) / image_scale, (y - text_mean) @ basis
     penalty = RIDGE * np.sum(a * a) / min(a.shape)
@@ -84,7 +84,7 @@ def judge_pairs(
 
     Parameters
     ----------
-    products : the product of each row; variants of one are kept in one fold, and aren't held against each other.
+    products : the product of each row; its variants are in one fold, and aren't compared with each other.
     """
     _, number = np.unique(np.asarray(products), return_inverse=True)
     fold = fold_of(products, seed)
@@ -107,18 +107,18 @@ def judge_pairs(
 
 
 def share_ahead(others: NDArray[np.floating], own: float) -> float:
-    """Which share of likenesses is above one's own; equal ones count half, so that all alike is chance."""
+    """The share of likenesses above one's own; equal ones count half, so that equal likenesses give 0.5."""
     return float((others > own).mean() + (others == own).mean() / 2) if len(others) else 0.0
 
 
 def fold_of(products: Sequence[str], seed: int) -> NDArray[np.int64]:
-    """In which of `FOLDS` parts each row is; variants of a product are in one."""
+    """The fold (of `FOLDS`) of each row; variants of a product are in the same fold."""
     _, number = np.unique(np.asarray(products), return_inverse=True)
-    made: NDArray[np.int64] = np.random.default_rng(seed).permutation(int(number.max()) + 1)[number] % FOLDS
-    return made
+    folds: NDArray[np.int64] = np.random.default_rng(seed).permutation(int(number.max()) + 1)[number] % FOLDS
+    return folds
 
 
 def unit(vectors: Matrix) -> Matrix:
     """Vectors (..., d) of length one."""
-    made: Matrix = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
-    return made
+    units: Matrix = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    return units

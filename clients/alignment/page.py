@@ -26,12 +26,12 @@ SHOWN = 12
 LISTED = 200
 
 
-def write_alignment(alignment: Alignment, images: ImageStore, out: Path) -> tuple[Path, Path]:
+def write_alignment(alignment: Alignment, images: ImageStore, folder: Path) -> tuple[Path, Path]:
     """Write both reports into a folder and return their paths."""
-    worst = [(each, _thumbnail(images, each.image)) for each in alignment.mismatches[:SHOWN]]
-    # Templates are written a dozen times under one product: one line is enough for them.
-    alike = Counter((each.item, each.quote) for each in alignment.spoken.mismatches)
-    first = {(each.item, each.quote): each for each in reversed(alignment.spoken.mismatches)}
+    worst = [(mismatch, _thumbnail(images, mismatch.image)) for mismatch in alignment.mismatches[:SHOWN]]
+    # A template review may stand a dozen times under one product: one line is enough for all of them.
+    alike = Counter((mismatch.item, mismatch.quote) for mismatch in alignment.spoken.mismatches)
+    first = {(mismatch.item, mismatch.quote): mismatch for mismatch in reversed(alignment.spoken.mismatches)}
     reviews = [
         (
             first[key],
@@ -42,15 +42,21 @@ def write_alignment(alignment: Alignment, images: ImageStore, out: Path) -> tupl
         for key, count in list(alike.items())[:SHOWN]
     ]
     rows = [
-        (item, [(each.text, overlay(picture_of(images, each.image), each.weights)) for each in maps])
-        for item, maps in groupby(alignment.maps, lambda each: each.item)
+        (
+            item,
+            [
+                (mismatch.text, overlay(picture_of(images, mismatch.image), mismatch.weights))
+                for mismatch in maps
+            ],
+        )
+        for item, maps in groupby(alignment.maps, lambda mismatch: mismatch.item)
     ]
     page = (
         environment()
         .get_template("alignment.html")
         .render(alignment=alignment, worst=worst, reviews=reviews, rows=rows)
     )
-    html, twin = out / "alignment.html", out / "alignment.json"
+    html, twin = folder / "alignment.html", folder / "alignment.json"
     write_whole(html, page.encode())
     write_whole(twin, readable(as_document(alignment)).encode())
     return html, twin
@@ -63,16 +69,23 @@ def as_document(alignment: Alignment) -> dict[str, object]:
         "median_hours": _finite(alignment.time.median_hours),
     }  # fmt: skip
     meaning = {"pairs": alignment.pairs, "fits": _finite(alignment.fits), "found": len(alignment.mismatches),
-               "mismatches": [asdict(each) for each in alignment.mismatches[:LISTED]]}  # fmt: skip
-    said = alignment.spoken
-    spoken = {"judged": said.reviews, "fits": _finite(said.fits), "fits_plain": _finite(said.fits_plain),
-              "found": len(said.mismatches),
-              "mismatches": [asdict(each) for each in said.mismatches[:LISTED]]}  # fmt: skip
+               "mismatches": [asdict(entry) for entry in alignment.mismatches[:LISTED]]}  # fmt: skip
+    judged = alignment.spoken
+    reviews = {
+        "judged": judged.reviews, "fits": _finite(judged.fits), "fits_plain": _finite(judged.fits_plain),
+        "found": len(judged.mismatches),
+        "mismatches": [asdict(entry) for entry in judged.mismatches[:LISTED]],
+    }  # fmt: skip
     regions = [
-        {"item": each.item, "text": each.text, "image": each.image, "weights": each.weights.round(5).tolist()}
-        for each in alignment.maps
+        {
+            "item": entry.item,
+            "text": entry.text,
+            "image": entry.image,
+            "weights": entry.weights.round(5).tolist(),
+        }
+        for entry in alignment.maps
     ]
-    return {"site": alignment.site, "time": time, "meaning": meaning, "reviews": spoken, "regions": regions}
+    return {"site": alignment.site, "time": time, "meaning": meaning, "reviews": reviews, "regions": regions}
 
 
 def _finite(value: float) -> float | None:
@@ -80,7 +93,7 @@ def _finite(value: float) -> float | None:
 
 
 def _thumbnail(images: ImageStore, name: str | None) -> str:
-    """A small copy as a data URI; empty where there is no picture, or it can't be read."""
+    """A small copy as a data URI; empty if there is no picture or it can't be read."""
     if name is None:
         return ""
     try:

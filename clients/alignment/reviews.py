@@ -1,11 +1,11 @@
-"""Reviews by meaning: which product a review's text speaks of, and reviews that speak of another than their own.
+"""Reviews by meaning: which product a review's text is about, and whether that is another one than its own.
 
-A review is held against every product twice: against its text, as the encoder sees both once what all reviews and all
-products share is taken away; and against its picture, by the map of `meaning`, learned without the review's own
-product. The two likenesses are brought to one scale and added.
+A review is compared with every product twice: with its text, after subtracting the means of all reviews and of all
+products from the vectors; and with its picture, by the map of `meaning`, learned without the review's own product. The
+two likenesses are scaled to the same deviation and added.
 
-Invariant: a review that names nothing ("fast delivery, thanks") is alike to all products, so it leads to none and is
-never listed. Variants of a review's product aren't held against it.
+Invariant: a review that names nothing ("fast delivery, thanks") is equally like all products, so no product is ahead
+and it's never listed. Variants of a review's product don't count as other products.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class ReviewPairing:
 
     Parameters
     ----------
-    beaten : the share of other products that the review suits better than its own.
-    lead : by how much the product that it suits best is ahead of its own, in standard deviations of all likeness.
-    plain : how far the likenesses of one review spread: near 0 where it speaks of nothing.
-    nearest : row of the product that it suits best.
+    beaten : the share of other products that the review fits better than its own.
+    lead : how far the best fitting product is ahead of the review's own, in standard deviations of all likenesses.
+    plain : the spread of the review's likenesses: near 0 if the review is about nothing in particular.
+    nearest : row of the best fitting product.
     """
 
     beaten: Matrix
@@ -42,24 +42,24 @@ class ReviewPairing:
 
     @property
     def mismatched(self) -> NDArray[np.int64]:
-        """Rows that suit another product far better, and a fifth of all better than their own; worst first."""
+        """Rows that fit one other product far better than their own, and a fifth of all others better; worst first."""
         order = np.argsort(-self.lead, kind="stable")
         return order[(self.beaten[order] > BEATEN) & (self.lead[order] > LEAD)]
 
     @property
     def fits(self) -> float:
-        """The chance that a review suits its own product better than another."""
+        """The chance that a review fits its own product better than another."""
         return float(1 - self.beaten.mean())
 
     @property
     def fits_plain(self) -> float:
-        """The same of the third that speaks most plainly of something."""
+        """The same chance, for the third of the reviews that are most plainly about something."""
         bound = np.quantile(self.plain, 1 - PLAIN_SHARE)
         return float(1 - self.beaten[self.plain >= bound].mean())
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class ProductVectors:
     """Products as vectors: texts (m, e), pictures (k, d) of the rows `shown`, and which rows are one product."""
 
     texts: NDArray[np.floating]
@@ -69,7 +69,7 @@ class Catalogue:
 
 
 def judge_reviews(
-    reviews: NDArray[np.floating], own: NDArray[np.int64], catalogue: Catalogue, seed: int = 0
+    reviews: NDArray[np.floating], own: NDArray[np.int64], catalogue: ProductVectors, seed: int = 0
 ) -> ReviewPairing:
     """Judge reviews (n, e), each of which was written under the product of row `own`."""
     likeness = _scaled(_by_text(reviews, catalogue.texts))
@@ -89,32 +89,32 @@ def judge_reviews(
 
 
 def _by_text(reviews: NDArray[np.floating], texts: NDArray[np.floating]) -> NDArray[np.float32]:
-    asked, told = reviews.astype(np.float32), texts.astype(np.float64)
-    among = unit(told - told.mean(0)).astype(np.float32)
-    made: NDArray[np.float32] = (asked - asked.mean(0)) @ among.T
-    return made
+    centred_reviews, item_texts = reviews.astype(np.float32), texts.astype(np.float64)
+    directions = unit(item_texts - item_texts.mean(0)).astype(np.float32)
+    likeness: NDArray[np.float32] = (centred_reviews - centred_reviews.mean(0)) @ directions.T
+    return likeness
 
 
 def _by_picture(
-    reviews: NDArray[np.floating], own: NDArray[np.int64], catalogue: Catalogue, seed: int
+    reviews: NDArray[np.floating], own: NDArray[np.int64], catalogue: ProductVectors, seed: int
 ) -> NDArray[np.float32]:
     """Likeness (n, k) to the pictures; the map never saw the review's own product."""
     fold = fold_of(catalogue.products, seed)
-    asked = reviews.astype(np.float64)
-    asked -= asked.mean(0)
-    shown, texts = fold[catalogue.shown], catalogue.texts[catalogue.shown]
-    made = np.zeros((len(reviews), len(catalogue.shown)), np.float32)
+    centred_reviews = reviews.astype(np.float64)
+    centred_reviews -= centred_reviews.mean(0)
+    picture_folds, texts = fold[catalogue.shown], catalogue.texts[catalogue.shown]
+    likeness = np.zeros((len(reviews), len(catalogue.shown)), np.float32)
     for part in range(FOLDS):
         rows = fold[own] == part
         if not rows.any():
             continue
-        mapped = fit(catalogue.images[shown != part], texts[shown != part])
-        made[rows] = (asked[rows] @ mapped.text_basis) @ mapped.of_images(catalogue.images).T
-    return made
+        mapped = fit(catalogue.images[picture_folds != part], texts[picture_folds != part])
+        likeness[rows] = (centred_reviews[rows] @ mapped.text_basis) @ mapped.of_images(catalogue.images).T
+    return likeness
 
 
 def _scaled(likeness: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Without what a review is to all products alike. The unit is a deviation over all reviews: quiet rows stay so."""
+    """Centre each review's likenesses and divide all by one deviation, so a review about nothing keeps small ones."""
     centred = likeness - likeness.mean(1, keepdims=True)
-    made: NDArray[np.float32] = centred / max(float(centred.std()), 1e-9)
-    return made
+    scaled: NDArray[np.float32] = centred / max(float(centred.std()), 1e-9)
+    return scaled

@@ -1,4 +1,4 @@
-"""Texts and pictures as the frozen encoders see them, encoded once."""
+"""Vectors of texts and pictures from the frozen encoders, through the cache."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Features = Callable[[str], FeatureCache]
 def readable(
     images: ImageStore, names: list[str], say: Callable[[int, int], None]
 ) -> tuple[NDArray[np.uint8], list[int]]:
-    made, found = [], []
+    pictures, rows = [], []
     for at, name in enumerate(names):
         say(at + 1, len(names))
         try:
-            made.append(np.asarray(decode_image(images.read(name), (SIDE, SIDE)), np.uint8))
+            pictures.append(np.asarray(decode_image(images.read(name), (SIDE, SIDE)), np.uint8))
         except InputError:
             continue
-        found.append(at)
-    return np.stack(made) if made else np.zeros((0, SIDE, SIDE, 3), np.uint8), found
+        rows.append(at)
+    return np.stack(pictures) if pictures else np.zeros((0, SIDE, SIDE, 3), np.uint8), rows
 
 
 def image_vectors(pixels: NDArray[np.uint8], features: Features) -> NDArray[np.float32]:
@@ -42,8 +42,8 @@ def image_vectors(pixels: NDArray[np.uint8], features: Features) -> NDArray[np.f
 
 def text_vectors(texts: list[str], features: Features) -> NDArray[np.float32]:
     keys = [content_key(text.encode()) for text in texts]
-    found = features(TEXT_ENCODER).get(keys, lambda at: encode_texts([texts[i] for i in at]))
-    return found.astype(np.float32)
+    vectors = features(TEXT_ENCODER).get(keys, lambda at: encode_texts([texts[i] for i in at]))
+    return vectors.astype(np.float32)
 
 
 def variants(products: pl.DataFrame) -> list[str]:

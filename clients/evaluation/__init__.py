@@ -1,1 +1,1 @@
-"""Evaluation at a site: who is asked, what is scored, what is compared, what is written."""
+"""Evaluation at a site: the rows to rank, the scorers, the comparison of methods, and the outputs."""

@@ -1,8 +1,8 @@
 """Blends scores with weights fitted at the site, by maximum likelihood on its validation rows.
 
-The likelihood is a softmax over the whole catalogue, convex in the few weights, so the fit is deterministic and needs
-no search. A Gaussian prior keeps a site with few rows near the league's public defaults. Invariant: the test window is
-never read here.
+The likelihood is a softmax over the whole catalogue and convex in the few weights, so the fit is deterministic and
+needs no search over settings. A Gaussian prior keeps a site with few rows near the league's public defaults. Invariant:
+the test window is never read here.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ def blend(scorers: Sequence[Scorer], weights: Weights) -> Scorer:
 def fit_weights(
     scorers: Sequence[Scorer], samples: Sequence[TestRows], n_items: int, prior: Sequence[float], seed: int
 ) -> Weights:
-    """Weights that make the wanted items most likely.
+    """The weights under which the wanted items are most likely.
 
     Parameters
     ----------
     samples : validation rows of each kind; at most MAX_ROWS of each are read, drawn by ``seed``.
-    prior : weights to stay near; returned as they are where there are no rows.
+    prior : weights to stay near; returned unchanged if there are no rows.
     """
     anchor = np.asarray(prior, np.float64)
     parts = [_features(scorers, rows, n_items, seed) for rows in samples if len(rows)]
     if not parts:
         return anchor
     features = np.concatenate([p[0] for p in parts])
-    wanted = np.concatenate([p[1] for p in parts])
+    wanted_shares = np.concatenate([p[1] for p in parts])
     barred = np.concatenate([p[2] for p in parts])
 
     def loss(weights: Weights) -> tuple[float, Weights]:
@@ -59,15 +59,15 @@ def fit_weights(
         logits -= logits.max(1, keepdims=True)
         p = np.exp(logits)
         p /= p.sum(1, keepdims=True)
-        value = -(wanted * np.log(np.maximum(p, 1e-12))).sum()
-        gradient = np.einsum("ri,rim->m", p - wanted, features, optimize=True)
+        value = -(wanted_shares * np.log(np.maximum(p, 1e-12))).sum()
+        gradient = np.einsum("ri,rim->m", p - wanted_shares, features, optimize=True)
         away = weights - anchor
         scale = PRIOR_STRENGTH / np.maximum(anchor**2, 0.05)
         return float(value + 0.5 * (scale * away**2).sum()), gradient.astype(np.float64) + scale * away
 
     bounds = [(0.0, None)] * len(anchor)
-    found = minimize(loss, anchor, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 40})
-    best: Weights = found.x
+    fit = minimize(loss, anchor, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 40})
+    best: Weights = fit.x
     return best
 
 
@@ -77,6 +77,6 @@ def _features(
     picked = rows.sample(min(MAX_ROWS, 12_000_000 // max(n_items * len(scorers), 1) + 1), seed)
     whole = slice(0, len(picked))
     stacked = np.stack([np.broadcast_to(s(picked, whole), (len(picked), n_items)) for s in scorers], axis=2)
-    wanted = picked.mask(picked.wanted, whole, n_items).astype(np.float32)
-    wanted /= wanted.sum(1, keepdims=True)
-    return stacked.astype(np.float32), wanted, picked.mask(picked.barred, whole, n_items)
+    wanted_shares = picked.mask(picked.wanted, whole, n_items).astype(np.float32)
+    wanted_shares /= wanted_shares.sum(1, keepdims=True)
+    return stacked.astype(np.float32), wanted_shares, picked.mask(picked.barred, whole, n_items)

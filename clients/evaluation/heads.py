@@ -1,4 +1,4 @@
-"""Behaviour, sentiment and category figures of a model at a site, and the logistic baseline it is held against."""
+"""Behaviour, sentiment and category figures of a model at a site, and the logistic baseline to compare with."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Calibration:
 
     @classmethod
     def fit(cls, logits: Probabilities, labels: NDArray[np.int64], strength: float = 20.0) -> Calibration:
-        """Slope and bias by maximum likelihood, held near the identity as by ``strength`` rows of evidence.
+        """Slope and bias by maximum likelihood, with a prior around the identity that weighs like ``strength`` rows.
 
-        A site with few rows keeps the league's own calibration, which is better than a guess from noise.
+        So a site with few rows stays near the league's calibration, which is better than a fit to noise.
         """
 
         def loss(parameters: Probabilities) -> float:
@@ -40,12 +40,12 @@ class Calibration:
             likelihood = np.logaddexp(0.0, z) - labels * z
             return float(likelihood.sum() + strength * ((parameters[0] - 1.0) ** 2 + parameters[1] ** 2))
 
-        found = minimize(loss, np.array([1.0, 0.0]), method="L-BFGS-B").x
-        return cls(float(found[0]), float(found[1]))
+        parameters_found = minimize(loss, np.array([1.0, 0.0]), method="L-BFGS-B").x
+        return cls(float(parameters_found[0]), float(parameters_found[1]))
 
     def __call__(self, logits: Probabilities) -> Probabilities:
-        out: Probabilities = 1.0 / (1.0 + np.exp(-(self.slope * logits + self.bias)))
-        return out
+        probabilities: Probabilities = 1.0 / (1.0 + np.exp(-(self.slope * logits + self.bias)))
+        return probabilities
 
 
 def rows_of(site: SiteDataset, from_s: int, until_s: int) -> BehaviourRows:
@@ -60,14 +60,14 @@ def behaviour_logits(
     """Logits (n, 1 + kinds): intent, then the next event's kind."""
     log = site.item_log
     vectors = catalogue_vectors(model, site)
-    out = []
+    parts = []
     with torch.inference_mode():
         for chunk in chunks(len(rows)):
             user, at = rows.user[chunk], rows.at[chunk]
             history = gather_histories(log, user, rows_before(log, user, at), config.model.history_length)
             users, _ = model.pooled(as_user_inputs(*history, at[:, None]), vectors)
-            out.append(model.behaviour(torch.from_numpy(rows.features[chunk]), users[:, 0]).numpy())
-    return np.concatenate(out).astype(np.float64) if out else np.zeros((0, 6))
+            parts.append(model.behaviour(torch.from_numpy(rows.features[chunk]), users[:, 0]).numpy())
+    return np.concatenate(parts).astype(np.float64) if parts else np.zeros((0, 6))
 
 
 def behaviour_metrics(probabilities: Probabilities, rows: BehaviourRows) -> dict[str, float]:
@@ -84,28 +84,30 @@ def reliability_bins(
 ) -> list[dict[str, float]]:
     """Predicted and observed share of buyers in equal bins of the prediction; empty bins are left out."""
     place = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
-    found = []
+    filled = []
     for number in range(bins):
         inside = place == number
         if inside.any():
             predicted, observed = float(probabilities[inside].mean()), float(labels[inside].mean())
-            found.append(
+            filled.append(
                 {"bin": number, "predicted": predicted, "observed": observed, "count": int(inside.sum())}
             )
-    return found
+    return filled
 
 
 def next_event_accuracy(logits: Probabilities, rows: BehaviourRows) -> float:
-    """Share of rows whose next event's kind was foretold; NaN where none came."""
-    known = rows.next_kind >= 0
+    """Share of rows whose next event's kind was predicted; NaN if there was no next event."""
+    has_next = rows.next_kind >= 0
     return (
-        float((logits[known, 1:].argmax(1) == rows.next_kind[known]).mean()) if known.any() else float("nan")
+        float((logits[has_next, 1:].argmax(1) == rows.next_kind[has_next]).mean())
+        if has_next.any()
+        else float("nan")
     )
 
 
 def logistic_metrics(site: SiteDataset) -> dict[str, float]:
     """The baseline: logistic regression on the hand-made features, trained on the site's own past."""
-    # Late: half a second of import, and a process that trains needs none of it.
+    # Imported late: it takes half a second, and a process that only trains doesn't need it.
     from sklearn.linear_model import LogisticRegression
 
     split, horizon = site.split, horizon_s(site.split)
@@ -123,7 +125,7 @@ def logistic_metrics(site: SiteDataset) -> dict[str, float]:
 
 def content_metrics(model: HansaModel, site: SiteDataset, from_s: int) -> dict[str, float]:
     """Sentiment accuracy on reviews from an instant on; category accuracy on the catalogue's held-out fifth."""
-    out: dict[str, float] = {}
+    figures: dict[str, float] = {}
     model.eval()
     late = np.flatnonzero((site.reviews.time >= from_s) & (site.reviews.label >= 0))
     with torch.inference_mode():
@@ -131,9 +133,11 @@ def content_metrics(model: HansaModel, site: SiteDataset, from_s: int) -> dict[s
             logits = model.sentiment(model.text_vectors(site.reviews.text[torch.from_numpy(late)]))[
                 :, 0
             ].numpy()
-            out["sentiment_accuracy"] = float(((logits > 0) == (site.reviews.label[late] == 1)).mean())
-        known = (site.items.category >= 0) & held_for_category(site.items.row)
-        if known.any() and model.config.categories:
+            figures["sentiment_accuracy"] = float(((logits > 0) == (site.reviews.label[late] == 1)).mean())
+        judged = (site.items.category >= 0) & held_for_category(site.items.row)
+        if judged.any() and model.config.categories:
             guess = model.category(catalogue_vectors(model, site)).argmax(1)
-            out["category_accuracy"] = float((guess == site.items.category)[known].to(torch.float32).mean())
-    return out
+            figures["category_accuracy"] = float(
+                (guess == site.items.category)[judged].to(torch.float32).mean()
+            )
+    return figures

@@ -1,7 +1,7 @@
-"""What each method is worth at a site: measured on the test window, once, after everything has been chosen.
+"""The figures of each method at a site, measured once on the test window, after everything has been chosen.
 
-Invariant: weights, half-lives and calibration are fitted on the validation window with what was known before it; the
-test window is only ranked.
+Invariant: weights, half-lives and calibration are fitted on the validation window, with data from before it. The test
+window is only used for ranking.
 """
 
 from __future__ import annotations
@@ -105,21 +105,21 @@ def judge_model(
 
 def baselines(results: Results, site: SiteDataset, config: LeagueConfig, tuned: Tuned) -> None:
     """Popularity, item-kNN with popularity, the no-training hybrid and the logistic behaviour baseline."""
-    seen = results.windows
+    windows = results.windows
     seed = derived_seed(config.seed, site.name, "blend")
-    pop_v, knn_v, cos_v = tuned.scorers(site, seen.valid_from)
-    pop_t, knn_t, cos_t = tuned.scorers(site, seen.test_from)
+    pop_v, knn_v, cos_v = tuned.scorers(site, windows.valid_from)
+    pop_t, knn_t, cos_t = tuned.scorers(site, windows.test_from)
     results.rank("popularity", site, pop_t, pop_t)
-    knn, _ = fitted_blends(site, seen, (knn_v, pop_v), (knn_t, pop_t), KNN_PRIOR, seed)
+    knn, _ = fitted_blends(site, windows, (knn_v, pop_v), (knn_t, pop_t), KNN_PRIOR, seed)
     results.rank("item_knn", site, *knn)
-    hybrid, _ = fitted_blends(site, seen, (cos_v, knn_v, pop_v), (cos_t, knn_t, pop_t), HYBRID_PRIOR, seed)
+    hybrid, _ = fitted_blends(site, windows, (cos_v, knn_v, pop_v), (cos_t, knn_t, pop_t), HYBRID_PRIOR, seed)
     results.rank("no_training", site, *hybrid)
     results.add("logistic", logistic_metrics(site))
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What goes into the final method: the model that weights are fitted with, the deployed one, tuned baselines."""
+    """The parts of the final method: the model with which weights are fitted, the deployed model, tuned baselines."""
 
     fitted_with: HansaModel
     deployed: HansaModel
@@ -128,7 +128,7 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Deployed:
-    """What was fitted for deployment: blend weights (returning, basket) over tower, cosine, neighbours, popularity."""
+    """The fitted parts: blend weights (returning, basket) over tower, cosine, neighbours, popularity; calibration."""
 
     weights: tuple[Weights, Weights]
     tuned: Tuned
@@ -137,13 +137,13 @@ class Deployed:
 
 def deploy(results: Results, parts: Deployment, site: SiteDataset, config: LeagueConfig) -> Deployed:
     """Fit and measure the final method: shared model, private parts and the fitted hybrid."""
-    seen, split = results.windows, site.split
+    windows, split = results.windows, site.split
     seed = derived_seed(config.seed, site.name, "final")
-    pop_v, knn_v, cos_v = parts.tuned.scorers(site, seen.valid_from)
-    pop_t, knn_t, cos_t = parts.tuned.scorers(site, seen.test_from)
+    pop_v, knn_v, cos_v = parts.tuned.scorers(site, windows.valid_from)
+    pop_t, knn_t, cos_t = parts.tuned.scorers(site, windows.test_from)
     at_valid = (tower_scorer(parts.fitted_with, site), cos_v, knn_v, pop_v)
     at_test = (tower_scorer(parts.deployed, site), cos_t, knn_t, pop_t)
-    final, weights = fitted_blends(site, seen, at_valid, at_test, FINAL_PRIOR, seed)
+    final, weights = fitted_blends(site, windows, at_valid, at_test, FINAL_PRIOR, seed)
     results.rank("final", site, *final)
     valid_rows = rows_of(site, split.valid_from, split.test_from)
     calibration = Calibration.fit(

@@ -1,6 +1,7 @@
 """Private baselines of a site: recency popularity and item-to-item neighbours, both from its own log.
 
-They need no training and no other site, so they are what a shared model has to beat, and part of what is deployed.
+They need no training and no other site. So a shared model has to be better than they are, and they are part of the
+deployed method.
 Source: item-kNN with shrinkage, Deshpande & Karypis 2004.
 """
 
@@ -28,8 +29,8 @@ def popularity(log: Log, n_items: int, at_s: int, half_life_d: float) -> Floats:
     total = np.bincount(past.item, weights=weight, minlength=n_items)
     scaled = total * (len(past) / max(total.sum(), 1e-9))
     smooth = np.log(scaled + 0.5)
-    out: Floats = (smooth - smooth.mean()).astype(np.float32)
-    return out
+    centred: Floats = (smooth - smooth.mean()).astype(np.float32)
+    return centred
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""What a merchant uses: recommendations with reasons, predictions, and the private parts to serve more of them.
+"""What a merchant uses: recommendations with reasons, predictions, and the model's private parts to compute more.
 
-Everything here stays at the site. Histories reach to the end of the log, as they would on the day of use.
+Everything here stays at the site. Histories go up to the end of the log, as they would on the day of use.
 """
 
 from __future__ import annotations
@@ -31,34 +31,41 @@ TOP = 10
 
 
 def write_outputs(
-    out: Path, site: SiteDataset, config: LeagueConfig, model: HansaModel, deployed: Deployed, language: str
+    folder: Path,
+    site: SiteDataset,
+    config: LeagueConfig,
+    model: HansaModel,
+    deployed: Deployed,
+    language: str,
 ) -> None:
     """Write recommendations.parquet, predictions.parquet and private.safetensors with private.json."""
-    out.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     rows = rows_now(site, np.arange(len(site.user_ids)), config.model.history_length)
-    _write_table(out / "recommendations.parquet", recommend_rows(site, model, deployed, rows, TOP, language))
-    _write_table(out / "predictions.parquet", predict_now(site, config, model, deployed))
-    temporary = out / ".private.tmp"
+    _write_table(
+        folder / "recommendations.parquet", recommend_rows(site, model, deployed, rows, TOP, language)
+    )
+    _write_table(folder / "predictions.parquet", predict_now(site, config, model, deployed))
+    temporary = folder / ".private.tmp"
     save_file({name: p.detach().contiguous() for name, p in model.named_parameters()}, temporary)
-    temporary.rename(out / "private.safetensors")
+    temporary.rename(folder / "private.safetensors")
     choices = {
         "weights": [w.tolist() for w in deployed.weights],
         "tuned": asdict(deployed.tuned),
         "calibration": asdict(deployed.calibration),
     }
-    (out / "private.json").write_text(readable(choices), encoding="utf-8")
+    (folder / "private.json").write_text(readable(choices), encoding="utf-8")
 
 
 def rows_now(site: SiteDataset, users: Ints, length: int) -> TestRows:
-    """Rows of the users that have any item event, seen from the end of the log; what they touched is barred."""
+    """Rows of the users who have any item event, at the end of the log; items that they touched are barred."""
     log = site.item_log
     users = users[log.offsets[users + 1] > log.offsets[users]]
     items, kinds, times, valid = gather_histories(log, users, log.offsets[users + 1], length)
     mine = np.isin(log.user, users)
     barred = (np.searchsorted(users, log.user[mine]), log.item[mine])
-    none = np.zeros(0, np.int64)
+    empty = np.zeros(0, np.int64)
     at = np.full(len(users), end_of_log(site), np.int64)
-    return TestRows(users, items, kinds, times, valid, at, (none, none), barred)
+    return TestRows(users, items, kinds, times, valid, at, (empty, empty), barred)
 
 
 def end_of_log(site: SiteDataset) -> int:
@@ -89,7 +96,7 @@ _SCHEMA = {
 def _explain(
     site: SiteDataset, rows: TestRows, chunk: slice, top: Ints, scores: np.ndarray, language: str
 ) -> pl.DataFrame:
-    """Each recommendation with the history item nearest to it and how much of the likeness is text and picture."""
+    """Each recommendation with its nearest item of the history, and the shares of text and picture in the likeness."""
     raw = site.items.raw.numpy()
     history, valid = np.maximum(rows.items[chunk], 0), rows.valid[chunk]
     text = np.einsum("bkd,bhd->bkh", raw[top][..., :RAW_DIM], raw[history][..., :RAW_DIM])
@@ -119,7 +126,7 @@ def _explain(
 def predict_now(
     site: SiteDataset, config: LeagueConfig, model: HansaModel, deployed: Deployed
 ) -> pl.DataFrame:
-    """Columns user_id, purchase_intent, next_event, next_event_probability, seen from the end of the log."""
+    """Columns user_id, purchase_intent, next_event, next_event_probability, at the end of the log."""
     rows = behaviour_rows(site.log, np.array([end_of_log(site)]), horizon_s(site.split))
     logits = behaviour_logits(model, site, rows, config)
     following = torch.softmax(torch.from_numpy(logits[:, 1:]), dim=1).numpy()

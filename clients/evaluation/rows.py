@@ -1,9 +1,11 @@
 """Full-ranking evaluation at one site, split by time.
 
-Two kinds of test rows: *returning* users, seen before the window, who want what they buy in it; and *basket* rows,
-new users' first baskets with one item hidden. What counts is discovery: items that a user has touched before, by a
-purchase or a mere view, are neither wanted nor candidates. Invariant: a
-row's history holds only events strictly before its window (returning) or the rest of the same basket (basket).
+There are two kinds of test rows. *Returning* users have events before the window; their wanted items are what they buy
+in it. *Basket* rows are first baskets of new users with one item hidden, which is the wanted item. Only discovery
+counts: items that a user has touched before, by a purchase or just a view, are neither wanted nor candidates.
+
+Invariant: a row's history holds only events strictly before its window (returning) or the rest of the same basket
+(basket).
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ CUTOFFS = (10, 20)
 
 @dataclass(frozen=True)
 class TestRows:
-    """n evaluation rows: padded histories (n, h), the instant each is seen from, wanted and barred items as pairs."""
+    """n evaluation rows: padded histories (n, h), each row's instant, wanted and barred items as (row, item) pairs."""
 
     user: Ints
     items: Ints
@@ -55,16 +57,16 @@ class TestRows:
         """At most ``count`` rows, drawn without replacement, in order."""
         if len(self) <= count:
             return self
-        kept = np.sort(np.random.default_rng(seed).choice(len(self), count, replace=False))
+        drawn = np.sort(np.random.default_rng(seed).choice(len(self), count, replace=False))
         return TestRows(
-            self.user[kept],
-            self.items[kept],
-            self.kinds[kept],
-            self.times[kept],
-            self.valid[kept],
-            self.at[kept],
-            _reindex(self.wanted, kept),
-            _reindex(self.barred, kept),
+            self.user[drawn],
+            self.items[drawn],
+            self.kinds[drawn],
+            self.times[drawn],
+            self.valid[drawn],
+            self.at[drawn],
+            _reindex(self.wanted, drawn),
+            _reindex(self.barred, drawn),
         )
 
     def mask(self, pairs: tuple[Ints, Ints], rows: slice, n_items: int) -> Bools:
@@ -80,8 +82,8 @@ def returning_rows(site: SiteDataset, from_s: int, until_s: int, length: int) ->
     past, future = site.item_log.before(from_s), site.item_log.between(from_s, until_s)
     touched, bought = _pairs(past), _pairs(future.where(future.kind == PURCHASE))
     new = _pairs_without(bought, touched, site.n_items)
-    seen = past.offsets[1:] > past.offsets[:-1]
-    new = (new[0][seen[new[0]]], new[1][seen[new[0]]])
+    has_past = past.offsets[1:] > past.offsets[:-1]
+    new = (new[0][has_past[new[0]]], new[1][has_past[new[0]]])
     users = np.unique(new[0])
     items, kinds, times, valid = gather_histories(past, users, past.offsets[users + 1], length)
     at = np.full(len(users), from_s, np.int64)
@@ -91,9 +93,9 @@ def returning_rows(site: SiteDataset, from_s: int, until_s: int, length: int) ->
 def basket_rows(site: SiteDataset, from_s: int, until_s: int, length: int, seed: int) -> TestRows:
     """New users' purchases in the window with one item hidden; needs two different items."""
     log = site.log.where(site.log.kind == PURCHASE)
-    known = np.unique(log.before(from_s).user)
+    earlier_users = np.unique(log.before(from_s).user)
     window = log.between(from_s, until_s)
-    window = window.where(~np.isin(window.user, known))
+    window = window.where(~np.isin(window.user, earlier_users))
     user, item = _pairs(window)
     counts = np.bincount(user, minlength=site.log.n_users)
     users = np.flatnonzero(counts >= 2).astype(np.int64)
@@ -101,12 +103,14 @@ def basket_rows(site: SiteDataset, from_s: int, until_s: int, length: int, seed:
     hidden = item[np.searchsorted(user, users) + spread.astype(np.int64)]
     hidden_of = np.full(site.log.n_users, -1, np.int64)
     hidden_of[users] = hidden
-    rest = np.isin(user, users) & (item != hidden_of[user])
-    count = int(rest.sum())
-    kept = Log.of(user[rest], item[rest], np.full(count, PURCHASE), np.full(count, from_s), site.log.n_users)
-    items, kinds, times, valid = gather_histories(kept, users, kept.offsets[users + 1], length)
+    visible = np.isin(user, users) & (item != hidden_of[user])
+    count = int(visible.sum())
+    baskets = Log.of(
+        user[visible], item[visible], np.full(count, PURCHASE), np.full(count, from_s), site.log.n_users
+    )
+    items, kinds, times, valid = gather_histories(baskets, users, baskets.offsets[users + 1], length)
     at = np.full(len(users), from_s, np.int64)
-    pairs = (kept.user, kept.item)
+    pairs = (baskets.user, baskets.item)
     return TestRows(
         users, items, kinds, times, valid, at, (np.arange(len(users)), hidden), _reindex(pairs, users)
     )
@@ -126,7 +130,7 @@ def _pairs_without(pairs: tuple[Ints, Ints], others: tuple[Ints, Ints], n_items:
 
 
 def _reindex(pairs: tuple[Ints, Ints], users: Ints) -> tuple[Ints, Ints]:
-    """Pairs whose first part is in the sorted ``users``, that part replaced by its place there."""
+    """The pairs whose first part is in the sorted ``users``; that part is replaced by its position there."""
     keep = np.isin(pairs[0], users)
     return np.searchsorted(users, pairs[0][keep]), pairs[1][keep]
 
@@ -158,8 +162,8 @@ def cosine_scores(site: SiteDataset, rows: TestRows, chunk: slice) -> Floats:
     raw = site.items.raw.numpy()
     pooled = np.einsum("bh,bhd->bd", valid, raw[np.maximum(rows.items[chunk], 0)])
     pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-9)
-    out: Floats = (pooled @ raw.T).astype(np.float32)
-    return out
+    cosines: Floats = (pooled @ raw.T).astype(np.float32)
+    return cosines
 
 
 def chunks(n: int) -> list[slice]:
@@ -194,8 +198,8 @@ class Ranking:
         """Mean of each metric, coverage and diversity; empty without rows."""
         if not self.metrics:
             return {}
-        out = {name: float(values.mean()) for name, values in self.per_row().items()}
+        figures = {name: float(values.mean()) for name, values in self.per_row().items()}
         top = np.concatenate(self.top)
-        out["coverage@20"] = coverage(top, self.site.n_items)
-        out["diversity@20"] = diversity(top, self.site.items.raw.numpy())
-        return out
+        figures["coverage@20"] = coverage(top, self.site.n_items)
+        figures["diversity@20"] = diversity(top, self.site.items.raw.numpy())
+        return figures

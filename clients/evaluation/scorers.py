@@ -1,6 +1,6 @@
-"""The scorers of one site at one instant, and how each method is measured with them.
+"""The scorers of one site at one instant, with which the methods are measured.
 
-A scorer gives (rows, items) scores from what was known before its instant. Methods of the worth table are scorers:
+A scorer gives (rows, items) scores from data before its instant. The methods that a report compares are scorers:
 popularity, item_knn, no_training, local, federated, fine_tuned, final.
 """
 
@@ -33,7 +33,7 @@ COSINE_LOGITS = 12.0
 
 @dataclass(frozen=True)
 class Windows:
-    """Validation and test rows of both kinds; ``primary`` says which kind the macro figures are of."""
+    """Validation and test rows, each of both kinds: returning users, and baskets."""
 
     valid: tuple[TestRows, TestRows]
     test: tuple[TestRows, TestRows]
@@ -92,7 +92,7 @@ def tower_scorer(model: HansaModel, site: SiteDataset) -> Scorer:
 def deployed_scorer(
     model: HansaModel, site: SiteDataset, config: LeagueConfig, at_s: int, half_life_d: float
 ) -> Scorer:
-    """The model's score plus popularity, weighted as in training but of late: the site's own half-life."""
+    """The model's score plus popularity, weighted as in training, but of recent events by the site's half-life."""
     offset = np.float32(config.training.popularity_offset)
     popular = popularity_scorer(site, at_s, half_life_d)
     tower = tower_scorer(model, site)
@@ -101,13 +101,13 @@ def deployed_scorer(
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a site chose on its validation window for the methods that need no training."""
+    """The settings that a site chose on its validation window for the methods that need no training."""
 
     half_life_d: float
     shrinkage: float
 
     def scorers(self, site: SiteDataset, at_s: int) -> tuple[Scorer, Scorer, Scorer]:
-        """Popularity, neighbours and cosine as known before an instant."""
+        """Popularity, neighbours and cosine scorers from data before an instant."""
         return (
             popularity_scorer(site, at_s, self.half_life_d),
             neighbour_scorer(site, at_s, self.shrinkage),
@@ -115,12 +115,12 @@ class Tuned:
         )
 
 
-def tune(site: SiteDataset, seen: Windows) -> Tuned:
+def tune(site: SiteDataset, windows: Windows) -> Tuned:
     """Half-life and shrinkage with the best validation NDCG@20."""
-    at = seen.valid_from
+    at = windows.valid_from
 
     def quality(scorer: Scorer) -> float:
-        values = [rank(site, rows, scorer).per_row().get("ndcg@20", np.zeros(0)) for rows in seen.valid]
+        values = [rank(site, rows, scorer).per_row().get("ndcg@20", np.zeros(0)) for rows in windows.valid]
         return float(np.concatenate(values).mean()) if sum(map(len, values)) else 0.0
 
     half_life = max(HALF_LIVES_D, key=lambda d: quality(popularity_scorer(site, at, d)))
@@ -130,16 +130,16 @@ def tune(site: SiteDataset, seen: Windows) -> Tuned:
 
 def fitted_blends(
     site: SiteDataset,
-    seen: Windows,
+    windows: Windows,
     at_valid: Sequence[Scorer],
     at_test: Sequence[Scorer],
     prior: Sequence[float],
     seed: int,
 ) -> tuple[tuple[Scorer, Scorer], tuple[Weights, Weights]]:
-    """Blends for returning rows and for baskets: a joint fit, then one for each kind that stays near it."""
-    joint = fit_weights(at_valid, seen.valid, site.n_items, prior, seed)
+    """Blends for returning rows and for baskets: first a joint fit, then one fit per kind that stays near it."""
+    joint = fit_weights(at_valid, windows.valid, site.n_items, prior, seed)
     own = tuple(
         fit_weights(at_valid, [rows], site.n_items, list(np.maximum(joint, 0.02)), seed)
-        for rows in seen.valid
+        for rows in windows.valid
     )
     return (blend(at_test, own[0]), blend(at_test, own[1])), (own[0], own[1])

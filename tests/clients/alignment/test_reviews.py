@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from clients.alignment import align, write_alignment
-from clients.alignment.reviews import Catalogue, judge_reviews
-from clients.alignment.spoken import QUOTED, align_reviews, quote
+from clients.alignment.review_mismatches import QUOTED, align_reviews, quote
+from clients.alignment.reviews import ProductVectors, judge_reviews
 from clients.alignment.vectors import Features, image_vectors, readable, text_vectors
 from clients.data.arrays import item_texts
 from clients.ingest import SiteData, read_site
@@ -59,7 +59,7 @@ def _told(site: SiteData, features: Features, wrong: set[str]) -> tuple[float, f
     """AUC of `beaten` for moved against right reviews: of all, and of those that name a thing."""
     pixels, found = readable(site.images, site.products["image"].to_list(), lambda done, total: None)
     texts = text_vectors(item_texts(site.products), features)
-    catalogue = Catalogue(
+    catalogue = ProductVectors(
         texts, image_vectors(pixels, features), np.array(found), site.products["item_id"].to_list()
     )
     row = {item: at for at, item in enumerate(catalogue.products)}
@@ -103,10 +103,10 @@ def test_planted_reviews_are_listed_in_both_languages(
     assert len(wrong & set(listed)) >= 0.12 * len(wrong), (len(wrong & set(listed)), len(wrong), len(listed))
 
 
-def _random(count: int) -> tuple[Catalogue, np.random.Generator, np.ndarray]:
+def _random(count: int) -> tuple[ProductVectors, np.random.Generator, np.ndarray]:
     draw = np.random.default_rng(3)
     texts, images = draw.normal(size=(120, 16)), draw.normal(size=(60, 20))
-    catalogue = Catalogue(texts, images, np.arange(0, 120, 2), [str(n // 3) for n in range(120)])
+    catalogue = ProductVectors(texts, images, np.arange(0, 120, 2), [str(n // 3) for n in range(120)])
     return catalogue, draw, draw.integers(0, 120, count)
 
 
