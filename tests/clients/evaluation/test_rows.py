@@ -84,7 +84,7 @@ def test_chunks_give_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = returning_rows(site, TEST_FROM, UNTIL, 6)
     model = build_model(CONFIG.model, TEXT, IMAGE, seed=1)
     whole = rank(site, rows, tower_scorer(model, site)).summary()
-    monkeypatch.setattr(rows, "CHUNK", 4)
+    monkeypatch.setattr("clients.evaluation.rows.CHUNK", 4)
     assert len(chunks(len(rows))) > 2
     parts = rank(site, rows, tower_scorer(model, site)).summary()
     assert parts == pytest.approx(whole, rel=1e-5)
