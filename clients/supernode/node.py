@@ -3,11 +3,7 @@ refusals, asks for work several times a second in place of once in three, and dr
 
     python -m clients.supernode.node --kit KIT --refusal FILE <arguments of flower-supernode>
 
-Flower's own program takes an authority's certificate only, so with a coordinator that asks for client certificates it
-needs a second program that adds one, on a port that everyone on the machine can use; this one adds it by itself.
-
-Invariant: this is Flower's program; the names of Flower 1.41 that this touches aren't public, so they are looked up
-here alone, and the deployment's tests fail when they go.
+Invariant: this is Flower's program; what it does otherwise stands here and in `common.flower.supernode`.
 """
 
 from __future__ import annotations
@@ -17,29 +13,21 @@ import os
 import ssl
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Self
 
 import httpx
-from flwr.supercore.protobuf.client import ProtobufCall, ProtobufClientInterceptor, ProtobufRequestContext
-from flwr.supercore.run import RunNotRunningException
-from flwr.supernode import fleet_http_connection as connection
-from flwr.supernode import start_client_internal as node
-from flwr.supernode.cli.flower_supernode import flower_supernode
-from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from clients.supernode.kit import Kit
 from common.files import write_json
 from common.flower.pace import quicken
+from common.flower.supernode import Call, RequestContext, run_supernode
 from common.provision.door import EDITION, INSTANCE, REFUSED, Refusal
 from common.runtime.pauses import Pauses
 
 _IDLE_S = (
     1.0  # Flower sleeps three seconds where there's no message, half a second where its worker is at one
 )
-Pull = Callable[..., dict[str, bytes]]
 REFUSED_CODE = 3
 
 
@@ -49,7 +37,7 @@ class AtTheDoor:
     def __init__(self, headers: dict[str, str], refusal: Path) -> None:
         self._headers, self._refusal = headers, refusal
 
-    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+    def intercept(self, context: RequestContext, call_next: Call) -> httpx.Response:
         """Add the headers; look at the answer."""
         context.request.headers.update(self._headers)
         try:
@@ -77,24 +65,6 @@ def site_context(kit: Kit) -> ssl.SSLContext:
     return context
 
 
-def client_of(kit: Kit, refusal: Path) -> type[FleetHttpClient]:
-    """Flower's client of the Fleet interface, for this kit."""
-    door = AtTheDoor({INSTANCE: kit.instance(), EDITION: str(kit.contract().edition)}, refusal)
-    context = site_context(kit)
-
-    class SiteClient(FleetHttpClient):
-        @classmethod
-        def from_server_address(
-            cls, server_address: str, insecure: bool, root_certificates: bytes | str | None,
-            interceptors: Sequence[ProtobufClientInterceptor], **more: Any,
-        ) -> Self:  # fmt: skip
-            return cls(
-                f"https://{server_address}", interceptors=[door, *interceptors], verify=context, **more
-            )
-
-    return SiteClient
-
-
 def main() -> None:
     """Run the SuperNode with the arguments of `flower-supernode`."""
     parser = argparse.ArgumentParser(add_help=False)
@@ -102,26 +72,11 @@ def main() -> None:
     parser.add_argument("--refusal", type=Path, required=True)
     own, flowers = parser.parse_known_args()
     sys.argv[1:] = flowers
-    connection.FleetHttpClient = client_of(Kit.read(own.kit), own.refusal)  # type: ignore[attr-defined]
+    kit = Kit.read(own.kit)
+    door = AtTheDoor({INSTANCE: kit.instance(), EDITION: str(kit.contract().edition)}, own.refusal)
+    tls = site_context(kit)
     quicken()
-    node.pull_objects = whole_or_dropped(node.pull_objects)  # type: ignore[attr-defined]
-    node.time = SimpleNamespace(sleep=short_sleep(Pauses(0.1, 1.0)))  # type: ignore[assignment, attr-defined]
-    flower_supernode()
-
-
-def whole_or_dropped(pull_objects: Pull) -> Pull:
-    """The same, but a run that ends meanwhile is a failure like any other.
-
-    Flower drops such a message and leaves its task behind, for whose parts the worker would then wait for hours.
-    """
-
-    def pull(*given: Any, **named: Any) -> dict[str, bytes]:
-        try:
-            return pull_objects(*given, **named)
-        except RunNotRunningException:
-            raise RuntimeError("the run has ended") from None
-
-    return pull
+    run_supernode(door, tls, short_sleep(Pauses(0.1, 1.0)))
 
 
 def short_sleep(pauses: Pauses, sleep: Callable[[float], None] = time.sleep) -> Callable[[float], None]:

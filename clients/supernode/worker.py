@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import functools
 import logging
 import signal
 import time
@@ -19,16 +20,6 @@ from pathlib import Path
 
 import httpx
 from flwr.app import Context, Error, Message
-from flwr.common.serde import context_to_proto
-from flwr.proto.runtime_pb2 import AcquireTaskRequest, PushTaskOutputRequest
-from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
-from flwr.supercore.interceptors import (
-    RuntimeTokenHttpInterceptor,
-    RuntimeVersionHttpInterceptor,
-    SuperExecAuthHttpInterceptor,
-)
-from flwr.supercore.runtime import RuntimeHttpClient
-from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message
 
 from clients.app import app
 from clients.supernode.heartbeat import FILE, show_life
@@ -36,14 +27,16 @@ from clients.supernode.kit import Kit
 from clients.supernode.membership import ANSWERED, PAUSED
 from common.errors import HansaError, WireError
 from common.files import write_json
+from common.flower.clientapp import answer_task
 from common.flower.pace import quicken
+from common.flower.tasks import Tasks
 from common.provision.code import bundle_code, code_digest
 from common.provision.contract import Contract
 from common.runtime import logs
 from common.runtime.pauses import Pauses
 
 _WAIT_FOR_NODE_S = 60.0
-_REFUSED, _COMPLETED, _FAILED = 1004, "completed", "failed"
+_REFUSED = 1004
 _log = logging.getLogger("hansa.worker")
 
 
@@ -68,17 +61,11 @@ def main() -> None:
 
 def serve(node: str, secret: bytes, kit: Kit) -> None:
     """Take task after task; a task that fails is answered, a node that is gone for a minute ends this process."""
-    guard = SuperExecAuthHttpInterceptor(
-        master_secret=secret, protected_methods=frozenset({"/flwr.proto.Runtime/AcquireTask"})
-    )
-    asks = AcquireTaskRequest(supported_task_types=["flwr-clientapp"])
     seen, pauses = time.monotonic(), Pauses(0.05, 0.4)
-    with RuntimeHttpClient.from_server_address(
-        node, True, None, [RuntimeVersionHttpInterceptor(component_name="SuperExec"), guard]
-    ) as client:
+    with Tasks(node, "flwr-clientapp", secret) as tasks:
         while True:
             try:
-                given = client.AcquireTask(asks)
+                token = tasks.take()
                 seen = time.monotonic()
             except httpx.HTTPError as fault:
                 if time.monotonic() - seen > _WAIT_FOR_NODE_S:
@@ -86,9 +73,9 @@ def serve(node: str, secret: bytes, kit: Kit) -> None:
                     return
                 time.sleep(0.5)
                 continue
-            if given.HasField("task") and given.token:
+            if token:
                 try:
-                    work(node, given.token, kit)
+                    answer_task(node, token, functools.partial(answer, kit))
                 except httpx.HTTPError as fault:
                     _log.error("a message was lost: %s", type(fault).__name__)
                 pauses.worked()
@@ -96,29 +83,7 @@ def serve(node: str, secret: bytes, kit: Kit) -> None:
                 time.sleep(pauses.next_s())
 
 
-def work(node: str, token: str, kit: Kit) -> None:
-    """Answer one message."""
-    with RuntimeHttpClient.from_server_address(
-        node, True, None,
-        [RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"), RuntimeTokenHttpInterceptor(token)],
-    ) as client:  # fmt: skip
-        heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
-        heartbeat.start()
-        context: Context | None = None
-        status, details = _FAILED, "the message couldn't be read"
-        try:
-            message, context, _run, bundle = pull_task_input(client)
-            reply = answer(message, context, bundle.content, kit)
-            push_message(client, reply, context)
-            status, details = _COMPLETED, ""
-        finally:
-            if heartbeat.is_running:
-                heartbeat.stop()
-            told = context_to_proto(context) if context else None
-            client.PushTaskOutput(PushTaskOutputRequest(context=told, sub_status=status, details=details))
-
-
-def answer(message: Message, context: Context, bundle: bytes, kit: Kit) -> Message:
+def answer(kit: Kit, message: Message, context: Context, bundle: bytes) -> Message:
     """The installed app's reply, or a refusal."""
     began = time.monotonic()
     try:

@@ -1,7 +1,6 @@
 """How often Flower looks whether a part of a message has come: several times a second, in place of once.
 
-Invariant: only pauses change. The names of Flower 1.41 that this touches aren't public, so they are looked up here
-alone; a test fails when they go.
+Invariant: only pauses change.
 """
 
 from __future__ import annotations

@@ -25,15 +25,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_ssh_public_key
-from flwr.common.constant import SUPERLINK_NODE_ID, TIMESTAMP_HEADER
-from flwr.proto import fleet_pb2, message_pb2
-from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
-from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from google.protobuf.message import Message as Proto
 
 from common.errors import HansaError
+from common.flower import fleet
 from common.provision.contract import FILE, Contract, read_signed
 from common.provision.door import CERTIFICATE, CLOCK_S, EDITION, INSTANCE, Refusal
 
@@ -119,22 +114,22 @@ class Door:
         """
         with self._lock:
             guest = self._guests[name]
-            if isinstance(request, fleet_pb2.PushMessagesRequest):
+            if isinstance(request, fleet.PushMessagesRequest):
                 _check_push(guest, request)
                 for tree in request.message_object_trees:
                     _remember(guest.writable, _ids(tree))
-            elif isinstance(request, message_pb2.PullObjectRequest):
+            elif isinstance(request, fleet.PullObjectRequest):
                 _require(request.object_id in guest.readable)
-            elif isinstance(request, message_pb2.ConfirmMessageReceivedRequest):
+            elif isinstance(request, fleet.ConfirmMessageReceivedRequest):
                 _require(request.message_object_id in guest.messages)
-            elif isinstance(request, message_pb2.PushObjectRequest):
+            elif isinstance(request, fleet.PushObjectRequest):
                 _require(request.object_id in guest.writable)
-            elif isinstance(request, fleet_pb2.DeactivateNodeRequest):
+            elif isinstance(request, fleet.DeactivateNodeRequest):
                 guest.heard = -1e9  # whoever says goodbye leaves the place free
 
     def learn(self, name: str, response: object) -> None:
         """Remember which messages and objects a site was told of."""
-        if isinstance(response, fleet_pb2.PullMessagesResponse):
+        if isinstance(response, fleet.PullMessagesResponse):
             with self._lock:
                 guest = self._guests[name]
                 _remember(guest.messages, [message.metadata.message_id for message in response.messages_list])
@@ -153,9 +148,9 @@ class Door:
 
     def _require_node(self, headers: Mapping[str, str], key: bytes, now: float) -> None:
         try:
-            shown = base64.b64decode(headers[FLEET_HTTP_PUBLIC_KEY_HEADER], validate=True)
-            signed_at = dt.datetime.fromisoformat(headers[TIMESTAMP_HEADER]).timestamp()
-            signature = headers[FLEET_HTTP_SIGNATURE_HEADER]
+            shown = base64.b64decode(headers[fleet.PUBLIC_KEY_HEADER], validate=True)
+            signed_at = dt.datetime.fromisoformat(headers[fleet.TIMESTAMP_HEADER]).timestamp()
+            signature = headers[fleet.SIGNATURE_HEADER]
         except (KeyError, ValueError, binascii.Error):
             raise Refusal("node_key") from None
         if shown != key:
@@ -179,11 +174,11 @@ class Door:
         guest.instance, guest.heard = instance, now
 
 
-def _check_push(guest: Guest, request: fleet_pb2.PushMessagesRequest) -> None:
+def _check_push(guest: Guest, request: fleet.PushMessagesRequest) -> None:
     _require(len(request.messages_list) == 1 and len(request.message_object_trees) == 1)
     facts = request.messages_list[0].metadata
     _require(facts.reply_to_message_id in guest.messages)
-    _require(facts.src_node_id == request.node.node_id and facts.dst_node_id == SUPERLINK_NODE_ID)
+    _require(facts.src_node_id == request.node.node_id and facts.dst_node_id == fleet.SUPERLINK_NODE_ID)
 
 
 def _require(own: bool) -> None:
@@ -199,7 +194,7 @@ def _remember(ids: OrderedDict[str, None], names: list[str]) -> None:
         ids.popitem(last=False)
 
 
-def _ids(tree: message_pb2.ObjectTree) -> list[str]:
+def _ids(tree: fleet.ObjectTree) -> list[str]:
     found: list[str] = []
     open_ = [tree]
     while open_ and len(found) < _MOST_IDS:
@@ -211,11 +206,7 @@ def _ids(tree: message_pb2.ObjectTree) -> list[str]:
 
 def _read(kit: Path) -> _Book:
     contract = read_signed(kit)
-    keys = {}
-    for each in contract.members:
-        key = load_ssh_public_key(each.node_key.encode())
-        assert isinstance(key, ec.EllipticCurvePublicKey)  # noqa: S101 — requests for other keys are refused
-        keys[each.name] = public_key_to_bytes(key)
+    keys = {each.name: fleet.node_key_bytes(each.node_key) for each in contract.members}
     names = {
         shown: each.name for each in contract.members for shown in (each.certificate, each.former) if shown
     }

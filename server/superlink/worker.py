@@ -9,17 +9,13 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from queue import Queue
 
 import httpx
-from flwr.proto.runtime_pb2 import AcquireTaskRequest
-from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExecAuthHttpInterceptor
-from flwr.supercore.protobuf.client import ProtobufClientInterceptor
-from flwr.supercore.runtime import RuntimeHttpClient
-from flwr.superlink.runtime import run_serverapp
 
 import server.app  # noqa: F401 — the run doesn't wait for these imports
 from common.flower.pace import quicken
+from common.flower.serverapp import carry_out
+from common.flower.tasks import Tasks
 from common.runtime import logs
 
 _PAUSE_S = 0.2
@@ -36,28 +32,19 @@ def main() -> None:
     quicken()
     authority = given.authority.read_bytes()
     token = await_run(given.superlink, given.secret.read_bytes(), authority)
-    run_serverapp(given.superlink, Queue(), token, False, authority, None, False)
+    carry_out(given.superlink, token, authority)
 
 
 def await_run(superlink: str, secret: bytes, authority: bytes) -> str:
     """Wait for a run; returns its token."""
-    guard = SuperExecAuthHttpInterceptor(
-        master_secret=secret, protected_methods=frozenset({"/flwr.proto.Runtime/AcquireTask"})
-    )
-    asks = AcquireTaskRequest(supported_task_types=["flwr-serverapp"])
-    interceptors: list[ProtobufClientInterceptor] = [
-        RuntimeVersionHttpInterceptor(component_name="SuperExec"),
-        guard,
-    ]
-    with RuntimeHttpClient.from_server_address(superlink, False, authority, interceptors) as client:
+    with Tasks(superlink, "flwr-serverapp", secret, authority) as tasks:
         while True:
             try:
-                given = client.AcquireTask(asks)
+                token = tasks.take()
             except httpx.TransportError:
-                time.sleep(_PAUSE_S)
-                continue
-            if given.HasField("task") and given.token:
-                return str(given.token)
+                token = ""
+            if token:
+                return token
             time.sleep(_PAUSE_S)
 
 

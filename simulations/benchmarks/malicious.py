@@ -22,6 +22,7 @@ from flwr.app import Context, RecordDict, UserConfig
 
 from common.errors import ConfigError
 from common.files import read_lines
+from common.flower.simulation import COORDINATOR, RUN_ID, become
 from common.runtime.progress import RoundProgress
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
@@ -36,7 +37,6 @@ from server.run.state import METRIC, RunState
 from simulations.attacks.malicious_site import Attack, LyingApp
 from simulations.benchmarks import BenchResult
 from simulations.benchmarks.support.cells import kept_cells
-from simulations.engines.flower import COORDINATOR, RUN_ID, become
 from simulations.engines.local import LocalGrid
 from simulations.setup.create import create_run, plan_config
 from simulations.setup.options import Setting, SimulateOptions

@@ -18,16 +18,15 @@ from typing import Any
 import numpy as np
 import tenseal.sealapi as seal
 from flwr.app import Message
-from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 
 from common.crypto.fields import MODULUS, MOST_SUMMED, Packing, Words
+from common.flower.simulation import COORDINATOR, become, take_apart
 from common.he import bfv
 from common.he.seal_files import SealFiles
 from common.he.seal_schemes import SealScheme
 from common.protocol import wire
 from common.secagg import masks, shamir
 from simulations.benchmarks.support.tree import Costs, Tree
-from simulations.engines.flower import COORDINATOR, become
 
 _TIMES = 5
 _GROUPS = (10, 40)
@@ -158,10 +157,7 @@ def _pass_s(upload: bytes) -> float:
     content = wire.pack(wire.Header("bench"), vector=np.frombuffer(upload, np.uint8))
 
     def pass_on() -> None:
-        message = Message(content, dst_node_id=2, message_type="train")
-        get_object_tree(message)
-        for part in get_all_nested_objects(message).values():
-            part.deflate()
+        take_apart(Message(content, dst_node_id=2, message_type="train"))
 
     return 2 * _seconds(pass_on)
 

@@ -17,7 +17,7 @@ from typing import Any
 from flwr.app import Array, ArrayRecord, Context, Message, Metadata, RecordDict, UserConfig
 from flwr.serverapp import Grid
 
-from simulations.engines.flower import COORDINATOR, RUN_ID, Run, become, new_run, received_message
+from common.flower.simulation import COORDINATOR, RUN_ID, Run, become, new_run, received_message
 
 _FIRST_NODE = 1000
 

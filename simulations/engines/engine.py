@@ -13,8 +13,8 @@ from typing import Literal
 from flwr.app import Context, RecordDict, UserConfig
 
 from common.errors import ConfigError
+from common.flower.simulation import COORDINATOR, RUN_ID
 from common.storage.run_folder import RunFolder
-from simulations.engines.flower import COORDINATOR, RUN_ID
 
 Engine = Literal["local", "pool", "ray"]
 

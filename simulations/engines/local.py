@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from flwr.app import Context, Message, RecordDict, UserConfig
 from flwr.clientapp.typing import ClientAppCallable
 
+from common.flower.simulation import COORDINATOR, become
 from simulations.engines.base import SimulatedGrid, Task, copy_records, delivered, node_context
-from simulations.engines.flower import COORDINATOR, become
 
 
 class LocalGrid(SimulatedGrid):

@@ -31,15 +31,11 @@ from flwr.app import UserConfig
 from common import errors
 from common.errors import HansaError, MachineError, RunError
 from common.files import PROJECT, read_json
+from common.flower.project import HANSA, project_file
+from common.runtime.processes import OFFLINE, free_port
 from common.storage.run_folder import RunFolder
 
-_OFFLINE = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "OMP_NUM_THREADS": "1",
-}
+_OFFLINE = {**OFFLINE, "RAY_USAGE_STATS_ENABLED": "0"}
 _CODE = ("common", "clients", "server")
 _START_S = 60.0
 _POLL_S = 0.5
@@ -72,20 +68,8 @@ def stage_app(app: Path, run_config: UserConfig) -> Path:
     """A Flower app folder with a copy of the league's code and its run configuration."""
     for room in _CODE:
         shutil.copytree(PROJECT / room, app / room, ignore=shutil.ignore_patterns("__pycache__"))
-    write_project(app, "hansa", "server.app:app", "clients.app:app", run_config)
+    (app / "pyproject.toml").write_text(project_file(HANSA, run_config), encoding="utf-8")
     return app
-
-
-def write_project(app: Path, name: str, serverapp: str, clientapp: str, run_config: UserConfig) -> None:
-    """The `pyproject.toml` that makes a folder a Flower app."""
-    settings = "\n".join(f"{key} = {json.dumps(value)}" for key, value in run_config.items())
-    (app / "pyproject.toml").write_text(
-        f'[project]\nname = "{name}"\nversion = "0.1.0"\ndescription = ""\nlicense = "Apache-2.0"\n'
-        f'dependencies = []\n\n[tool.flwr.app]\npublisher = "hansa"\nfab-include = ["**/*.py"]\n\n'
-        f'[tool.flwr.app.components]\nserverapp = "{serverapp}"\nclientapp = "{clientapp}"\n\n'
-        f"[tool.flwr.app.config]\n{settings}\n",
-        encoding="utf-8",
-    )
 
 
 def require_cluster(address: str) -> None:
@@ -113,7 +97,7 @@ def flower_run(app: Path, home: Path, *, nodes: int, workers: int, address: str 
     if address:
         environment["RAY_ADDRESS"] = address
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
-    port = _free_port()
+    port = free_port()
     (home / "config.toml").write_text(
         f'[superlink]\ndefault = "league"\n\n[superlink.league]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
     )
@@ -198,12 +182,6 @@ def _flwr(arguments: list[str], environment: dict[str, str]) -> str:
         why = (done.stderr or done.stdout)[-500:]
         raise RunError(f"'flwr {arguments[0]}' failed", where="Ray engine", why=why)
     return done.stdout[start:]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _reason(folder: RunFolder, status: str, log: str) -> HansaError:

@@ -13,9 +13,9 @@ from typing import Any
 from flwr.app import Context
 
 from clients.app import app
+from common.flower.simulation import become
 from common.protocol.wire import VECTOR
 from simulations.engines.base import Task, delivered, node_context
-from simulations.engines.flower import become
 from simulations.engines.frames import pack_frame, unpack_frame
 
 

@@ -15,12 +15,12 @@ from clients.app import app as honest
 from clients.secagg.site import SecaggSite
 from clients.training.noop import NoopSite
 from common.crypto.fields import MODULUS
+from common.flower.simulation import COORDINATOR, RUN_ID
 from common.protocol import wire
 from common.secagg.protocol import Attempt
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator
-from simulations.engines.flower import COORDINATOR, RUN_ID
 from simulations.engines.local import LocalGrid
 
 SITES = [f"s{place}" for place in range(10)]

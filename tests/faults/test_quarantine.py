@@ -13,11 +13,11 @@ from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from clients.app import app as honest
 from common.errors import QuorumError
 from common.files import read_json, read_lines
+from common.flower.simulation import COORDINATOR, RUN_ID
 from common.protocol import wire
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator
-from simulations.engines.flower import COORDINATOR, RUN_ID
 from simulations.engines.local import LocalGrid
 
 SITES = ["amber", "birch", "cedar", "delta"]

@@ -20,6 +20,7 @@ from clients.training.noop import NoopSite
 from common.crypto.fields import MODULUS, Packing, Words
 from common.errors import QuorumError, WireError
 from common.files import read_lines
+from common.flower.simulation import COORDINATOR, RUN_ID
 from common.he import bfv
 from common.protocol import wire
 from common.secagg import masks
@@ -27,7 +28,6 @@ from common.secagg.protocol import Attempt, GroupSum
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator
-from simulations.engines.flower import COORDINATOR, RUN_ID
 from simulations.engines.local import LocalGrid
 
 SITES = ["amber", "birch", "cedar", "delta", "ember"]

@@ -18,6 +18,7 @@ from clients.secagg.site import SecaggSite
 from clients.training.noop import NoopSite
 from common.errors import PrivacyError, QuorumError
 from common.files import read_lines
+from common.flower.simulation import COORDINATOR, RUN_ID
 from common.privacy.guarantee import noise_multiplier
 from common.privacy.shared_noise import noise_share
 from common.protocol import wire
@@ -26,7 +27,6 @@ from common.settings.config import LeagueConfig
 from common.settings.load import load_config
 from common.storage.run_folder import RunFolder, SiteEntry
 from server.app import app as coordinator
-from simulations.engines.flower import COORDINATOR, RUN_ID
 from simulations.engines.local import LocalGrid
 
 SITES = ["amber", "birch", "cedar", "delta", "ember"]

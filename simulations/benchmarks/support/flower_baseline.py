@@ -15,7 +15,8 @@ from pathlib import Path
 from flwr.app import UserConfig
 
 from common.errors import RunError
-from simulations.engines.ray import flower_run, write_project
+from common.flower.project import Components, project_file
+from simulations.engines.ray import flower_run
 
 _SERVER = """
 import json
@@ -72,7 +73,8 @@ def fedavg_round_s(nodes: int, size: int, rounds: int, workers: int) -> float:
         (app / "noop" / "server.py").write_text(_SERVER)
         (app / "noop" / "client.py").write_text(_CLIENT)
         config: UserConfig = {"nodes": nodes, "size": size, "rounds": rounds, "report": str(report)}
-        write_project(app, "noop", "noop.server:app", "noop.client:app", config)
+        project = project_file(Components("noop", "noop.server:app", "noop.client:app"), config)
+        (app / "pyproject.toml").write_text(project, encoding="utf-8")
         status, log = flower_run(app, Path(home) / "flower", nodes=nodes, workers=workers)
         if not report.exists():
             raise RunError(

@@ -15,10 +15,10 @@ from flwr.app import Context, Message, RecordDict
 from clients.supernode import worker
 from clients.supernode.membership import PAUSED
 from common.errors import WireError
+from common.flower.simulation import become
 from common.provision.code import installed_code
 from common.provision.contract import Contract
 from common.settings.load import load_config
-from simulations.engines.flower import become
 
 
 def _bundle(code: dict[str, bytes]) -> bytes:
@@ -51,7 +51,7 @@ def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def _ask(kit: Any, kind: str, bundle: bytes) -> Message:
     message = Message(RecordDict(), dst_node_id=7, message_type=kind, group_id="3")
     context = Context(1, 7, {}, RecordDict(), {"config-json": "/of/the/coordinator", "job": "noop"})
-    return worker.answer(message, context, bundle, kit)
+    return worker.answer(kit, message, context, bundle)
 
 
 def test_the_contracts_code_is_answered_by_the_installed_one(kit: Any) -> None:

@@ -59,15 +59,16 @@ def _worker() -> None:
     killer = Killer(Path(arguments[arguments.index("--kit") + 1]) / "kills")
     from clients import trainer
     from clients.secagg.site import SecaggSite
+    from common.flower import clientapp
 
     trainer.Site.train = killer.within("training", trainer.Site.train, lambda _, vector, round_: round_)  # type: ignore[method-assign]
     SecaggSite._sent = killer.within(  # type: ignore[method-assign]
         "encrypting", SecaggSite._sent, lambda _, attempt, parcel, **named: attempt.round
     )
-    worker.push_message = killer.within(  # type: ignore[attr-defined]
+    clientapp.push_message = killer.within(  # type: ignore[attr-defined]
         "uploading",
-        worker.push_message,
-        lambda client, reply, context: _round_of(reply),  # type: ignore[attr-defined]
+        clientapp.push_message,  # type: ignore[attr-defined]
+        lambda client, reply, context: _round_of(reply),
     )
     worker.main()
 

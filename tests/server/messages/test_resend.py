@@ -12,11 +12,11 @@ import pytest
 from flwr.app import Error, Message
 from flwr.serverapp import Grid
 
+from common.flower.simulation import COORDINATOR, become
 from common.protocol import wire
 from server.messages import resend
 from server.messages.exchange import exchange
 from server.messages.resend import SteadyGrid
-from simulations.engines.flower import COORDINATOR, become
 
 
 class Nodes(Grid):

@@ -9,12 +9,12 @@ import pytest
 from flwr.app import Error, Message, RecordDict
 
 from common.errors import WireError
+from common.flower.simulation import COORDINATOR, become
 from common.protocol import wire
 from common.protocol.wire import Header
 from common.settings.config import RoundsConfig
 from server.messages.screen import Expected, claimed_weight, contract_weight, finite_metrics, screen
 from simulations.engines.base import Task, delivered
-from simulations.engines.flower import COORDINATOR, become
 
 EXPECTED = Expected("amber", "run", 3, "layout", "masked")
 GOOD = Header("run", 3, "amber", "layout", "masked")

@@ -13,6 +13,7 @@ from flwr.app import Context, Error, Message, RecordDict, UserConfig
 from clients.app import app as honest
 from common.errors import QuorumError, RunError, WireError
 from common.files import read_lines
+from common.flower.simulation import COORDINATOR, RUN_ID, become
 from common.protocol import wire
 from common.runtime.progress import RoundProgress
 from common.settings.load import load_config
@@ -24,7 +25,6 @@ from server.rounds.roll_call import check_clock, roll_call, welcome
 from server.run.league import League
 from server.run.run import Run
 from server.run.stopping import ask_to_stop, take_back
-from simulations.engines.flower import COORDINATOR, RUN_ID, become
 from simulations.engines.local import LocalGrid
 
 SITES = ["amber", "birch", "cedar"]

@@ -1,8 +1,7 @@
-"""The one file that touches parts of Flower that aren't public, pinned to Flower 1.41.
+"""What a simulation tells Flower in place of its servers: who this process is, which run it is, what it received.
 
-Flower's public `Grid` names the class `Run`, and its public `Message` reads the process's `TaskIdentity`,
-but neither class is exported. Everything else in Hansa uses `flwr.app`, `flwr.serverapp` and
-`flwr.clientapp` only.
+Flower's public `Grid` names the class `Run`, and its public `Message` reads the process's `TaskIdentity`, but neither
+class is exported.
 """
 
 from __future__ import annotations
@@ -10,10 +9,11 @@ from __future__ import annotations
 from typing import cast
 
 from flwr.app import Message, Metadata, RecordDict
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-__all__ = ["COORDINATOR", "RUN_ID", "Run", "become", "new_run", "received_message"]
+__all__ = ["COORDINATOR", "RUN_ID", "Run", "become", "new_run", "received_message", "take_apart"]
 
 RUN_ID = 1
 COORDINATOR = 1
@@ -34,3 +34,9 @@ def new_run() -> Run:
 def received_message(content: RecordDict, metadata: Metadata) -> Message:
     """A message as the receiving node gets it, which only Flower's own transport may build otherwise."""
     return cast(Message, Message(content=content, metadata=metadata))  # type: ignore[call-overload]
+
+
+def take_apart(message: Message) -> list[bytes]:
+    """A message's parts in the form in which Flower's transport sends them."""
+    get_object_tree(message)
+    return [part.deflate() for part in get_all_nested_objects(message).values()]

@@ -11,8 +11,8 @@ from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.superlink.config_loader import get_federation_manager
 
 from flwr.server.superlink.linkstate import LinkStateFactory  # isort: skip
-from server.superlink.sweep import drop_expired
-from simulations.engines.flower import become
+from common.flower.linkstate import drop_expired
+from common.flower.simulation import become
 
 
 def _state() -> SimpleNamespace:
