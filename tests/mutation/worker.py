@@ -108,7 +108,7 @@ def _run_tests(job: dict[str, Any]) -> None:
             status, reach = _with_reach(tests, job["reach"])
             REACH.write_text(json.dumps(reach), "utf-8")
         else:
-            status = pytest.main(tests)
+            status = pytest.main(["-p", "no:randomly", *tests])
     finally:
         os._exit(status)
 
@@ -119,7 +119,7 @@ def _with_reach(tests: list[str], modules: list[str]) -> tuple[int, dict[str, An
     tracer = coverage.Coverage(data_file=None, include=modules, config_file=False)
     notes = _Reach(tracer)
     tracer.start()
-    status = pytest.main(tests, plugins=[notes])
+    status = pytest.main(["-p", "no:randomly", *tests], plugins=[notes])
     tracer.stop()
     return status, notes.reach(modules)
 
