@@ -40,7 +40,7 @@ from common.settings.config import LeagueConfig
 from common.storage.run_folder import RunFolder, SiteEntry, read_config, read_sites
 
 if TYPE_CHECKING:
-    from clients.ledger.rounds import Shared
+    from clients.ledger.rounds import AddSharedNoise
 
 # Errors of these kinds speak of the contract, the run or the machine; all others may quote a site's data.
 _TELLABLE = (WireError, ConfigError, QuorumError, MachineError, PrivacyError)
@@ -156,7 +156,7 @@ def _train_protected(message: Message, context: Context, site: wire.Trainer, hea
 
 def _trained(
     context: Context, site: wire.Trainer, vector: wire.FloatVector, header: wire.Header,
-    shared: Shared | None = None,
+    shared: AddSharedNoise | None = None,
 ) -> tuple[wire.TrainResult, Plan]:  # fmt: skip
     """Train, and what to tell beside the update; under differential privacy paid from the site's own ledger."""
     config = _config(context)

@@ -1,7 +1,7 @@
-"""A site's own budget, and how much of it is gone.
+"""A site's own budget, and how much of it is spent.
 
-Invariant: what counts is every debit and every loss in the budget's period, of whatever run, league and purpose, put
-together by the gate's accounting; nothing that was debited is ever given back.
+Invariant: every debit and every loss in the budget's period counts, of any run, league and purpose, composed by the
+gate's accounting. Nothing that was debited is ever given back.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from clients.ledger.entries import Asked, Book
+from clients.ledger.entries import Book, Charge
 from common.privacy.accounting import Mechanism, epsilon_pld, epsilon_rdp
 from common.schema import PolicySection
 
@@ -23,12 +23,12 @@ _MOST_ROUNDS = 10_000
 
 @dataclass(frozen=True)
 class Budget:
-    """What may be spent on one user.
+    """The most that may be spent on one user.
 
     Parameters
     ----------
-    epsilon : infinity where only the league's own limit counts (a made-up site's ledger).
-    period_days : length of the window that moves with time; 0 for ever.
+    epsilon : infinity if only the league's own limit counts (the ledger of a synthetic site).
+    period_days : length of the moving window; 0 for ever.
     """
 
     epsilon: float
@@ -37,23 +37,23 @@ class Budget:
 
     @classmethod
     def of(cls, policy: PolicySection) -> Budget:
-        """The budget that a `site.toml` states; 8 where it states none."""
+        """The budget in a `site.toml`; ε = 8 if it states none."""
         unstated = math.inf if policy.ledger == "run" else DEFAULT_EPSILON
         return cls(unstated if policy.epsilon is None else policy.epsilon, policy.delta, policy.period_days)
 
     @property
     def period(self) -> str:
-        """In words."""
+        """The period in words."""
         return f"any {self.period_days} days" if self.period_days else "for ever"
 
     def since(self, now: datetime) -> datetime | None:
-        """What was spent before this instant no longer counts; None where everything does."""
+        """The instant before which spending no longer counts; None if everything counts."""
         return now - timedelta(days=self.period_days) if self.period_days else None
 
     def counted(self, book: Book, now: datetime) -> list[Mechanism]:
-        """What counts against the budget now."""
+        """The mechanisms that count against the budget now."""
         since = self.since(now)
-        spent = [debit.asked.for_user() for debit in book.debits if book.counts(debit, since)]
+        spent = [debit.charge.for_user() for debit in book.debits if book.counts(debit, since)]
         lost = [Mechanism.pure(epsilon) for _, at, epsilon in book.lost if since is None or at > since]
         return spent + lost
 
@@ -65,14 +65,14 @@ class Budget:
         """ε by the report's library, which is tighter."""
         return epsilon_pld(mechanisms, self.delta, interval=REPORT_INTERVAL)
 
-    def rounds_left(self, mechanisms: list[Mechanism], each: Mechanism) -> int | None:
-        """How many more answers like `each` fit; None where nothing limits them."""
+    def rounds_left(self, mechanisms: list[Mechanism], answer: Mechanism) -> int | None:
+        """How many more answers like `answer` fit; None where nothing limits them."""
         if math.isinf(self.epsilon):
             return None
         low, high = 0, 1
 
         def fits(count: int) -> bool:
-            more = Mechanism(each.kind, each.noise, each.sample_rate, each.steps * count)
+            more = Mechanism(answer.kind, answer.noise, answer.sample_rate, answer.steps * count)
             return self.spent([*mechanisms, more]) <= self.epsilon
 
         while high <= _MOST_ROUNDS and fits(high):
@@ -83,6 +83,6 @@ class Budget:
         return min(low, _MOST_ROUNDS)
 
 
-def spent_by_run(book: Book, asked: Asked) -> list[Mechanism]:
-    """What one run has told of the contract's own unit, whenever it was."""
-    return [debit.asked.mechanism for debit in book.debits if debit.asked.run == asked.run]
+def spent_by_run(book: Book, charge: Charge) -> list[Mechanism]:
+    """All that one run has spent, at any time, in the contract's own unit."""
+    return [debit.charge.mechanism for debit in book.debits if debit.charge.run == charge.run]

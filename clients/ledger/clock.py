@@ -1,8 +1,8 @@
-"""The ledger's own time, which never goes back and, while the machine runs, never faster than real time.
+"""The ledger's own time, which never goes back and, while the machine runs, is never faster than real time.
 
-A budget that is renewed by the calendar must not be renewed by whoever sets the clock. So an entry's time follows from
-the entry before it: a clock that was set back stands still, and one that was set forward counts only what the machine's
-uptime confirms. Across a restart the clock is believed.
+A budget is renewed with time, so nobody must be able to renew it by setting the clock. An entry's time therefore
+depends on the entry before it: if the clock was set back, time stands still; if it was set forward, only the machine's
+uptime counts. After a restart the clock is trusted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Reading:
-    """A look at the machine's clocks: wall time, an id of this start of the machine, seconds since then."""
+    """A reading of the machine's clocks: wall time, an id of the machine's start, and the seconds since that start."""
 
     wall: datetime
     boot: str
@@ -33,7 +33,7 @@ def system_clock() -> Reading:
 
 
 def ledger_time(last: Reading | None, now: Reading) -> datetime:
-    """The time to state in the next entry; `last` holds the time that the last one states, and its uptime.
+    """The time of the next entry; `last` holds the time and the uptime that the last entry states.
 
     >>> noon = datetime(2030, 1, 1, 12, tzinfo=UTC)
     >>> str(ledger_time(Reading(noon, "a", 10.0), Reading(noon.replace(hour=20), "a", 70.0)).time())

@@ -1,9 +1,9 @@
-"""What stands in a ledger: what was asked for, what it cost, and what came of it.
+"""The entries of a ledger: what each private answer is, what it cost, and whether its output left the site.
 
 A ledger is a chain of `common.audit` lines. Kinds: `opened` (the first), `debit` (written before data are read), `told`
 (the output of a reserved debit is about to leave, with its digest) and `lost` (the owner declared that entries were
-lost; it costs the whole budget). Invariant: a debit holds all that its cost follows from, so anybody who may read it
-can compute the sum again.
+lost, which costs the whole budget). Invariant: a debit holds everything that determines its cost, so anybody who may
+read the ledger can compute the sum again.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ COORDINATOR = "the coordinator and whoever sees all that leaves this site"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A wish to tell something private.
+class Charge:
+    """One private answer that is to be paid for.
 
     Parameters
     ----------
-    mechanism : how it is told; its cost is for one `unit`.
-    unit : what is added or removed between neighbours. A budget is always of a user.
-    records_per_user : the most records that one user may have, where the unit is a record; 0 where no cap is kept.
+    mechanism : how the answer is made private; its cost is for one `unit`.
+    unit : what is added or removed between neighbouring datasets. A budget is always for a user.
+    records_per_user : the most records that one user may have, if the unit is a record; 0 if there is no cap.
     adversary : against whom the cost holds.
-    run, league, round, name : which answer it is; the same four mean the same answer.
-    run_epsilon, delta : what the league's contract lets one run cost, at which δ; 0 where no contract says so.
+    run, league, round, name : which answer it is; with the same purpose, run, round and name it's the same answer.
+    run_epsilon, delta : the most ε that the league's contract allows one run, at this δ; 0 if no contract says so.
     """
 
     purpose: Purpose
@@ -52,17 +52,17 @@ class Asked:
 
     @property
     def key(self) -> tuple[str, str, int, str]:
-        """Which answer it is."""
+        """Identifies the answer."""
         return self.purpose, self.run, self.round, self.name
 
     def for_user(self) -> Mechanism:
-        """What it costs one user.
+        """The cost for one user.
 
-        A site's clipped update changes by up to twice its clip with one user of the site.
+        One user of a site can change the site's clipped update by up to twice its clip.
 
         Raises
         ------
-        PrivacyError : records of a user without a cap, or a site's update that is sampled.
+        PrivacyError : the unit is a record without a cap per user, or a site whose update is sampled.
         """
         if self.unit == "user":
             return self.mechanism
@@ -81,25 +81,25 @@ class Asked:
         return asdict(self)
 
     @classmethod
-    def of(cls, facts: dict[str, Any]) -> Asked:
+    def of(cls, facts: dict[str, Any]) -> Charge:
         """Read `facts`' form."""
         return cls(**{**facts, "mechanism": Mechanism(**facts["mechanism"])})
 
 
 @dataclass(frozen=True)
 class Debit:
-    """One entry of what was spent; ε of all that counted when it was written, by both libraries.
+    """One entry for what was spent, with the ε of all debits that counted then, by both libraries.
 
     Parameters
     ----------
     at : when it was written.
-    until_told : whether it waits for its output; such a debit counts, however old, until the output was told.
-    delta, period_days : of the budget that was in force.
+    until_told : whether it waits for its output; until the output is told such a debit counts, however old it is.
+    delta, period_days : those of the budget at that time.
     """
 
     n: int
     at: datetime
-    asked: Asked
+    charge: Charge
     epsilon_rdp: float
     epsilon_pld: float
     delta: float
@@ -109,14 +109,14 @@ class Debit:
 
 @dataclass
 class Book:
-    """A ledger's content.
+    """The content of a ledger.
 
     Parameters
     ----------
-    data : the lines that it was read from.
-    told : number of a debit → when its output left, and its digest.
+    data : the lines from which it was read.
+    told : number of a debit → when its output left the site, and the output's digest.
     lost : number, time and ε of each loss that the owner declared.
-    written_off : heads of ledgers that were lost, by (ledger, n, hash).
+    written_off : heads of lost ledgers, as (ledger, n, hash).
     """
 
     ledger: str = ""
@@ -144,7 +144,7 @@ class Book:
         return book
 
     def add(self, entry: Entry) -> None:
-        """Take in the next entry."""
+        """Add the next entry."""
         facts: dict[str, Any] = dict(entry.facts)
         at = datetime.fromisoformat(entry.at)
         self.last = Reading(at, str(facts["clock"]["boot"]), float(facts["clock"]["since_boot_s"]))
@@ -153,11 +153,11 @@ class Book:
         if entry.kind == "opened" and entry.n == 0:
             self.ledger, self.site = str(facts["ledger"]), str(facts["site"])
         elif entry.kind == "debit":
-            asked = Asked.of(facts["asked"])
+            charge = Charge.of(facts["asked"])
             rdp, pld = float(facts["epsilon_rdp"]), float(facts["epsilon_pld"])
             delta, days = float(facts["budget"]["delta"]), int(facts["budget"]["period_days"])
             waits = bool(facts["until_told"])
-            self.debits.append(Debit(entry.n, at, asked, rdp, pld, delta, days, waits))
+            self.debits.append(Debit(entry.n, at, charge, rdp, pld, delta, days, waits))
         elif entry.kind == "told":
             self.told[int(facts["debit"])] = at, str(facts["digest"])
         elif entry.kind == "lost":
@@ -167,18 +167,18 @@ class Book:
             raise ValueError(entry.kind)
 
     def counts(self, debit: Debit, since: datetime | None) -> bool:
-        """Whether a debit counts for a period that began at `since`: by the time when its output left."""
+        """Whether a debit counts in a period that began at `since`; its time is when its output left the site."""
         if since is None:
             return True
         if debit.until_told:
             return debit.n not in self.told or self.told[debit.n][0] > since
         return debit.at > since
 
-    def reserved(self, asked: Asked) -> Debit | None:
-        """The debit of the same answer that waits for its output."""
+    def reserved(self, charge: Charge) -> Debit | None:
+        """The debit for this answer that still waits for its output, or None."""
         waiting = (d for d in reversed(self.debits) if d.until_told and d.n not in self.told)
-        return next((debit for debit in waiting if debit.asked.key == asked.key), None)
+        return next((debit for debit in waiting if debit.charge.key == charge.key), None)
 
-    def told_digests(self, asked: Asked) -> set[str]:
-        """Digests of what was told as this answer."""
-        return {self.told[d.n][1] for d in self.debits if d.asked.key == asked.key and d.n in self.told}
+    def told_digests(self, charge: Charge) -> set[str]:
+        """Digests of the outputs that were told for this answer."""
+        return {self.told[d.n][1] for d in self.debits if d.charge.key == charge.key and d.n in self.told}

@@ -1,7 +1,7 @@
-"""A site's privacy ledger: asked before anything private is told, and never talked out of what it knows.
+"""A site's privacy ledger, which is charged before anything private leaves the site.
 
-Invariants: a debit is on the disk before data are read; what was debited is never given back; one debit pays for one
-output, whose digest stands in the ledger before it leaves; a ledger that is missing, edited or older than what the
+Invariants: a debit is on the disk before data are read. A debit is never given back. One debit pays for one output,
+whose digest is in the ledger before the output leaves. A ledger that is missing, was edited, or is older than what the
 site or the coordinator has seen grants nothing. Only the site's own `site.toml` sets the budget.
 
 >>> entry = ledger.reserve(asked)                 # doctest: +SKIP
@@ -20,8 +20,8 @@ from datetime import datetime
 
 from clients.ledger.budget import UNIT, Budget, spent_by_run
 from clients.ledger.clock import Clock, Reading, ledger_time, system_clock
-from clients.ledger.entries import Asked, Book, Debit
-from clients.ledger.stores import Store, broken, read_anchor, refused_file, write_anchor
+from clients.ledger.entries import Book, Charge, Debit
+from clients.ledger.stores import LedgerStore, broken, read_anchor, refused_file, write_anchor
 from common.audit import START, AuditError, Entry, Receipt, signed_line, verify_lines
 from common.audit.log import JSON
 from common.crypto.envelope import EnvelopeError
@@ -37,7 +37,7 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Balance:
-    """What is gone and what is left of a budget; ε of one user."""
+    """What is spent and what is left of a budget, as ε for one user."""
 
     spent: float
     left: float | None
@@ -56,21 +56,21 @@ class Ledger:
     clock : the machine's, unless a test brings its own.
     """
 
-    def __init__(self, store: Store, budget: Budget, site: str, clock: Clock = system_clock) -> None:
+    def __init__(self, store: LedgerStore, budget: Budget, site: str, clock: Clock = system_clock) -> None:
         self._store, self.budget, self.site, self._clock = store, budget, site, clock
         self.where = store.where
 
     def book(self) -> Book:
-        """Everything that stands in the ledger; an empty book where there never was one.
+        """The content of the ledger; an empty book if there never was a ledger.
 
         Raises
         ------
-        PrivacyError : it is missing, was edited, or lacks what it once had.
+        PrivacyError : it is missing, was edited, or lacks entries that it once had.
         """
         return self._read()[0]
 
     def entries(self) -> list[Entry]:
-        """The same as verified lines.
+        """The ledger's verified entries.
 
         Raises
         ------
@@ -103,16 +103,16 @@ class Ledger:
         return ledger_time(book.last, self._clock())
 
     def head(self) -> LedgerHead:
-        """What the coordinator may keep of the ledger: its id, and number and hash of the last entry."""
+        """What the coordinator may know about the ledger: its id, and number and hash of the last entry."""
         book = self.book()
         return LedgerHead(book.ledger, book.head.n, book.head.hash)
 
     def require(self, head: LedgerHead) -> None:
-        """Refuse to go on where the coordinator has seen more of this ledger than there is.
+        """Refuse to go on if the ledger lacks an entry that the coordinator has seen.
 
         Raises
         ------
-        PrivacyError : the ledger is missing, was restored from a backup or went another way since.
+        PrivacyError : the ledger is missing, was restored from a backup, or has other entries since then.
         """
         book = self.book()
         if (head.ledger, head.n, head.hash) in book.written_off:
@@ -130,32 +130,32 @@ class Ledger:
             next_step="bring the newer ledger back; if it is gone, 'hansa budget lost' writes the budget off",
         )  # fmt: skip
 
-    def afford(self, asked: Asked) -> None:
-        """Refuse where a wish wouldn't be granted now, unless it's paid already; writes nothing.
+    def afford(self, charge: Charge) -> None:
+        """Refuse a charge that wouldn't be granted now, unless it's paid already; writes nothing.
 
         Raises
         ------
         PrivacyError : as `debit`.
         """
         book = self.book()
-        if book.reserved(asked) is None and not book.told_digests(asked):
-            self._judge(book, asked, self.now(book))
+        if book.reserved(charge) is None and not book.told_digests(charge):
+            self._judge(book, charge, self.now(book))
 
-    def debit(self, asked: Asked) -> Debit:
+    def debit(self, charge: Charge) -> Debit:
         """Pay for an answer; call it before data are read.
 
         Raises
         ------
-        PrivacyError : the budget of the site or the run doesn't hold it (spent, asked, left and the next step are
-            named), or the ledger can't be believed or written.
+        PrivacyError : the budget of the site or the run is too small (the error names what is spent, asked for and
+            left, and the next step), or the ledger can't be trusted or written.
         """
         with self._locked():
-            return self._debit(self._opened(), asked, until_told=False)
+            return self._debit(self._opened(), charge, until_told=False)
 
-    def reserve(self, asked: Asked) -> Debit:
-        """The debit of this answer that no output was told for, or a new one.
+    def reserve(self, charge: Charge) -> Debit:
+        """The debit for this answer whose output wasn't told yet, or a new one.
 
-        A process that was killed between its debit and its output told nothing, so the same debit serves the next try.
+        A process that was killed between debit and output has told nothing, so the same debit serves the next attempt.
 
         Raises
         ------
@@ -163,20 +163,20 @@ class Ledger:
         """
         with self._locked():
             book = self._opened()
-            return book.reserved(asked) or self._debit(book, asked, until_told=True)
+            return book.reserved(charge) or self._debit(book, charge, until_told=True)
 
-    def tell(self, asked: Asked, digest: str) -> None:
-        """Note that the output of a reserved debit is about to leave; once noted, the debit pays for no other.
+    def tell(self, charge: Charge, digest: str) -> None:
+        """Note that the output of a reserved debit is about to leave; the debit then pays for no other output.
 
         Raises
         ------
-        PrivacyError : no debit is open for it, or the ledger can't be believed or written.
+        PrivacyError : there is no open debit for it, or the ledger can't be trusted or written.
         """
         with self._locked():
             book = self.book()
-            if digest in book.told_digests(asked):
+            if digest in book.told_digests(charge):
                 return
-            debit = book.reserved(asked)
+            debit = book.reserved(charge)
             if debit is None:
                 raise PrivacyError(
                     "the ledger holds no debit for what is to be told", where=self.where,
@@ -186,7 +186,7 @@ class Ledger:
             self._append(book, "told", {"debit": debit.n, "digest": digest})
 
     def write_off(self) -> None:
-        """The owner's way out where entries are lost: the whole budget counts as spent, and the ledger goes on.
+        """For an owner who has lost entries: the whole budget counts as spent, and the ledger goes on.
 
         Raises
         ------
@@ -205,54 +205,61 @@ class Ledger:
             self._append(book, "lost", {"receipts": receipts, "epsilon": epsilon})
             refused.unlink(missing_ok=True)
 
-    def _debit(self, book: Book, asked: Asked, *, until_told: bool) -> Debit:
+    def _debit(self, book: Book, charge: Charge, *, until_told: bool) -> Debit:
         now = self.now(book)
-        after, epsilon = self._judge(book, asked, now)
+        after, epsilon = self._judge(book, charge, now)
         budget: dict[str, JSON] = {
             "epsilon": None if math.isinf(self.budget.epsilon) else self.budget.epsilon,
             "delta": self.budget.delta, "period_days": self.budget.period_days, "unit": UNIT,
         }  # fmt: skip
         facts: dict[str, JSON] = {
-            "asked": asked.facts(), "until_told": until_told, "epsilon_rdp": round(epsilon, 6),
+            "asked": charge.facts(), "until_told": until_told, "epsilon_rdp": round(epsilon, 6),
             "epsilon_pld": round(self.budget.reported(after), 6), "budget": budget,
         }  # fmt: skip
         self._append(book, "debit", facts)
         return book.debits[-1]
 
-    def _judge(self, book: Book, asked: Asked, now: datetime) -> tuple[list[Mechanism], float]:
-        """All that would count, and its ε by the gate."""
-        self._judge_run(book, asked)
+    def _judge(self, book: Book, charge: Charge, now: datetime) -> tuple[list[Mechanism], float]:
+        """All mechanisms that would count with this charge, and their ε by the gate."""
+        self._judge_run(book, charge)
         before = self.budget.counted(book, now)
-        after = [*before, asked.for_user()]
+        after = [*before, charge.for_user()]
         epsilon = self.budget.spent(after)
         if epsilon <= self.budget.epsilon * (1 + _TOLERANCE):
             return after, epsilon
         spent = self.budget.spent(before)
-        raise self._refusal("the site's privacy budget is spent", asked, spent, epsilon, self.budget.epsilon,
+        raise self._refusal("the site's privacy budget is spent", charge, spent, epsilon, self.budget.epsilon,
                             self.budget.delta, self._when_more(book))  # fmt: skip
 
-    def _judge_run(self, book: Book, asked: Asked) -> None:
-        if not asked.run_epsilon:
+    def _judge_run(self, book: Book, charge: Charge) -> None:
+        if not charge.run_epsilon:
             return
-        before = spent_by_run(book, asked)
-        epsilon = epsilon_rdp([*before, asked.mechanism], asked.delta)
-        if epsilon > asked.run_epsilon * (1 + _TOLERANCE):
-            spent = epsilon_rdp(before, asked.delta)
+        before = spent_by_run(book, charge)
+        epsilon = epsilon_rdp([*before, charge.mechanism], charge.delta)
+        if epsilon > charge.run_epsilon * (1 + _TOLERANCE):
+            spent = epsilon_rdp(before, charge.delta)
             step = "a run of other settings (another name or seed will do) begins anew, within the site's own budget"
-            raise self._refusal("the run's privacy budget is spent at this site", asked, spent, epsilon,
-                                asked.run_epsilon, asked.delta, step)  # fmt: skip
+            raise self._refusal("the run's privacy budget is spent at this site", charge, spent, epsilon,
+                                charge.run_epsilon, charge.delta, step)  # fmt: skip
 
     def _refusal(
-        self, what: str, asked: Asked, spent: float, after: float, limit: float, delta: float, next_step: str
+        self,
+        what: str,
+        charge: Charge,
+        spent: float,
+        after: float,
+        limit: float,
+        delta: float,
+        next_step: str,
     ) -> PrivacyError:
         why = (
-            f"spent {spent:.3f} of epsilon {limit:g} (delta {delta:g}), {asked.purpose} asks for "
+            f"spent {spent:.3f} of epsilon {limit:g} (delta {delta:g}), {charge.purpose} asks for "
             f"{after - spent:.3f} more, left {max(limit - spent, 0):.3f}"
         )
         return PrivacyError(what, where=f"site '{self.site}', {self.where}", why=why, next_step=next_step)
 
     def _when_more(self, book: Book) -> str:
-        """The next step of an owner whose budget is spent."""
+        """The next step for an owner whose budget is spent."""
         now = self.now(book)
         since = self.budget.since(now)
         first = next((debit.at for debit in book.debits if since is not None and debit.at > since), None)
@@ -261,7 +268,7 @@ class Ledger:
         return "train without this site, or let its owner raise [policy] epsilon in its site.toml"
 
     def _opened(self) -> Book:
-        """The book, of a new ledger where there never was one."""
+        """The ledger's content; makes a new ledger if there never was one."""
         book = self.book()
         return book if book.hashes else self._create()
 

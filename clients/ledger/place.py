@@ -1,12 +1,12 @@
-"""Where a site's ledger lies, and how it is opened.
+"""Where a site's ledger is stored, and how it is opened.
 
 | the site | its ledger |
 |---|---|
 | has a vault | objects `ledger/lines-…` of the vault, open to the roles that the matrix allows |
 | is a plain folder | the folder `ledger/` beside `site.toml`, or where `[policy] ledger` says |
-| is made up or public (`[policy] ledger = "run"`) | the run's own private folder: each run begins anew |
+| is synthetic or public (`[policy] ledger = "run"`) | the run's own private folder: each run has a new ledger |
 
-Invariant: runs and leagues that use the same site count together, except those of a site that says "run".
+Invariant: all runs and leagues that use the same site share one ledger, except for a site that says "run".
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ RUN = "run"
 
 @contextmanager
 def open_ledger(folder: Path, run_private: Path | None, vault: Vault | None = None) -> Iterator[Ledger]:
-    """The ledger of a site folder, under the budget that its `site.toml` states at this moment.
+    """The ledger of a site folder, with the budget that its `site.toml` states at this moment.
 
     Parameters
     ----------
-    run_private : the site's private folder in a run; None outside of one.
-    vault : the site's vault in the hands of another role than training's, where there is one.
+    run_private : the site's private folder in a run; None outside a run.
+    vault : the site's vault, if another role than that of training has opened it already.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def open_ledger(folder: Path, run_private: Path | None, vault: Vault | None = No
 
 
 def folder_of(info: SiteInfo, folder: Path, run_private: Path | None) -> Path:
-    """Where the ledger of a site without a vault lies."""
+    """The folder of the ledger of a site without a vault."""
     if info.policy.ledger == RUN:
         return (run_private or folder) / "ledger"
     return folder / info.policy.ledger

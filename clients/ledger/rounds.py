@@ -1,7 +1,7 @@
-"""A paid round: check the receipt, reserve, train, keep the bytes, note them, and only then let them go.
+"""A paid round: check the receipt, reserve, train, keep the output, note its digest, and only then hand it out.
 
-Invariant: whatever is killed when, each update that left the site has a debit of its own, and a debit whose update
-never left serves the next try.
+Invariant: at whatever moment a process is killed, each update that left the site has a debit of its own, and a debit
+whose update never left serves the next attempt.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clients.dp import NoisyOutputs
-from clients.ledger.entries import COORDINATOR, Asked
+from clients.ledger.entries import COORDINATOR, Charge
 from clients.ledger.ledger import Ledger
 from common.errors import PrivacyError
 from common.files import write_whole
@@ -20,12 +20,12 @@ from common.protocol.wire import FloatVector, vector_digest
 from common.provision.pinned import Pinned
 from common.settings.config import LeagueConfig
 
-Shared = Callable[[FloatVector, Callable[[], object]], str]
-"""From an update, and what asks the ledger before noise is drawn, to the digest of what leaves."""
+AddSharedNoise = Callable[[FloatVector, Callable[[], object]], str]
+"""(update, a function that charges the ledger before noise is drawn) → digest of the numbers that leave the site."""
 
 
-def price_of_round(config: LeagueConfig, round_: int) -> Asked:
-    """What one round of a league's run asks of each site, in the unit of its mode."""
+def price_of_round(config: LeagueConfig, round_: int) -> Charge:
+    """The charge of one round of a league's run for each site, in the unit of the league's mode."""
     privacy = config.privacy
     adversary, records = COORDINATOR, 1
     if privacy.mode == "distributed":
@@ -35,49 +35,49 @@ def price_of_round(config: LeagueConfig, round_: int) -> Asked:
         )
     if privacy.mode == "record":
         records = privacy.records_per_user
-    return Asked(
+    return Charge(
         "training", round_mechanism(config), unit=UNITS[privacy.mode], records_per_user=records, adversary=adversary,
         run=config.digest(), league=config.name, round=round_, run_epsilon=privacy.epsilon, delta=privacy.delta,
     )  # fmt: skip
 
 
 def paid_round(
-    ledger: Ledger, kept: NoisyOutputs, asked: Asked, received: FloatVector, train: Callable[[], FloatVector],
-    shared: Shared | None = None,
+    ledger: Ledger, outputs: NoisyOutputs, charge: Charge, received: FloatVector, train: Callable[[], FloatVector],
+    shared: AddSharedNoise | None = None,
 ) -> FloatVector:  # fmt: skip
-    """The update of a round, made or kept, and noisy unless its noise is shared.
+    """The paid update of a round, new or kept from before; it's noisy, unless its noise is shared.
 
     Parameters
     ----------
-    shared : where noise is added to whole numbers: makes them from the update, or finds them made.
+    shared : with shared noise, makes the whole numbers from the update, or finds those that were made.
 
     Raises
     ------
-    PrivacyError : the budget doesn't hold it, or the ledger can't be believed or written.
+    PrivacyError : the budget is too small, or the ledger can't be trusted or written.
     """
 
     def pay_and_train() -> FloatVector:
-        ledger.reserve(asked)
+        ledger.reserve(charge)
         return train()
 
-    update = kept.once(asked.round, received, pay_and_train)
-    leaves = vector_digest(update) if shared is None else shared(update, lambda: ledger.reserve(asked))
-    ledger.tell(asked, leaves)
+    update = outputs.once(charge.round, received, pay_and_train)
+    digest = vector_digest(update) if shared is None else shared(update, lambda: ledger.reserve(charge))
+    ledger.tell(charge, digest)
     return update
 
 
 def check_receipt(
     ledger: Ledger, receipt: str, private: Path, site: str, pinned: Pinned | None = None
 ) -> None:
-    """Hold the coordinator's receipt against the ledger.
+    """Check the coordinator's receipt against the ledger.
 
     Parameters
     ----------
-    pinned : the contract's keys, of which one signs receipts; in a simulation the first receipt of a run fixes it.
+    pinned : the contract's keys, of which one signs receipts; in a simulation the first receipt of a run sets the key.
 
     Raises
     ------
-    PrivacyError : the receipt is forged or foreign, or the ledger is older than it.
+    PrivacyError : the receipt is forged or another site's, or the ledger is older than the receipt.
     """
     head, by = read_receipt(receipt, site)
     if pinned is not None and pinned.receipts != by:

@@ -1,8 +1,8 @@
-"""Where a ledger's lines lie: in a private folder of the site, or sealed in its vault.
+"""Where a ledger's lines are stored: in a private folder of the site, or sealed in its vault.
 
-Beside the lines lies an *anchor*: number and hash of the last entry, written after it. So a ledger from which lines
-were cut, or that was deleted, is known to have been longer; a crash between the two leaves the anchor one behind.
-Invariants: `append` returns only when the line is on the disk; a line torn by a crash is moved aside, never repaired.
+Beside the lines there is an *anchor*: number and hash of the last entry, written after it. It shows if lines were cut
+or the ledger was deleted; a crash between the two writes leaves the anchor one entry behind. Invariants: `append`
+returns only when the line is on the disk; a line torn by a crash is moved aside, never repaired.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LINES, KEY, ANCHOR, LOCK = "ledger.jsonl", "ledger.key", "ledger.anchor", ".ledg
 PART_LINES = 200
 
 
-class Store(Protocol):
+class LedgerStore(Protocol):
     """Keeps the lines of one ledger."""
 
     where: str
@@ -40,13 +40,13 @@ class Store(Protocol):
         """Begin a ledger with its first line, whole or not at all."""
 
     def read(self) -> bytes:
-        """All lines, each with its line feed; what follows the last one was torn. Call `exists` before it."""
+        """All lines, each with its line feed; anything after the last one is torn. Call `exists` before it."""
 
     def append(self, data: bytes, line: bytes) -> None:
-        """Add a line to `data`, what `read` gave under the same lock."""
+        """Add a line to `data`, which `read` returned under the same lock."""
 
     def set_aside(self) -> None:
-        """Make room for a new ledger in place of one that can't be believed."""
+        """Move a ledger that can't be trusted out of the way, for a new one."""
 
     def signing(self) -> Ed25519PrivateKey:
         """The key that signs what this process writes."""
@@ -55,13 +55,13 @@ class Store(Protocol):
         """Keys whose signature counts."""
 
 
-def refused_file(store: Store) -> Path:
-    """Where the head stays that the coordinator has seen and the ledger lacks, for `write_off`."""
+def refused_file(store: LedgerStore) -> Path:
+    """The file of a head that the coordinator has seen and the ledger lacks; `write_off` reads it."""
     return store.lock.with_name(store.lock.name.replace("lock", "refused"))
 
 
-def read_anchor(store: Store) -> Receipt | None:
-    """The anchor, or None where there is none.
+def read_anchor(store: LedgerStore) -> Receipt | None:
+    """The anchor, or None if there is none.
 
     Raises
     ------
@@ -71,25 +71,25 @@ def read_anchor(store: Store) -> Receipt | None:
     if not path.exists():
         return None
     data = path.read_bytes()
-    told = json.loads(data)
-    found = Receipt(int(told["n"]), str(told["hash"]))
-    if anchor_bytes(found) != data:
+    stated = json.loads(data)
+    anchor = Receipt(int(stated["n"]), str(stated["hash"]))
+    if anchor_bytes(anchor) != data:
         raise ValueError("not in its own form")
-    return found
+    return anchor
 
 
-def write_anchor(store: Store, head: Receipt) -> None:
-    """Keep a head as the anchor."""
+def write_anchor(store: LedgerStore, head: Receipt) -> None:
+    """Write a head as the anchor."""
     write_whole(store.folder / ANCHOR, anchor_bytes(head))
 
 
 def anchor_bytes(head: Receipt) -> bytes:
-    """The anchor's one form."""
+    """The anchor as bytes, in its one valid form."""
     return json.dumps({"n": head.n, "hash": head.hash}, separators=(",", ":")).encode()
 
 
 class FolderStore:
-    """A ledger in a folder of mode 0700, made whole by a rename: a folder that lacks a file lost it."""
+    """A ledger in a folder of mode 0700. A rename makes the folder complete, so a missing file was lost later."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.where = folder, str(folder)
@@ -99,15 +99,15 @@ class FolderStore:
         return self.folder.exists()
 
     def create(self, line: bytes, anchor: Receipt) -> None:
-        made = self.folder.with_name(f".{self.folder.name}.{secrets.token_hex(4)}.new")
-        made.mkdir(parents=True, mode=0o700)
+        folder = self.folder.with_name(f".{self.folder.name}.{secrets.token_hex(4)}.new")
+        folder.mkdir(parents=True, mode=0o700)
         try:
-            write_whole(made / KEY, self._fresh.private_bytes_raw().hex().encode())
-            write_whole(made / LINES, line + b"\n")
-            write_whole(made / ANCHOR, anchor_bytes(anchor))
-            os.rename(made, self.folder)
+            write_whole(folder / KEY, self._fresh.private_bytes_raw().hex().encode())
+            write_whole(folder / LINES, line + b"\n")
+            write_whole(folder / ANCHOR, anchor_bytes(anchor))
+            os.rename(folder, self.folder)
         except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
             raise
         sync_folder(self.folder.parent)
 
@@ -124,9 +124,9 @@ class FolderStore:
                     aside.flush()
                     os.fsync(aside.fileno())
                 os.ftruncate(handle, len(whole))
-            rest = line + b"\n"
-            while rest:
-                rest = rest[os.write(handle, rest) :]
+            remaining = line + b"\n"
+            while remaining:
+                remaining = remaining[os.write(handle, remaining) :]
             os.fsync(handle)
         finally:
             os.close(handle)
@@ -155,7 +155,7 @@ class FolderStore:
 
 
 class VaultStore:
-    """A ledger as objects `ledger/lines-00000`, … of a vault, signed by the role that holds it open."""
+    """A ledger as objects `ledger/lines-00000`, … of a vault, signed by the role that has opened the vault."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault, self.where = vault, f"{vault.folder}, ledger"
@@ -163,13 +163,16 @@ class VaultStore:
         self.folder, self.lock = vault.folder, vault.folder / LOCK
 
     def exists(self) -> bool:
-        """Names in the index, an anchor, or a log that speaks of entries; the log's first may have come to nothing."""
+        """Whether there are names in the index, an anchor, or log entries of more than a first write.
+
+        A first write that was logged may have been killed before it took effect, so it alone doesn't count.
+        """
         self._vault.refresh("ledger")
         if self._names() or (self.folder / ANCHOR).exists():
             return True
         entries = verify(self._vault.folder / "audit.jsonl", self._vault.facts.log_signers())
-        written = [e.facts for e in entries if e.kind == "write" and e.facts.get("kind") == "ledger"]
-        return any(int(str(each["names"])) > 0 and int(str(each["sequence"])) > 1 for each in written)
+        writes = [e.facts for e in entries if e.kind == "write" and e.facts.get("kind") == "ledger"]
+        return any(int(str(write["names"])) > 0 and int(str(write["sequence"])) > 1 for write in writes)
 
     def create(self, line: bytes, anchor: Receipt) -> None:
         self._vault.write("ledger", _part(0), line + b"\n")
@@ -181,7 +184,7 @@ class VaultStore:
     def append(self, data: bytes, line: bytes) -> None:
         lines = data.split(b"\n")[:-1]
         first = len(lines) // PART_LINES * PART_LINES
-        body = b"".join(each + b"\n" for each in [*lines[first:], line])
+        body = b"".join(old_line + b"\n" for old_line in [*lines[first:], line])
         self._vault.write("ledger", _part(first // PART_LINES), body)
 
     def set_aside(self) -> None:
@@ -206,8 +209,8 @@ def _part(number: int) -> str:
     return f"lines-{number:05d}"
 
 
-def broken(store: Store, fault: Exception) -> PrivacyError:
-    """The one way to say that a ledger can't be believed."""
+def broken(store: LedgerStore, fault: Exception) -> PrivacyError:
+    """The error of a ledger that can't be trusted."""
     why = {
         AuditError: getattr(fault, "what", ""),
         EnvelopeError: "it was edited, or this role may not read it",

@@ -1,7 +1,7 @@
-"""Verify a ledger: that its chain is whole, and that each debit's ε follows from the entries before it.
+"""Verify a ledger: that its chain is intact, and that each debit's ε follows from the entries before it.
 
-Invariant: ε is computed again from the mechanisms alone, by both libraries; what an entry states of itself is held
-against it, never used.
+Invariant: ε is computed again from the mechanisms alone, by both libraries; the ε that an entry states is compared with
+it, never used.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ CLOSE = 1e-3
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What was found: numbers of entries, ε of all that counts now, by both libraries."""
+class LedgerCheck:
+    """The result: numbers of entries, and ε of all that counts now, by both libraries."""
 
     entries: int
     debits: int
@@ -32,12 +32,12 @@ class Verdict:
     head: str
 
 
-def verify_ledger(ledger: Ledger) -> Verdict:
-    """Read and compute everything anew.
+def verify_ledger(ledger: Ledger) -> LedgerCheck:
+    """Read the ledger and compute everything again.
 
     Raises
     ------
-    PrivacyError : the chain is broken, or a debit states another ε than follows from the entries before it.
+    PrivacyError : the chain is broken, or a debit states a wrong ε.
     """
     entries = ledger.entries()
     book = Book()
@@ -54,7 +54,7 @@ def verify_ledger(ledger: Ledger) -> Verdict:
                     next_step="ask who wrote it; the site's key signed it",
                 )  # fmt: skip
     counted = ledger.budget.counted(book, ledger.now(book)) if entries else []
-    return Verdict(
+    return LedgerCheck(
         len(entries), len(book.debits), len(book.told), len(book.lost), ledger.budget.spent(counted),
         epsilon_pld(counted, ledger.budget.delta), book.head.hash if entries else "",
     )  # fmt: skip

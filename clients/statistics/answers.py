@@ -23,7 +23,7 @@ from types import MappingProxyType
 
 from clients.data.source import open_house
 from clients.ingest import SiteData
-from clients.ledger import Asked, open_ledger
+from clients.ledger import Charge, open_ledger
 from clients.statistics import counts
 from clients.statistics.counts import Counts
 from clients.statistics.mechanisms import choose, noisy_counts, noisy_top_k, scale_of
@@ -102,7 +102,7 @@ def release(folder: Path, names: Sequence[str], epsilon: float, top: int = 50) -
             "nothing is asked for", where="statistics", next_step="name statistics and a positive epsilon"
         )
     each = epsilon / len(names)
-    asked = Asked("statistics", Mechanism.pure(each, steps=len(names)), name=",".join(names))
+    asked = Charge("statistics", Mechanism.pure(each, steps=len(names)), name=",".join(names))
     with open_ledger(folder, None) as ledger:
         ledger.debit(asked)
     with open_house(folder) as house:

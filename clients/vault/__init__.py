@@ -1,4 +1,4 @@
-"""A site's encrypted store; see README.md for the format byte by byte."""
+"""A site's encrypted store; README.md specifies the format byte by byte."""
 
 from clients.vault.roles import DEFAULT_RIGHTS, KINDS, ROLES, rights_of
 from clients.vault.store import Vault

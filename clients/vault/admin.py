@@ -1,8 +1,8 @@
-"""What the owner does to a vault as a whole: grant, revoke, rotate, verify, export.
+"""The owner's actions on a whole vault: grant, revoke, rotate, verify, export.
 
-Invariants: rights are written first and slots follow, so a command that was killed is finished by running it again;
-a grant or a rotation rewrites headers only; a revocation seals everything of the kind anew under fresh data keys, since
-who could read may have kept the old ones.
+Invariants: rights are written first and slots afterwards, so a command that was killed is finished by running it again.
+A grant or a rotation rewrites headers only. A revocation seals all objects of the kind anew under new data keys, since
+whoever could read them may have kept the old keys.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from common.errors import ConfigError, InputError
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What `verify_vault` found; `kinds` are those that the role could look at, `damaged` lists kind and file."""
+class VaultCheck:
+    """The result of `verify_vault`; `kinds` are those that the role may read, `damaged` lists kind and file."""
 
     kinds: tuple[str, ...]
     objects: int
@@ -45,13 +45,13 @@ def grant(vault: Vault, role: str, kind: str, *, write: bool = False) -> int:
 
     Raises
     ------
-    ConfigError : the role or kind isn't known, or the vault isn't in its owner's hands.
+    ConfigError : the role or kind isn't known, or the vault wasn't opened with the owner's key.
     """
     return _change_rights(vault, role, kind, "rw" if write else "r")
 
 
 def revoke(vault: Vault, role: str, kind: str) -> int:
-    """Take a kind from a role and seal its content anew; returns how many files were sealed.
+    """Take away a role's right to a kind and seal the kind's content anew; returns how many files were sealed.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def rotate(vault: Vault, new: RoleKey | PublicRole) -> int:
 
     Raises
     ------
-    ConfigError : the keys are the owner's: those are replaced by exporting into a new vault.
+    ConfigError : the keys are the owner's, which can only be replaced by exporting into a new vault.
     InputError : a role of the vault has these keys, or had them before.
     """
     _need_owner(vault)
@@ -75,12 +75,12 @@ def rotate(vault: Vault, new: RoleKey | PublicRole) -> int:
             "the owner's keys can't be rotated in place", next_step="make a new vault and copy the content"
         )
     listed = vault.facts.roles.get(public.role)
-    # Listed already: a rotation that was killed before its headers were written goes on.
+    # If the keys are listed already, a rotation that was killed before its headers were written continues here.
     fresh = listed is None or listed.as_dict() != public.as_dict()
     if fresh:
         _refuse_known(vault, public)
     vault.log.append("rotate", {"role": public.role})
-    # Indexes that the old key signed have to be signed by the owner before that key is forgotten.
+    # The owner must sign the indexes that the old key signed, before that key is removed.
     for kind in KINDS:
         if (vault.folder / kind).exists():
             with vault.changing(kind):
@@ -91,11 +91,11 @@ def rotate(vault: Vault, new: RoleKey | PublicRole) -> int:
 
 
 def _refuse_known(vault: Vault, public: PublicRole) -> None:
-    """A key that a role has or had would open what isn't that role's, or bring back one that was taken away."""
+    """Refuse a key that any role has or had: it would open another role's objects, or bring back a removed key."""
     past = set(vault.facts.past_signers)
-    for role, known in vault.facts.roles.items():
-        if known.encryption.public_numbers() == public.encryption.public_numbers() or (
-            known.signing.public_bytes_raw() == public.signing.public_bytes_raw()
+    for role, listed in vault.facts.roles.items():
+        if listed.encryption.public_numbers() == public.encryption.public_numbers() or (
+            listed.signing.public_bytes_raw() == public.signing.public_bytes_raw()
         ):
             raise InputError(
                 "the new keys are in use already", where=f"role {role}",
@@ -106,26 +106,26 @@ def _refuse_known(vault: Vault, public: PublicRole) -> None:
 
 
 def settle(vault: Vault, kind: str) -> int:
-    """Make every slot of a kind what the rights say; returns how many files were changed.
+    """Make all slots of a kind's files agree with the rights; returns how many files were changed.
 
-    A slot too many means sealing anew; a missing or outdated slot means a new header only.
+    A file with a slot too many is sealed anew; a file with a missing or outdated slot gets only a new header.
     """
-    wanted = {role: fingerprint(key) for role, key in vault.facts.recipients(kind).items()}
+    expected = {role: fingerprint(key) for role, key in vault.facts.recipients(kind).items()}
     folder, changed = vault.folder / kind, 0
     if not (folder / INDEX_FILE).exists():
         return 0
     with vault.changing(kind) as index:
         for file, names in index.residents().items():
-            found = slots_of(folder / file)
-            if set(found) - set(wanted):
+            slots = slots_of(folder / file)
+            if set(slots) - set(expected):
                 vault.reseal(kind, index, file, names)
-            elif found != wanted:
+            elif slots != expected:
                 _reslot(vault, kind, file)
-            changed += found != wanted
+            changed += slots != expected
     return changed
 
 
-def verify_vault(vault: Vault, receipt: Receipt | None = None) -> Verdict:
+def verify_vault(vault: Vault, receipt: Receipt | None = None) -> VaultCheck:
     """Open every object that this role may read, to the last segment, and the log to its first entry.
 
     Raises
@@ -142,7 +142,7 @@ def verify_vault(vault: Vault, receipt: Receipt | None = None) -> Verdict:
         except EnvelopeError:
             damaged.append(f"{kind}/{INDEX_FILE}")
             continue
-        # A write that was killed between its entry and its index leaves the log one ahead; a rollback leaves it more.
+        # A write killed between log entry and index leaves the log one ahead; after a rollback it is further ahead.
         if int(str(sequences.get(kind, 0))) > index.sequence + 1:
             damaged.append(f"{kind}/{INDEX_FILE} is older than the log says")
         for file in index.objects:
@@ -151,7 +151,7 @@ def verify_vault(vault: Vault, receipt: Receipt | None = None) -> Verdict:
                 count += 1
             except EnvelopeError:
                 damaged.append(f"{kind}/{file}")
-    return Verdict(tuple(kinds), count, size, len(entries), tuple(damaged))
+    return VaultCheck(tuple(kinds), count, size, len(entries), tuple(damaged))
 
 
 def export(vault: Vault, kind: str, name: str, target: Path) -> int:
@@ -192,11 +192,11 @@ def _change_rights(vault: Vault, role: str, kind: str, right: str | None) -> int
         raise ConfigError("the owner's rights can't be changed")
     known_kind(kind)
     vault.log.append("grant" if right else "revoke", {"role": role, "kind": kind, "right": right})
-    # Should the role have signed the kind's index, the owner's signature takes its place while it is still believed.
+    # The role may have signed the kind's index: replace its signature by the owner's while it's still accepted.
     if (vault.folder / kind).exists():
         with vault.changing(kind):
             pass
-    rights = {each: dict(kinds) for each, kinds in vault.facts.rights.items()}
+    rights = {other_role: dict(kinds) for other_role, kinds in vault.facts.rights.items()}
     mine = rights.setdefault(role, {})
     if right is None:
         mine.pop(kind, None)

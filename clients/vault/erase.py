@@ -1,8 +1,8 @@
-"""Erase one person: from every object that an eraser is registered for, with a signed receipt.
+"""Erase one person from all objects of the kinds that have an eraser, with a signed receipt.
 
-Invariants: an object is rewritten whole or not at all, and what stood there before is crypto-shredded; erasing is
-idempotent; the receipt holds no pseudonym, only SHA-256 over the vault's id and the pseudonym, so that whoever
-knows the pseudonym can find the receipt and nobody else learns it. It says what it can't promise.
+Invariants: an object is rewritten whole or not at all, and its old content is crypto-shredded. Erasing twice changes
+nothing. The receipt holds no pseudonym, only SHA-256 over the vault's id and the pseudonym: whoever knows the pseudonym
+can find the receipt, and nobody else learns it. The receipt also says what can't be promised.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import polars as pl
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from clients.vault.index import Place
+from clients.vault.index import Extent
 from clients.vault.store import Vault
 from common.canonical import canonical
 from common.errors import InputError
@@ -40,7 +40,7 @@ REMAINS = (
 
 @dataclass(frozen=True)
 class Erasure:
-    """The receipt: what was removed, when, by whom, and what remains."""
+    """A receipt: what was removed and when, its entry in the log, and what remains."""
 
     vault: str
     subject: str
@@ -62,18 +62,18 @@ def rows_eraser(column: str = "user_id") -> Eraser:
         table = pl.read_parquet(io.BytesIO(content))
         if column not in table.columns:
             return content, 0
-        kept = table.filter((pl.col(column) != pseudonym) | pl.col(column).is_null())
-        if kept.height == table.height:
+        others = table.filter((pl.col(column) != pseudonym) | pl.col(column).is_null())
+        if others.height == table.height:
             return content, 0
-        out = io.BytesIO()
-        kept.write_parquet(out)
-        return out.getvalue(), table.height - kept.height
+        buffer = io.BytesIO()
+        others.write_parquet(buffer)
+        return buffer.getvalue(), table.height - others.height
 
     return erase
 
 
 def drop_shards(name: str, content: bytes, pseudonym: str) -> tuple[bytes | None, int]:
-    """An eraser for cached features: they don't say whose text they come from, so all go and are made anew."""
+    """An eraser for cached features: they don't say whose text they encode, so all are deleted and made anew."""
     return (None, 1) if name.endswith(".safetensors") else rows_eraser()(name, content, pseudonym)
 
 
@@ -87,11 +87,11 @@ def erase_user(vault: Vault, pseudonym: str, erasers: Mapping[str, Eraser] = DEF
 
     Parameters
     ----------
-    erasers : kind → how to take a person out of one object of the kind.
+    erasers : kind → the function that removes a person from one object of the kind.
 
     Raises
     ------
-    EnvelopeError : the role may not write one of the kinds; those before it are done, and running again is safe.
+    EnvelopeError : the role may not write one of the kinds; earlier kinds are done, and running again is safe.
     """
     subject = hashlib.sha256(f"{vault.facts.id}\0{pseudonym}".encode()).hexdigest()
     vault.log.append("erase", {"subject": subject, "kinds": sorted(erasers)})
@@ -101,7 +101,7 @@ def erase_user(vault: Vault, pseudonym: str, erasers: Mapping[str, Eraser] = DEF
     for kind, eraser in sorted(erasers.items()):
         if (vault.folder / kind).exists():
             rows[kind], rewritten[kind], deleted[kind] = _erase_kind(vault, kind, pseudonym, eraser)
-    # Ingest asks for these names: a raw folder that still holds the person must not bring them back.
+    # Ingest reads these names, so that a raw folder that still holds the person doesn't bring the data back.
     vault.write("logs", ERASED + pseudonym, b"")
     entry = vault.log.append("erased", {"subject": subject, "rows": dict(rows)})
     receipt = Erasure(
@@ -116,7 +116,7 @@ def erase_user(vault: Vault, pseudonym: str, erasers: Mapping[str, Eraser] = DEF
 
 
 def read_receipt(path: Path, signer: Ed25519PublicKey) -> Erasure:
-    """A verified receipt.
+    """Read and verify a receipt.
 
     Raises
     ------
@@ -144,5 +144,5 @@ def _erase_kind(vault: Vault, kind: str, pseudonym: str, eraser: Eraser) -> tupl
                 del index.names[name]
             else:
                 rewritten += 1
-                index.names[name] = Place(vault.seal_object(kind, index, content), 0, len(content))
+                index.names[name] = Extent(vault.seal_object(kind, index, content), 0, len(content))
     return rows, rewritten, deleted

@@ -1,8 +1,8 @@
 """`vault.json`: a vault's id, its roles' public keys and rights, signed by the owner.
 
-Invariant: nothing in it is secret, and nothing in it is believed before the owner's signature was verified. Whoever
-opens the vault compares its own public keys with those listed, so the owner notices a foreign list; README.md says what
-other roles can't notice.
+Invariant: it holds no secret, and nothing in it is used before the owner's signature was verified. Whoever opens the
+vault compares their own public keys with the listed ones, so the owner notices a forged list; README.md says what other
+roles can't notice.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DOMAIN = b"hansa vault facts 1\n"
 
 @dataclass(frozen=True)
 class VaultFacts:
-    """What everyone may know of a vault. `past_signers` are keys that rotation replaced: the log needs them."""
+    """A vault's public facts. `past_signers` are signing keys that rotation replaced; the log still needs them."""
 
     id: str
     roles: dict[str, PublicRole]
@@ -52,24 +52,24 @@ class VaultFacts:
         return {signer_id(key): key for key in keys}
 
     def log_signers(self) -> list[Ed25519PublicKey]:
-        """Every key that may have signed an audit entry."""
+        """All keys that may have signed an entry of the log."""
         past = [Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)) for key in self.past_signers]
         return [role.signing for role in self.roles.values()] + past
 
     def with_role(self, public: PublicRole) -> VaultFacts:
-        """The same with a role's keys added or replaced."""
+        """The same facts with a role's keys added or replaced."""
         old = self.roles.get(public.role)
         past = (*self.past_signers, old.signing.public_bytes_raw().hex()) if old else self.past_signers
         return replace(self, roles=self.roles | {public.role: public}, past_signers=past)
 
     def write(self, path: Path, owner: Ed25519PrivateKey) -> None:
-        """Sign and write them, whole or not at all."""
+        """Sign and write the facts, whole or not at all."""
         body = self._body()
         write_json(path, body | {"signature": owner.sign(_DOMAIN + canonical(body)).hex()})
 
     @classmethod
     def read(cls, path: Path) -> VaultFacts:
-        """Verified facts.
+        """Read and verify a vault's facts.
 
         Raises
         ------

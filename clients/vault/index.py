@@ -1,7 +1,7 @@
-"""The sealed, signed index of one kind: which name lies where in which object.
+"""The sealed, signed index of one kind: which name is where in which object.
 
-Invariant: names stand nowhere but in here; an index counts only with the signature of a role that may write the kind,
-and it names each object's key check, so an object that someone else sealed under the same file name is refused.
+Invariants: names are stored in the index only. An index is accepted only with the signature of a role that may write
+the kind. It holds each object's key check, so an object that someone else sealed under the same file name is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DOMAIN = b"hansa vault index 1\n"
 
 
 @dataclass(frozen=True)
-class Place:
+class Extent:
     """Bytes start … start + length of an object's plaintext."""
 
     object: str
@@ -37,14 +37,14 @@ class Index:
 
     sequence: int = 0
     objects: dict[str, Written] = field(default_factory=dict)
-    names: dict[str, Place] = field(default_factory=dict)
+    names: dict[str, Extent] = field(default_factory=dict)
 
     def residents(self) -> dict[str, list[str]]:
-        """Object → names that lie in it, in the order of their places."""
-        found: dict[str, list[str]] = {name: [] for name in self.objects}
+        """Object → the names stored in it, in the order of their bytes."""
+        residents: dict[str, list[str]] = {name: [] for name in self.objects}
         for name, place in sorted(self.names.items(), key=lambda item: (item[1].object, item[1].start)):
-            found[place.object].append(name)
-        return found
+            residents[place.object].append(name)
+        return residents
 
 
 def context(vault_id: str, kind: str, file: str) -> bytes:
@@ -53,11 +53,11 @@ def context(vault_id: str, kind: str, file: str) -> bytes:
 
 
 def read_index(folder: Path, facts: VaultFacts, kind: str, key: RoleKey) -> Index:
-    """The verified index; an empty one where nothing of the kind was written yet.
+    """Read and verify an index; it's empty if nothing of the kind was written yet.
 
     Raises
     ------
-    EnvelopeError : it isn't for this key, is damaged, or a role signed it that may not write.
+    EnvelopeError : it isn't for this key, is damaged, or was signed by a role that may not write.
     """
     path = folder / kind / INDEX_FILE
     if not path.exists():
@@ -68,7 +68,7 @@ def read_index(folder: Path, facts: VaultFacts, kind: str, key: RoleKey) -> Inde
         signature, body = data[:64], data[64:]
         document: dict[str, Any] = json.loads(body)
         facts.signers(kind)[document["by"]].verify(signature, _signed(facts, kind, body))
-        names = {name: Place(*place) for name, place in document["names"].items()}
+        names = {name: Extent(*place) for name, place in document["names"].items()}
         objects = {file: Written(*facts_of) for file, facts_of in document["objects"].items()}
         return Index(document["sequence"], objects, names)
     except (ValueError, KeyError, TypeError, InvalidSignature):
@@ -81,7 +81,7 @@ def write_index(folder: Path, facts: VaultFacts, kind: str, key: RoleKey, index:
     document = {
         "by": signer_id(key.signing.public_key()),
         "sequence": index.sequence,
-        "objects": {file: (each.size, each.check) for file, each in index.objects.items()},
+        "objects": {file: (written.size, written.check) for file, written in index.objects.items()},
         "names": names,
     }
     body = canonical(document, ascii_only=False)

@@ -1,7 +1,7 @@
 """Who may read and write which kind of object: the matrix from `site.toml`, table `[vault.roles]`.
 
-Invariant: reading is decided by which slots an object has and writing by whose signature an index bears; this table
-only says which slots and signatures there shall be. The owner always may, so no object can be lost to everyone.
+Invariant: who can read is decided by an object's slots, and who can write by the signature on an index; this table says
+which slots and signatures there shall be. The owner may always read and write, so no object is lost to everyone.
 
     [vault.roles.trainer]
     read = ["reviews", "images", "events", "products"]
@@ -19,7 +19,7 @@ from common.schema import did_you_mean
 ROLES = ("owner", "trainer", "analyst", "auditor")
 KINDS = ("reviews", "images", "events", "products", "features", "model", "ledger", "logs")
 Rights = Mapping[str, Mapping[str, str]]
-"""Role → kind → "r" or "rw"; what isn't there is forbidden."""
+"""Role → kind → "r" or "rw"; anything not listed is forbidden."""
 
 DEFAULT_RIGHTS: Rights = MappingProxyType({
     "trainer": MappingProxyType({
@@ -48,8 +48,8 @@ def rights_of(table: Mapping[str, Mapping[str, Sequence[str]]]) -> Rights:
                 raise ConfigError(
                     f"unknown right '{right}'", where=f"vault.roles.{role}", next_step="use read or write"
                 )
-        read = {known_kind(kind): "r" for kind in entry.get("read", ())}
-        rights[role] = read | {known_kind(kind): "rw" for kind in entry.get("write", ())}
+        readable = {known_kind(kind): "r" for kind in entry.get("read", ())}
+        rights[role] = readable | {known_kind(kind): "rw" for kind in entry.get("write", ())}
     return rights
 
 
@@ -59,12 +59,12 @@ def readers(rights: Rights, kind: str) -> tuple[str, ...]:
 
 
 def writers(rights: Rights, kind: str) -> tuple[str, ...]:
-    """Roles whose signature an index of a kind may bear."""
+    """Roles that may sign an index of a kind."""
     return ("owner", *sorted(role for role, kinds in rights.items() if kinds.get(kind) == "rw"))
 
 
 def known_kind(kind: str) -> str:
-    """The kind itself; ConfigError where there is none of that name."""
+    """Returns the kind; raises ConfigError if there is none of that name."""
     if kind not in KINDS:
         raise ConfigError(
             f"unknown kind '{kind}'", where="vault", why="the kinds are " + ", ".join(KINDS),
@@ -74,7 +74,7 @@ def known_kind(kind: str) -> str:
 
 
 def known_role(role: str) -> str:
-    """The role itself; ConfigError where there is none of that name."""
+    """Returns the role; raises ConfigError if there is none of that name."""
     if role not in ROLES:
         raise ConfigError(
             f"unknown role '{role}'", where="vault", why="the roles are " + ", ".join(ROLES),

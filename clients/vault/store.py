@@ -1,8 +1,8 @@
 """The vault of one site: named objects of eight kinds, sealed so that only the right roles can open them.
 
-Invariants: only ciphertext is written; a change counts from the moment its index is renamed into place, so a kill at
-any time leaves the old content or the new; an opening is in the audit log before a byte is given out, and where the log
-can't be written nothing is opened; what is replaced or deleted is crypto-shredded at once (its slots are zeroed).
+Invariants: only ciphertext is written. A change takes effect when its index is renamed into place, so a kill at any
+time leaves either the old or the new content. An opening is in the audit log before a byte is handed out; if the log
+can't be written, nothing is opened. Replaced or deleted objects are crypto-shredded at once (their slots are zeroed).
 
 >>> vault = Vault.open(folder, unlock(folder / "keys" / "owner.key", source))   # doctest: +SKIP
 >>> vault.write("reviews", "part-0", b"..."); vault.read("reviews", "part-0")     # doctest: +SKIP
@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from clients.vault.facts import VaultFacts
-from clients.vault.index import INDEX_FILE, Index, Place, context, read_index, write_index
+from clients.vault.index import INDEX_FILE, Extent, Index, context, read_index, write_index
 from clients.vault.roles import DEFAULT_RIGHTS, Rights, known_kind
 from common.audit import AuditLog
 from common.crypto.envelope import EnvelopeError, SealedFile, open_sealed, seal
@@ -35,7 +35,7 @@ _OPEN_PACKS = 64
 
 
 class Vault:
-    """An open vault in the hands of one role. Close it, or use it in a `with`."""
+    """A vault that one role has opened. Close it, or use it in a `with`."""
 
     def __init__(self, folder: Path, facts: VaultFacts, key: RoleKey, log: AuditLog) -> None:
         self.folder, self.facts, self.log = folder, facts, log
@@ -53,7 +53,7 @@ class Vault:
 
         Parameters
         ----------
-        owner : the owner's keys; the vault is open in the owner's hands afterwards.
+        owner : the owner's keys, with which the new vault is open.
         roles : public keys of the other roles; a role can be added later.
 
         Raises
@@ -90,7 +90,7 @@ class Vault:
 
     @property
     def role(self) -> str:
-        """The role that holds the vault open."""
+        """The role that has opened the vault."""
         return self.key.role
 
     def names(self, kind: str) -> list[str]:
@@ -119,7 +119,7 @@ class Vault:
         return self._content(kind, name)
 
     def view(self, kind: str, name: str) -> memoryview:
-        """As `read`, without the copy that makes `bytes`: for large objects."""
+        """Like `read`, but without the copy to `bytes`: for large objects."""
         place = self._place(kind, name)
         sealed = self.sealed(kind, place.object)
         return (
@@ -143,7 +143,7 @@ class Vault:
             yield sealed.range(place.start, place.length)
 
     def write(self, kind: str, name: str, data: Data | Iterable[Data]) -> None:
-        """Seal one object, in place of what had that name; chunks may be of any size and number.
+        """Seal one object, which replaces any object of that name; chunks may be of any size and number.
 
         Raises
         ------
@@ -151,7 +151,7 @@ class Vault:
         """
         with self.changing(kind) as index:
             file = self.seal_object(kind, index, data)
-            _put(index, name, Place(file, 0, index.objects[file].size))
+            _put(index, name, Extent(file, 0, index.objects[file].size))
 
     def write_many(self, kind: str, items: Iterable[tuple[str, bytes]]) -> int:
         """Seal many small objects into packs of about 64 MiB, under one change of the index; returns their number.
@@ -170,15 +170,15 @@ class Vault:
                     index.objects.pop(file)
                     return count
                 for name, start, length in places:
-                    _put(index, name, Place(file, start, length))
+                    _put(index, name, Extent(file, start, length))
                 count += len(places)
 
     def delete(self, kind: str, *names: str) -> None:
-        """Remove objects and shred their keys; neighbours in a pack are sealed anew.
+        """Remove objects and shred their keys; the other objects of a pack are sealed anew.
 
         Raises
         ------
-        InputError : a name isn't there.
+        InputError : there is no object of that name.
         """
         with self.changing(kind) as index:
             for name in names:
@@ -187,11 +187,11 @@ class Vault:
 
     @contextmanager
     def changing(self, kind: str) -> Iterator[Index]:
-        """Change a kind's index under a lock; objects that lost a resident are sealed anew, empty ones shredded.
+        """Change a kind's index under a lock; packs that lost a name are sealed anew, empty ones shredded.
 
         Raises
         ------
-        EnvelopeError : the role may not write the kind: its signature wouldn't be believed.
+        EnvelopeError : the role may not write the kind: its signature wouldn't be accepted.
         """
         known_kind(kind)
         if self.role not in {
@@ -239,21 +239,21 @@ class Vault:
         return sealed.read() if place.length == sealed.size else sealed.range(place.start, place.length)
 
     def _stale(self, kind: str) -> bool:
-        held = self._indexes.get(kind)
+        known = self._indexes.get(kind)
         fresh = read_index(self.folder, self.facts, kind, self.key)
-        if held is None or held.sequence == fresh.sequence:
+        if known is None or known.sequence == fresh.sequence:
             return False
         self._forget(kind)
         return True
 
-    def _place(self, kind: str, name: str) -> Place:
+    def _place(self, kind: str, name: str) -> Extent:
         place = self.index(kind).names.get(name)
         if place is None:
             raise _nothing(kind)
         return place
 
     def index(self, kind: str) -> Index:
-        """The kind's verified index, kept open; its opening goes into the log first."""
+        """The kind's verified index, kept in memory; its opening is logged first."""
         if known_kind(kind) not in self._indexes:
             self.log.append("open", {"kind": kind, "role": self.role})
             try:
@@ -268,30 +268,30 @@ class Vault:
         self._forget(kind)
 
     def sealed(self, kind: str, file: str) -> SealedFile:
-        """One object of the index, kept open; its opening goes into the log first."""
-        found = self._open.get((kind, file))
-        if found is None:
+        """One object of the index, kept open; its opening is logged first."""
+        sealed = self._open.get((kind, file))
+        if sealed is None:
             self.log.append("open", {"kind": kind, "role": self.role, "object": file})
             if len(self._open) >= _OPEN_PACKS:
                 self.close()
             try:
-                found = self._files.enter_context(
+                sealed = self._files.enter_context(
                     open_sealed(
                         self.path_of(kind, file),
                         self.key.encryption,
                         context=context(self.facts.id, kind, file),
                     )
                 )
-                if found.written != self._indexes[kind].objects[file]:
+                if sealed.written != self._indexes[kind].objects[file]:
                     raise EnvelopeError
             except EnvelopeError:
                 self.log.append("refused", {"kind": kind, "role": self.role, "wish": "read", "object": file})
                 raise
-            self._open[kind, file] = found
-        return found
+            self._open[kind, file] = sealed
+        return sealed
 
     def seal_object(self, kind: str, index: Index, data: Data | Iterable[Data]) -> str:
-        """Seal content into a new object of the kind; it counts once a name of the index points into it."""
+        """Seal content into a new object of the kind; it takes effect when a name in the index points to it."""
         file = secrets.token_hex(16) + ".hve"
         index.objects[file] = seal(
             self.path_of(kind, file), data, recipients=self.facts.recipients(kind),
@@ -300,10 +300,10 @@ class Vault:
         return file
 
     def _compact(self, kind: str, before: Index, index: Index) -> None:
-        """Seal anew what is left of packs that lost a resident, so that nothing that was deleted stays readable."""
-        was, now = before.residents(), index.residents()
-        for file, names in now.items():
-            if file in was and names and len(names) < len(was[file]):
+        """Seal packs that lost a name anew, without it, so that nothing that was deleted stays readable."""
+        before_residents, after_residents = before.residents(), index.residents()
+        for file, names in after_residents.items():
+            if file in before_residents and names and len(names) < len(before_residents[file]):
                 self.reseal(kind, index, file, names)
         used = {place.object for place in index.names.values()}
         index.objects = {file: size for file, size in index.objects.items() if file in used}
@@ -318,18 +318,18 @@ class Vault:
         )
         new, start = self.seal_object(kind, index, parts), 0
         for name, place in places:
-            index.names[name] = Place(new, start, place.length)
+            index.names[name] = Extent(new, start, place.length)
             start += place.length
         index.objects.pop(file)
 
     def _sweep(self, kind: str) -> None:
-        """Shred what no index names: replaced objects, and what a killed process left."""
+        """Shred all files that the index doesn't name: replaced objects, and those of a killed process."""
         try:
-            kept = read_index(self.folder, self.facts, kind, self.key).objects
+            named = read_index(self.folder, self.facts, kind, self.key).objects
         except EnvelopeError:
             return
         for path in (self.folder / kind).iterdir():
-            if path.name not in kept and path.name != INDEX_FILE and not path.name.endswith(".head"):
+            if path.name not in named and path.name != INDEX_FILE and not path.name.endswith(".head"):
                 shred(path)
 
     def _forget(self, kind: str) -> None:
@@ -338,7 +338,7 @@ class Vault:
 
 
 def shred(path: Path) -> None:
-    """Zero the header, in which the wrapped keys stand, and unlink the file."""
+    """Zero the header, which holds the wrapped keys, and delete the file."""
     handle = os.open(path, os.O_WRONLY)
     try:
         os.pwrite(handle, bytes(min(4096, os.fstat(handle).st_size)), 0)
@@ -348,7 +348,7 @@ def shred(path: Path) -> None:
     path.unlink()
 
 
-def _put(index: Index, name: str, place: Place) -> None:
+def _put(index: Index, name: str, place: Extent) -> None:
     if not name or len(name) > 1024:
         raise InputError("an object's name must have 1 to 1024 letters")
     index.names[name] = place

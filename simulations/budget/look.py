@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clients.ingest import read_site_info
-from clients.ledger import PURPOSES, Asked, Book, Ledger, open_ledger
+from clients.ledger import PURPOSES, Book, Charge, Ledger, open_ledger
 from clients.ledger.budget import UNIT
 from clients.ledger.entries import COORDINATOR
 from clients.ledger.place import RUN
@@ -126,7 +126,7 @@ def look_at_ledger(ledger: Ledger, config: LeagueConfig | None = None) -> dict[s
 
 def _purposes(ledger: Ledger, book: Book) -> dict[str, dict[str, float | int]]:
     """ε of each purpose alone; they compose to less than their sum."""
-    parts = {p: [d.asked.for_user() for d in book.debits if d.asked.purpose == p] for p in PURPOSES}
+    parts = {p: [d.charge.for_user() for d in book.debits if d.charge.purpose == p] for p in PURPOSES}
     return {
         p: {"answers": len(part), "epsilon_alone": ledger.budget.spent(part)}
         for p, part in parts.items()
@@ -135,9 +135,9 @@ def _purposes(ledger: Ledger, book: Book) -> dict[str, dict[str, float | int]]:
 
 
 def _runs(ledger: Ledger, book: Book) -> list[dict[str, Any]]:
-    runs: dict[str, list[Asked]] = {}
+    runs: dict[str, list[Charge]] = {}
     for debit in book.debits:
-        runs.setdefault(debit.asked.run, []).append(debit.asked)
+        runs.setdefault(debit.charge.run, []).append(debit.charge)
     return [
         {
             "run": run[:12], "league": asked[0].league, "answers": len(asked),
@@ -159,18 +159,18 @@ def _next_round(ledger: Ledger, book: Book, config: LeagueConfig | None) -> dict
     fit = ledger.budget.rounds_left(counted, each)
     told: dict[str, Any] = {"epsilon": cost, "rounds_left": fit}
     if config is not None:
-        done = len({d.asked.round for d in book.debits if d.asked.run == config.digest()})
+        done = len({d.charge.round for d in book.debits if d.charge.run == config.digest()})
         due = config.rounds.count - done
         told |= {"rounds_due": due, "ends_after_round": done + fit if fit is not None and fit < due else None}
     return told
 
 
-def _price(book: Book, config: LeagueConfig | None) -> Asked | None:
+def _price(book: Book, config: LeagueConfig | None) -> Charge | None:
     if config is not None:
         if config.privacy.mode == "off":
             return None
         from clients.ledger.rounds import price_of_round
 
         return price_of_round(config, 1)
-    training = [debit.asked for debit in book.debits if debit.asked.purpose == "training"]
+    training = [debit.charge for debit in book.debits if debit.charge.purpose == "training"]
     return training[-1] if training else None

@@ -87,7 +87,7 @@ def test_a_budget_that_ends_stops_its_site_and_not_the_league(sites: Path, prote
     for site, rounds in ((poor, 2), *((site, ROUNDS) for site in others)):
         ledger = _ledger(site)
         book = ledger.book()
-        assert [debit.asked.round for debit in book.debits] == list(range(1, rounds + 1))
+        assert [debit.charge.round for debit in book.debits] == list(range(1, rounds + 1))
         assert len(book.told) == rounds
         assert ledger.balance().spent <= ledger.budget.epsilon
         kept = read_json(options.run / "state" / "receipts" / "receipts.json")[site.name]

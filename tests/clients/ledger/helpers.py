@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from clients.ledger import Asked, Budget, Ledger
+from clients.ledger import Budget, Charge, Ledger
 from clients.ledger.clock import Reading
 from clients.ledger.stores import FolderStore, VaultStore
 from clients.vault import RoleKey, Vault
@@ -33,9 +33,9 @@ class Hands:
         self.reading = Reading(self.reading.wall + wall, boot, since)
 
 
-def wish(round_: int = 1, *, epsilon: float = 0.5, run: str = "a" * 64, name: str = "") -> Asked:
+def wish(round_: int = 1, *, epsilon: float = 0.5, run: str = "a" * 64, name: str = "") -> Charge:
     """A pure answer of that ε, which composes by plain addition at most."""
-    return Asked("training", Mechanism.pure(epsilon), run=run, league="test", round=round_, name=name)
+    return Charge("training", Mechanism.pure(epsilon), run=run, league="test", round=round_, name=name)
 
 
 def in_folder(root: Path, budget: Budget = WHOLE, clock: Hands | None = None) -> Ledger:

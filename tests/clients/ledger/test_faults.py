@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from clients.dp import NoisyOutputs
-from clients.ledger import Asked, Budget, Ledger
+from clients.ledger import Budget, Charge, Ledger
 from clients.ledger.rounds import paid_round
 from clients.secagg.shared_noise import digest_of
 from clients.vault import RoleKey, Vault
@@ -78,7 +78,7 @@ def _site(place: str, root: Path, keys: dict[str, RoleKey], rounds: int) -> None
 
 
 def _answered(
-    ledger: Ledger, kept: NoisyOutputs, asked: Asked, received: FloatVector, *, shared: bool
+    ledger: Ledger, kept: NoisyOutputs, asked: Charge, received: FloatVector, *, shared: bool
 ) -> str:
     """The digest of what leaves: a noisy update, or whole numbers with the site's part of shared noise."""
     chance, left = np.random.default_rng(), [""]
@@ -334,4 +334,4 @@ def test_a_long_ledger_lies_in_parts(
             ledger.debit(wish(round_, epsilon=0.01))
     with Vault.open(tmp_path / "vault", keys["auditor"]) as vault:
         assert vault.names("ledger") == ["lines-00000", "lines-00001", "lines-00002"]
-        assert [debit.asked.round for debit in in_vault(vault).book().debits] == list(range(7))
+        assert [debit.charge.round for debit in in_vault(vault).book().debits] == list(range(7))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.ledger import Asked, Budget, Ledger, open_ledger
+from clients.ledger import Budget, Charge, Ledger, open_ledger
 from clients.ledger.stores import FolderStore
 from clients.vault import RoleKey, Vault
 from common.crypto.keys import lock
@@ -42,21 +42,21 @@ def test_it_grants_up_to_the_budget_and_then_says_what_is_spent_asked_and_left(t
 
 def test_each_entry_says_what_it_cost_whom_and_against_whom(tmp_path: Path) -> None:
     ledger = in_folder(tmp_path)
-    asked = Asked(
+    asked = Charge(
         "statistics", Mechanism.gaussian(20.0, sample_rate=0.1, steps=3), run="r", league="l", round=4
     )
     debit = ledger.debit(asked)
     (again,) = in_folder(tmp_path).book().debits
     assert again == debit
-    assert again.asked == asked
-    assert (again.asked.unit, again.asked.relation, again.asked.delta) == ("user", "add-remove", 1e-5)
-    assert "coordinator" in again.asked.adversary
+    assert again.charge == asked
+    assert (again.charge.unit, again.charge.relation, again.charge.delta) == ("user", "add-remove", 1e-5)
+    assert "coordinator" in again.charge.adversary
     assert 0 < again.epsilon_pld <= again.epsilon_rdp
 
 
 def test_runs_leagues_and_purposes_count_together(tmp_path: Path) -> None:
     for number, purpose in enumerate(("training", "statistics", "metrics", "tuning", "release")):
-        asked = Asked(purpose, Mechanism.pure(0.3), run=str(number), league=str(number))  # type: ignore[arg-type]
+        asked = Charge(purpose, Mechanism.pure(0.3), run=str(number), league=str(number))  # type: ignore[arg-type]
         in_folder(tmp_path).debit(asked)
     assert in_folder(tmp_path).balance().spent == epsilon_rdp([Mechanism.pure(0.3, steps=5)], 1e-5)
 
@@ -77,12 +77,12 @@ def test_one_debit_pays_for_one_output(tmp_path: Path) -> None:
 
 def test_the_contract_of_a_run_is_a_second_limit(tmp_path: Path) -> None:
     ledger = in_folder(tmp_path)
-    asked = Asked("training", Mechanism.pure(0.5), run="one", run_epsilon=0.6)
+    asked = Charge("training", Mechanism.pure(0.5), run="one", run_epsilon=0.6)
     ledger.debit(asked)
     with pytest.raises(PrivacyError, match="run's privacy budget") as refusal:
         ledger.debit(asked)
     assert "spent 0.503 of epsilon 0.6" in refusal.value.why
-    ledger.debit(Asked("training", Mechanism.pure(0.5), run="two", run_epsilon=0.6))
+    ledger.debit(Charge("training", Mechanism.pure(0.5), run="two", run_epsilon=0.6))
 
 
 def test_a_smaller_budget_counts_at_once_and_none_is_the_leagues_own(tmp_path: Path) -> None:
@@ -106,24 +106,24 @@ def test_rounds_left_are_as_many_as_the_gate_grants(tmp_path: Path) -> None:
     ledger = in_folder(tmp_path)
     ledger.debit(wish(0, epsilon=0.4))
     for round_ in range(1, left + 1):
-        ledger.debit(Asked("training", each, round=round_))
+        ledger.debit(Charge("training", each, round=round_))
     with pytest.raises(PrivacyError):
-        ledger.debit(Asked("training", each))
+        ledger.debit(Charge("training", each))
     assert WHOLE.rounds_left([Mechanism.pure(3.1)], each) == 0
 
 
 def test_units_are_told_for_one_user_or_not_at_all() -> None:
     noise = Mechanism.gaussian(4.0, sample_rate=0.5)
-    assert Asked("training", noise).for_user() == noise
-    four = Asked("training", noise, unit="record", records_per_user=4).for_user()
+    assert Charge("training", noise).for_user() == noise
+    four = Charge("training", noise, unit="record", records_per_user=4).for_user()
     assert four == Mechanism.gaussian(1.0, sample_rate=1 - 0.5**4)
-    assert Asked("training", Mechanism.gaussian(4.0), unit="site").for_user() == Mechanism.gaussian(2.0)
-    assert Asked("metrics", Mechanism.pure(0.1), unit="record", records_per_user=3).for_user().noise == (
+    assert Charge("training", Mechanism.gaussian(4.0), unit="site").for_user() == Mechanism.gaussian(2.0)
+    assert Charge("metrics", Mechanism.pure(0.1), unit="record", records_per_user=3).for_user().noise == (
         pytest.approx(0.3)
     )
     for unit, cap in (("record", 0), ("site", 1)):
         with pytest.raises(PrivacyError, match="one user"):
-            Asked("training", noise, unit=unit, records_per_user=cap).for_user()  # type: ignore[arg-type]
+            Charge("training", noise, unit=unit, records_per_user=cap).for_user()  # type: ignore[arg-type]
 
 
 def test_a_period_renews_and_says_when(tmp_path: Path) -> None:

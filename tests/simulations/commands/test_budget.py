@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clients.ledger import Asked, open_ledger
+from clients.ledger import Charge, open_ledger
 from clients.ledger.rounds import price_of_round
 from common.files import append_line
 from common.privacy.accounting import Mechanism, epsilon_rdp
@@ -45,8 +45,8 @@ def test_a_site_tells_spent_left_unit_purposes_and_the_next_round(
     noise = Mechanism.gaussian(10.0)
     with open_ledger(site, None) as ledger:
         for round_ in (1, 2):
-            ledger.debit(Asked("training", noise, run="r" * 64, league="north", round=round_))
-        ledger.debit(Asked("statistics", Mechanism.pure(0.1), name="top items"))
+            ledger.debit(Charge("training", noise, run="r" * 64, league="north", round=round_))
+        ledger.debit(Charge("statistics", Mechanism.pure(0.1), name="top items"))
     found = _ask(capfd, "budget", str(site))
     spent = epsilon_rdp([noise, noise, Mechanism.pure(0.1)], 1e-5)
     assert found["spent"] == pytest.approx(spent)
