@@ -26,8 +26,8 @@ from simulations.commands import (
     watch,
 )
 from simulations.commands.failures import explain, tell
-from simulations.commands.output import Output, only_document, wants_json
 from simulations.deployment.commands import coordinator, league, provision, site, vault
+from simulations.output import Output, only_document, wants_json
 
 HELP = """
 Example: `hansa simulate --data bazaar --run runs/demo` trains a league here and writes runs/demo/report.html.

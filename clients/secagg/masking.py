@@ -23,13 +23,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from clients.secagg.keys import SiteKeys
 from common.canonical import canonical
+from common.crypto import shamir
 from common.crypto.container import check_signature
 from common.crypto.fields import Words
 from common.errors import WireError
 from common.files import read_json, write_json
 from common.he.cipher import Values
 from common.privacy.shared_noise import require_honest
-from common.secagg import masks, shamir
+from common.secagg import masks
 from common.secagg.protocol import LEAST_GROUP, Attempt, survivor_message
 from common.settings.config import LeagueConfig
 

@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterator
 
 from common.crypto.fields import MOST_SUMMED, Packing
+from common.crypto.shamir import MAX_SHARES
 from common.errors import ConfigError
-from common.secagg.shamir import MAX_SHARES
 from common.settings.config import LeagueConfig, RoundsConfig
 
 

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 from flwr.app import RecordDict
 
+from common.crypto import shamir
 from common.crypto.container import check_signature, open_container
 from common.crypto.fields import MODULUS, Words
 from common.errors import QuorumError, WireError
 from common.he.cipher import Buffer
 from common.protocol import wire
-from common.secagg import masks, shamir
+from common.secagg import masks
 from common.secagg.pipeline import Parcel, Terms, open_steps, open_sum
 from common.secagg.protocol import (
     Attempt,

@@ -19,13 +19,14 @@ import numpy as np
 import tenseal.sealapi as seal
 from flwr.app import Message
 
+from common.crypto import shamir
 from common.crypto.fields import MODULUS, MOST_SUMMED, Packing, Words
 from common.flower.simulation import COORDINATOR, become, take_apart
 from common.he import bfv
 from common.he.seal_files import SealFiles
 from common.he.seal_schemes import SealScheme
 from common.protocol import wire
-from common.secagg import masks, shamir
+from common.secagg import masks
 from simulations.benchmarks.support.tree import Costs, Tree
 
 _TIMES = 5

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from common.errors import ConfigError
-from simulations.commands.output import Format, FormatOption, output_of, table
+from simulations.output import Format, FormatOption, output_of, table
 
 RunArgument = Annotated[Path, typer.Argument(help="The run folder.")]
 SiteOption = Annotated[str, typer.Option(help="The site whose catalogue and users are meant.")]

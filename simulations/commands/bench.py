@@ -10,7 +10,7 @@ from rich.console import Console
 
 from common.errors import ConfigError
 from simulations import benchmarks
-from simulations.commands.output import Format, FormatOption, note, output_of, table
+from simulations.output import Format, FormatOption, note, output_of, table
 
 
 def bench(

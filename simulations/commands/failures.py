@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from common.errors import HansaError
-from simulations.commands.output import plain
+from simulations.output import plain
 
 BUG = 70
 INTERRUPTED = 130

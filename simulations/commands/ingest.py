@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from common.runtime.progress import RoundProgress
-from simulations.commands.output import Format, FormatOption, note, output_of, table
 from simulations.deployment.commands.vault import PROMPT, KeyOption, PassphraseOption
+from simulations.output import Format, FormatOption, note, output_of, table
 
 
 def ingest(

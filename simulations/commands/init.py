@@ -13,7 +13,7 @@ from common.errors import ConfigError
 from common.settings.config import LeagueConfig
 from common.settings.describe import Described, as_toml, sections, settings_of
 from common.settings.load import with_overrides
-from simulations.commands.output import Format, FormatOption, output_of, plain
+from simulations.output import Format, FormatOption, output_of, plain
 
 _WIDTH = 100
 

@@ -12,7 +12,7 @@ from common.errors import RunError
 from common.files import read_lines
 from common.privacy.stopped import stopped_sites
 from common.storage.run_folder import RunFolder
-from simulations.commands.output import Format, FormatOption, output_of, plain, table
+from simulations.output import Format, FormatOption, output_of, plain, table
 
 RunArgument = Annotated[Path, typer.Argument(help="The run folder.")]
 

@@ -9,7 +9,7 @@ import typer
 
 from common.errors import InputError
 from common.runtime.progress import RoundProgress
-from simulations.commands.output import Format, FormatOption, note, output_of, table
+from simulations.output import Format, FormatOption, note, output_of, table
 
 FAILED = 1
 

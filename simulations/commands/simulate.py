@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from common.errors import ConfigError
-from simulations.commands.output import Format, FormatOption, note, output_of, plain, table
 from simulations.engines import forkserver
+from simulations.output import Format, FormatOption, note, output_of, plain, table
 from simulations.runs.results import Metrics, RunSummary
 from simulations.setup.options import DataSource, Encoders, Engine, Preset, SimulateOptions, parse_set
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from simulations.commands.output import Format, FormatOption, note, output_of, table
+from simulations.output import Format, FormatOption, note, output_of, table
 
 DEFAULT = "popularity,segments,activity,ratings"
 

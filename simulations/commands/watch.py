@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from simulations.commands.output import console, figure, note, table
+from simulations.output import console, figure, note, table
 
 _DONE = ("finished", "failed", "stopped", "interrupted")
 _POLL_S = 1.0

@@ -9,11 +9,12 @@ import pytest
 
 from clients.secagg.site import SecaggSite
 from clients.secagg.sum_order import SumOrder
+from common.crypto import shamir
 from common.crypto.container import open_container
 from common.crypto.fields import MODULUS, Packing, Words
 from common.errors import QuorumError, WireError
 from common.he.schemes import scheme
-from common.secagg import masks, shamir
+from common.secagg import masks
 from common.secagg.pipeline import Parcel, Terms, open_steps, send
 from common.secagg.protocol import REFUSED, Attempt, GroupSum, upload_facts
 from tests.faults.leagues import SITES, make_keys, sealed_sites

@@ -17,7 +17,7 @@ from common.settings.config import LeagueConfig
 from common.settings.load import load_config
 from simulations import cli
 from simulations.commands import failures, init, inspect
-from simulations.commands.output import as_json, plain, table, wants_json
+from simulations.output import as_json, plain, table, wants_json
 from simulations.setup.options import parse_set
 from tests.common.reports.sample_run import write_sample_run
 

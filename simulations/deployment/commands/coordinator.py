@@ -12,8 +12,8 @@ from rich.console import Console
 from common.errors import ConfigError, RunError
 from common.files import read_lines
 from common.runtime import logs
-from simulations.commands.output import Format, FormatOption, note, output_of, plain, table
 from simulations.deployment.progress import sentence_of
+from simulations.output import Format, FormatOption, note, output_of, plain, table
 
 app = typer.Typer(no_args_is_help=True, help="The coordinator of a league across machines.")
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from common.errors import RunError
-from simulations.commands.output import Format, FormatOption, note, output_of, plain
+from simulations.output import Format, FormatOption, note, output_of, plain
 from simulations.setup.options import parse_set
 
 app = typer.Typer(no_args_is_help=True, help="A league across machines, or its rehearsal on this one.")

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from common.errors import ConfigError
-from simulations.commands.output import Format, FormatOption, note, output_of, plain, table
+from simulations.output import Format, FormatOption, note, output_of, plain, table
 
 EXAMPLE = """# hansa provision league.toml --out kits
 name = "north-sea"

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from common.errors import HansaError, InputError, RunError
 from common.runtime import logs
-from simulations.commands.output import Format, FormatOption, note, output_of, plain, table
+from simulations.output import Format, FormatOption, note, output_of, plain, table
 
 app = typer.Typer(no_args_is_help=True, help="A site of a league across machines.")
 

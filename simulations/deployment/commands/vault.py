@@ -28,8 +28,8 @@ from clients.vault.store import FACTS_FILE
 from common.crypto.keys import lock
 from common.errors import ConfigError, InputError
 from common.schema import parse_site_info
-from simulations.commands.output import Format, FormatOption, note, output_of, table
 from simulations.deployment.commands.vault_log import ReceiptOption, log, parse_receipt
+from simulations.output import Format, FormatOption, note, output_of, table
 
 DAMAGED = 8
 PROMPT = "prompt"

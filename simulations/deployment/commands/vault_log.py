@@ -17,7 +17,7 @@ from clients.vault.store import FACTS_FILE, LOG_FILE
 from common.audit import Entry, Receipt, verify
 from common.crypto.keys import signer_id
 from common.errors import ConfigError
-from simulations.commands.output import Format, FormatOption, note, output_of, table
+from simulations.output import Format, FormatOption, note, output_of, table
 
 _RECEIPT = re.compile(r"(\d{1,12}):([0-9a-f]{64})")
 ReceiptOption = Annotated[

@@ -10,11 +10,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.crypto import shamir
 from common.crypto.container import MAGIC, open_container, sign_container
 from common.crypto.fields import MODULUS, Packing, dequantise, quantise
 from common.errors import ConfigError, QuorumError, WireError
 from common.he import bfv
-from common.secagg import masks, shamir
+from common.secagg import masks
 
 PACKINGS = [Packing(22, 2), Packing(14, 3)]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from common.crypto.fields import MODULUS, MOST_SUMMED
+from common.crypto.shamir import MAX_SHARES, split
 from common.errors import ConfigError, WireError
 from common.he import bfv
-from common.secagg.shamir import MAX_SHARES, split
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
 from common.settings.rules import require_cohort
