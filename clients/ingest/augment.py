@@ -1,6 +1,6 @@
-"""Pictures varied while training, so that a model learns the thing and not how it was held to the camera.
+"""Random variations of pictures in training, so that a model learns the object and not the camera's view of it.
 
-Apart from `pictures`, so that ingest runs without torch.
+This module is separate from `pictures`, so that ingest runs without torch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 @dataclass(frozen=True)
 class AugmentSettings:
-    """How a picture is varied. `rotation` in degrees to either side; `scale` the smallest share of the area kept."""
+    """How a picture is varied: `rotation` in degrees to either side, `scale` the least share of the area kept."""
 
     crop: int = 224
     rotation: float = 30.0
@@ -24,9 +24,9 @@ class AugmentSettings:
 
 
 def resize_crop(picture: Image.Image, resize: int = 256, crop: int = 224) -> Image.Image:
-    """The shorter side made `resize` pixels, and the middle square of `crop` pixels cut out."""
-    made: Image.Image = v2.Compose([v2.Resize(resize), v2.CenterCrop(crop)])(picture)
-    return made
+    """Resize the shorter side to `resize` pixels, and cut out the middle square of `crop` pixels."""
+    cropped: Image.Image = v2.Compose([v2.Resize(resize), v2.CenterCrop(crop)])(picture)
+    return cropped
 
 
 def augment(config: AugmentSettings) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -1,8 +1,8 @@
 """A site's complaint book: every fault of its data, with file, row, column, problem and action.
 
-Invariant: it names no person, for complaints end up in error messages and reports: of columns that tell of people no
-value is shown, of others a shortened one without direct identifiers. The book stays small however bad the data is: past
-`LIMIT` rows with the same fault in the same column it names no more of them, and says how many it left out.
+Invariants: it names no person, since complaints are shown in error messages and reports. Values of personal columns
+aren't shown; other values are shortened and shown without direct identifiers. The book stays small however bad the data
+are: it names at most `LIMIT` rows with the same fault in the same column, and counts the others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ComplaintBook:
     def add(
         self, file: str, row: int | None, column: str, fault: str, action: Action, value: object = None
     ) -> None:
-        """Note one fault; `value` is the offending cell, shown shortened and masked where it may be shown at all."""
+        """Note one fault; `value` is the faulty cell, which is shown shortened and masked, or hidden if personal."""
         key = (file, column, fault, action)
         self._seen[key] = self._seen.get(key, 0) + 1
         if self._seen[key] <= LIMIT:
@@ -49,29 +49,29 @@ class ComplaintBook:
             self.add(file, row, column, fault, action, value)
 
     def close(self) -> tuple[Complaint, ...]:
-        """All complaints, and a line for each fault whose rows were too many to name."""
-        rest = [
+        """All complaints, and a line for each fault that has more rows than are named."""
+        leftover = [
             Complaint(
                 file, None, column, f"{fault}: {count - LIMIT} more rows like these", action, count - LIMIT
             )
             for (file, column, fault, action), count in self._seen.items()
             if count > LIMIT
         ]
-        return (*self._complaints, *rest)
+        return (*self._complaints, *leftover)
 
 
 def count_refused(complaints: Iterable[Complaint], action: Action | None = None) -> int:
-    """Rows skipped and values cleared, also those whose rows were too many to name; or one of the two."""
-    wanted = ("row skipped", "value cleared") if action is None else (action,)
-    return sum(complaint.rows for complaint in complaints if complaint.action in wanted)
+    """The number of rows skipped and values cleared, or of one of the two, including rows that aren't named."""
+    actions = ("row skipped", "value cleared") if action is None else (action,)
+    return sum(complaint.rows for complaint in complaints if complaint.action in actions)
 
 
-def refuse(complaints: tuple[Complaint, ...], what: str, where: str, next_step: str) -> InputError:
+def refuse(complaints: tuple[Complaint, ...], problem: str, where: str, next_step: str) -> InputError:
     """The error that lists the first complaints."""
     first = "; ".join(complaint.sentence() for complaint in complaints[:LISTED_ON_FAILURE])
     more = len(complaints) - LISTED_ON_FAILURE
     return InputError(
-        what, where=where, why=first + (f"; and {more} more" if more > 0 else ""), next_step=next_step
+        problem, where=where, why=first + (f"; and {more} more" if more > 0 else ""), next_step=next_step
     )
 
 

@@ -1,8 +1,8 @@
-"""Files to raw tables: CSV, JSON lines and Parquet become polars frames whose values are not yet judged.
+"""From files to raw tables: CSV, JSON lines and Parquet become polars frames whose values aren't checked yet.
 
-Invariant: a file is read batch by batch, so memory doesn't grow with it; each row keeps the number that a person sees
-in the file, and a row that can't be read at all costs only itself. CSV is read with the standard library's strict
-reader (RFC 4180) because it alone says which row is ragged.
+Invariants: a file is read batch by batch, so memory doesn't grow with it. Each row keeps the number that a person sees
+in the file. Of a row that can't be read, only that row is lost. CSV is read with the standard library's strict reader
+(RFC 4180), because no other one says which row has a wrong number of cells.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ Cell = str | None
 
 @dataclass(frozen=True)
 class RawTable:
-    """A batch of a table as found: `frame` holds known columns only, `rows` the row number of each of its rows.
+    """A batch of a table as it's in the file: `frame` holds known columns only, `rows` the number of each row.
 
-    `share` says how much of the file was read when the batch was full.
+    `share` is the part of the file that was read when the batch was full.
     """
 
     file: str
@@ -43,22 +43,22 @@ class RawTable:
 
 
 def find_table(folder: Path, table: Table) -> Path | None:
-    """The one file of that table in the folder, or None where an optional table is absent.
+    """The one file of a table in the folder, or None if an optional table is absent.
 
     Raises
     ------
     InputError : two files claim to be the table, or a required one is missing.
     """
-    found = [path for suffix in SUFFIXES if (path := folder / f"{table.name}{suffix}").exists()]
-    if len(found) > 1:
-        names = " and ".join(path.name for path in found)
+    paths = [path for suffix in SUFFIXES if (path := folder / f"{table.name}{suffix}").exists()]
+    if len(paths) > 1:
+        names = " and ".join(path.name for path in paths)
         raise InputError(
             f"two files claim to be the table '{table.name}': {names}",
             where=str(folder),
             why="it is not said which of them counts",
             next_step="keep one and move the other out of the folder",
         )
-    if not found and table.required:
+    if not paths and table.required:
         present = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing"
         raise InputError(
             f"no {table.name} file",
@@ -66,7 +66,7 @@ def find_table(folder: Path, table: Table) -> Path | None:
             why=f"a site needs its {table.name}; the folder holds {present}",
             next_step=f"add {table.name}.csv, {table.name}.jsonl or {table.name}.parquet",
         )
-    return found[0] if found else None
+    return paths[0] if paths else None
 
 
 def table_batches(path: Path, table: Table, encoding: str, book: ComplaintBook) -> Iterator[RawTable]:
@@ -114,7 +114,7 @@ def _open_text(path: Path, encoding: str) -> Iterator[IO[str]]:
 
 
 def _lines(stream: IO[str], path: Path) -> Iterator[str]:
-    """The lines of a file, as iterating over it gives them, but never one that fills the memory."""
+    """The lines of a file; a line that is too long is an error, so that it can't fill the memory."""
     number = 0
     while line := stream.readline(MAX_LINE):
         number += 1
@@ -149,7 +149,7 @@ def _wrong_encoding(path: Path, encoding: str) -> InputError:
 
 
 def _first_fault(path: Path, encoding: str) -> tuple[int, int] | None:
-    """Line and byte of the first byte that isn't of the encoding, found block by block."""
+    """Line and position of the first byte that is invalid in the encoding; reads the file block by block."""
     decoder = codecs.getincrementaldecoder(encoding)()
     line, at = 1, 0
     with path.open("rb") as file:
@@ -210,7 +210,7 @@ def _read_csv(stream: IO[str], path: Path, table: Table, book: ComplaintBook) ->
 def _read_jsonl(stream: IO[str], path: Path, table: Table, book: ComplaintBook) -> Iterator[RawTable]:
     names = list(table.names)
     batch = _Batch(path.name, names)
-    seen: dict[str, None] = {}
+    columns_seen: dict[str, None] = {}
     for row, line in enumerate(_lines(stream, path), start=1):
         if not line.strip():
             continue
@@ -222,11 +222,11 @@ def _read_jsonl(stream: IO[str], path: Path, table: Table, book: ComplaintBook) 
         if not isinstance(record, dict):
             book.add(path.name, row, "", "not a JSON object", "row skipped")
             continue
-        seen.update(dict.fromkeys(record))
+        columns_seen.update(dict.fromkeys(record))
         batch.append(row, [_json_cell(record.get(name), name, row, path.name, book) for name in names])
         if batch.full:
             yield batch.take(_share(stream, path))
-    if not seen:
+    if not columns_seen:
         raise InputError(
             f"'{path.name}' holds no record",
             where=str(path),
@@ -234,7 +234,7 @@ def _read_jsonl(stream: IO[str], path: Path, table: Table, book: ComplaintBook) 
             next_step="write one JSON object a line",
         )
     # Only the whole file shows which columns it has.
-    _known_columns(list(seen), table, path, book)
+    _known_columns(list(columns_seen), table, path, book)
     yield batch.take(1.0)
 
 
@@ -254,13 +254,13 @@ def _json_cell(value: object, column: str, row: int, file: str, book: ComplaintB
 
 
 def _read_parquet(path: Path, table: Table, book: ComplaintBook) -> Iterator[RawTable]:
-    done = 0
+    rows_read = 0
     for frame, share in plain_batches(
         path, lambda names: _known_columns(names, table, path, book), BATCH_ROWS
     ):
-        rows = pl.int_range(done + 1, done + frame.height + 1, dtype=pl.Int64, eager=True)
+        rows = pl.int_range(rows_read + 1, rows_read + frame.height + 1, dtype=pl.Int64, eager=True)
         yield RawTable(path.name, frame, rows, share)
-        done += frame.height
+        rows_read += frame.height
 
 
 def _known_columns(header: list[str], table: Table, path: Path, book: ComplaintBook) -> dict[str, int]:
@@ -303,7 +303,7 @@ def _known_columns(header: list[str], table: Table, path: Path, book: ComplaintB
 
 
 class _Batch:
-    """Gathers text rows until they are worth a frame."""
+    """Collects text rows until there are enough for a frame."""
 
     def __init__(self, file: str, names: list[str]) -> None:
         self._file, self._names = file, names
@@ -313,7 +313,7 @@ class _Batch:
 
     @property
     def full(self) -> bool:
-        """Whether the batch has as many rows or letters as one may have."""
+        """Whether the batch has the most rows or letters that are allowed."""
         return len(self._rows) >= BATCH_ROWS or self._letters >= BATCH_LETTERS
 
     def append(self, row: int, cells: list[Cell]) -> None:
@@ -322,10 +322,10 @@ class _Batch:
         self._letters += sum(len(cell) for cell in cells if cell is not None)
 
     def take(self, share: float) -> RawTable:
-        """What was gathered, as a frame; the batch is empty afterwards."""
+        """The collected rows as a frame; the batch is empty afterwards."""
         columns = zip(*self._cells, strict=True) if self._cells else ([] for _ in self._names)
         data = dict(zip(self._names, columns, strict=True))
         frame = pl.DataFrame(data, schema=dict.fromkeys(self._names, pl.String))
-        made = RawTable(self._file, frame, pl.Series("row", self._rows, dtype=pl.Int64), share)
+        table = RawTable(self._file, frame, pl.Series("row", self._rows, dtype=pl.Int64), share)
         self._cells, self._rows, self._letters = [], [], 0
-        return made
+        return table

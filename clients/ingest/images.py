@@ -1,4 +1,4 @@
-"""A site's pictures: a store that reads them by name, and a decoder that no picture can harm.
+"""A site's pictures: a store that reads them by name, and a decoder that is safe against hostile pictures.
 
 Invariant: a name never reaches a file outside the store, and nothing is decoded before its size on disk,
 format, frame count and pixel count are known to be within the limits. Every fault is an `InputError`.
@@ -58,7 +58,7 @@ class ImageStore:
 
     @classmethod
     def empty(cls, root: Path) -> ImageStore:
-        """A store without pictures, for a site that brings none."""
+        """A store without pictures, for a site that has none."""
         store = cls.__new__(cls)
         store.root, store._lock, store._zip, store._zip_pid = root, threading.Lock(), None, 0
         store._is_zip, store._names = False, frozenset()
@@ -69,7 +69,7 @@ class ImageStore:
         return self._names
 
     def look(self, name: str) -> tuple[int, int]:
-        """What tells, without reading it, whether a picture is still the same: its size, and its time or checksum."""
+        """A picture's size, and its time or checksum: they show whether it has changed, without reading it."""
         if self._is_zip:
             with self._lock:
                 entry = self._archive().getinfo(name)
@@ -81,7 +81,7 @@ class ImageStore:
         return stat.st_size, stat.st_mtime_ns
 
     def problem(self, name: str) -> str:
-        """Why a name can't be read; empty where it can."""
+        """Why a name can't be read; empty if it can."""
         if name in self._names:
             return ""
         if not _is_inside(name):

@@ -1,6 +1,6 @@
-"""Event logs made whole: without repeats, with sessions, in an order that can have happened.
+"""Cleaning of event logs: without repeats, with sessions, in a possible order.
 
-Invariant: no event is invented, and one that is left keeps its user, item and kind.
+Invariant: no event is invented, and every event that stays keeps its user, item and kind.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SKEW = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class LogFaults:
-    """How many events were repeats, had a session found for them, or a clock mended."""
+    """How many events were repeats, were given a session, or had a wrong clock that was corrected."""
 
     repeats: int
     sessions_found: int
@@ -26,9 +26,9 @@ class LogFaults:
 def clean_events(events: pl.DataFrame, gap: timedelta = GAP) -> tuple[pl.DataFrame, LogFaults]:
     """Clean a canonical table of events.
 
-    Repeats are alike in user, item, event, instant and query. An event without a session joins the one before it by
-    the same user if that is less than `gap` ago. A cart or purchase at most `SKEW` before the first look at the item
-    in its own session had a clock that went wrong: it moves to that look.
+    Repeats are equal in user, item, event, instant and query. An event without a session joins the session of the
+    user's event before it, if that is at most `gap` ago. A cart or purchase at most `SKEW` before the first view of the
+    item in its session comes from a wrong clock: it gets the time of that view.
     """
     once = events.unique(["user_id", "item_id", "event", "at", "query"], keep="first", maintain_order=True)
     lacking = once["session_id"].null_count()
@@ -53,5 +53,5 @@ def clean_events(events: pl.DataFrame, gap: timedelta = GAP) -> tuple[pl.DataFra
 def _with_sessions(events: pl.DataFrame, gap: timedelta) -> pl.DataFrame:
     begins = (pl.col("at") - pl.col("at").shift(1) > gap).fill_null(True).over("user_id")
     number = begins.cast(pl.Int64).cum_sum().over("user_id")
-    drawn = pl.format("{}~{}", "user_id", number)
-    return events.with_columns(pl.coalesce("session_id", drawn).alias("session_id"))
+    made_up = pl.format("{}~{}", "user_id", number)
+    return events.with_columns(pl.coalesce("session_id", made_up).alias("session_id"))

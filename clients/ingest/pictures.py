@@ -1,7 +1,7 @@
-"""Pictures made ready: upright, without metadata, of a size to work with.
+"""Preparing pictures for storage: upright, without metadata, in a working size.
 
-Invariant: no byte of the original file survives in what `tidy_picture` returns: pixels are decoded within the limits
-of `images` and written anew into a picture that never had metadata, so place, camera and comments are gone.
+Invariant: `tidy_picture` returns no byte of the original file. Pixels are decoded within the limits of `images` and
+written into a new picture without metadata, so place, camera and comments are removed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ QUALITY = 92
 
 @dataclass(frozen=True)
 class PictureSettings:
-    """How a picture is stored. `shorter_side` in pixels; smaller pictures are not blown up."""
+    """How a picture is stored: `shorter_side` in pixels; smaller pictures aren't enlarged."""
 
     shorter_side: int = 256
     denoise: Literal["none", "gaussian", "median"] = "none"

@@ -1,7 +1,7 @@
 """Read a whole site folder: `site.toml`, the three tables and the image store.
 
-Invariant: what `read_site` returns keeps every rule of `common.schema`, whatever format it came in; all that
-was skipped or cleared on the way stands in the complaints.
+Invariant: what `read_site` returns keeps every rule of `common.schema`, whatever the format of the files; everything
+that was skipped or cleared is in the complaints.
 
 >>> read_site(Path("runs/demo/sites/alder")).products.height  # doctest: +SKIP
 412
@@ -20,8 +20,8 @@ import polars as pl
 from clients.ingest.complaints import ComplaintBook, refuse
 from clients.ingest.files import find_table, table_batches
 from clients.ingest.images import ImageStore
-from clients.ingest.rules import ROW, first_of_each, known_images, known_items, typed
-from clients.ingest.seen import SeenIds
+from clients.ingest.table_rules import ROW, first_of_each, known_images, known_items, typed
+from clients.ingest.unique_ids import SeenIds
 from common.errors import ConfigError, InputError
 from common.schema import (
     EVENTS,
@@ -43,7 +43,7 @@ class SiteData:
     """One site's data in canonical form.
 
     `products` is sorted by item_id, `reviews` by user_id, created_at, review_id, `events` by user_id, at,
-    item_id. All columns of the schema are there; what the site lacks is null.
+    item_id. All columns of the schema are present; what the site lacks is null.
     """
 
     name: str
@@ -63,9 +63,8 @@ def read_site(folder: Path, tables: Collection[Table] = TABLES, *, today: date |
 
     Parameters
     ----------
-    tables : the products, and what else is wanted; the others come back empty.
-    today : the day after which instants count as the future, with a day's grace for time zones; default the
-        clock's.
+    tables : the tables to read, products among them; the others come back empty.
+    today : the day after which instants count as the future, plus a day for time zones; by default the clock's.
 
     Raises
     ------
@@ -97,7 +96,7 @@ def read_site(folder: Path, tables: Collection[Table] = TABLES, *, today: date |
 
 @dataclass(frozen=True)
 class Batch:
-    """Checked rows of one table, with the number of each in its file, and how much of the file is read by now."""
+    """Checked rows of one table, each with its number in the file, and the share of the file that was read so far."""
 
     frame: pl.DataFrame
     share: float
@@ -106,8 +105,8 @@ class Batch:
 class SiteReader:
     """Reads the tables of a site folder batch by batch, so that memory doesn't grow with them.
 
-    Read the products first: the other tables are held against their ids. What stays in memory are ids: those of the
-    products as text, those that must be unique as eight bytes each.
+    Read the products first, since the other tables are checked against their ids. Only ids stay in memory: those of the
+    products as text, and ids that must be unique as eight bytes each.
 
     Raises
     ------
@@ -125,21 +124,21 @@ class SiteReader:
         path = find_table(self.folder, table)
         if path is None:
             return
-        seen = {column.name: SeenIds() for column in table.columns if column.unique}
-        found = [self.items]
+        unique_ids = {column.name: SeenIds() for column in table.columns if column.unique}
+        item_ids = [self.items]
         for raw in table_batches(path, table, self.info.encoding, book):
             frame = typed(raw, table, self._before, book)
-            for column, ids in seen.items():
+            for column, ids in unique_ids.items():
                 frame = first_of_each(frame, column, ids, path.name, book)
             if table is PRODUCTS:
-                found.append(frame["item_id"])
+                item_ids.append(frame["item_id"])
             else:
                 frame = known_items(frame, self.items, path.name, book)
             if self.info.modalities.image and "image" in frame.columns:
                 frame = known_images(frame, self.images, path.name, book)
             yield Batch(frame, raw.share)
         if table is PRODUCTS:
-            self.items = pl.concat(found)
+            self.items = pl.concat(item_ids)
 
 
 def read_site_info(folder: Path) -> SiteInfo:
@@ -177,8 +176,8 @@ def read_site_info(folder: Path) -> SiteInfo:
 
 def _open_images(folder: Path, info: SiteInfo) -> ImageStore:
     root = folder / info.images.path
-    asked = "path" in info.images.model_fields_set
-    if not info.modalities.image or not (asked or root.is_dir()):
+    is_set = "path" in info.images.model_fields_set
+    if not info.modalities.image or not (is_set or root.is_dir()):
         return ImageStore.empty(root)
     return ImageStore(root)
 
@@ -188,7 +187,7 @@ def _nothing(table: Table) -> pl.DataFrame:
 
 
 def judge(info: SiteInfo, complaints: tuple[Complaint, ...], products: int, folder: Path) -> None:
-    """Refuse the site where its policy or the lack of products asks for it.
+    """Refuse the site if its policy demands it or if it has no products.
 
     Raises
     ------
@@ -208,7 +207,7 @@ def judge(info: SiteInfo, complaints: tuple[Complaint, ...], products: int, fold
 
 
 def finish(frame: pl.DataFrame, table: Table, modalities: ModalitiesSection) -> pl.DataFrame:
-    """Rows in canonical order, without what the site keeps out of the league."""
+    """Rows in canonical order, without the modalities that the site keeps out of the league."""
     cleared: tuple[str, ...] = ()
     if not modalities.text:
         cleared += ("title", "description", "attributes", "text")

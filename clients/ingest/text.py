@@ -1,7 +1,7 @@
-"""Raw text to clean text, and clean text to words.
+"""From raw text to clean text, and from clean text to words.
 
-Invariant: what `clean_text` returns has no markup, no control character and no bidirectional override, is NFKC, and
-costs time linear in its length. Text is cut at `MAX_LETTERS`: a review of a megabyte is no review.
+Invariants: `clean_text` returns NFKC text without markup, control characters and bidirectional overrides, in time
+linear in its length. Text is cut at `MAX_LETTERS`: a text of a megabyte isn't a review.
 
 >>> clean_text("<b>Ｇｏｏｄ</b>&nbsp;bag\u202e!")
 'Good bag !'
@@ -40,7 +40,7 @@ _STOP = frozenset(_STOP_LIST.split())
 
 
 def clean_text(text: str) -> str:
-    """One text without markup, hidden characters and needless space; empty where nothing is left."""
+    """One text without markup, hidden characters and needless space; empty if nothing is left."""
     text = _BLOCK.sub(" ", text[:MAX_LETTERS])
     # Shops export text escaped once or twice: "&amp;lt;b&amp;gt;".
     for _ in range(2):
@@ -51,17 +51,17 @@ def clean_text(text: str) -> str:
 
 
 def words(text: str, language: str = "en", *, stem: bool = True, drop_stop_words: bool = True) -> list[str]:
-    """The words of a text: Chinese by a segmenter, other scripts by letters, stemmed where a stemmer is known.
+    """The words of a text: Chinese by a segmenter, other scripts by letters, stemmed if there is a stemmer.
 
-    Negations stay: without them a complaint reads as praise.
+    Negations stay, since a complaint without them would read as praise.
     """
-    found: list[str] = []
+    pieces: list[str] = []
     for piece in _TOKEN.findall(unicodedata.normalize("NFKC", text).casefold()):
-        found += rjieba.cut(piece) if _HAN.match(piece) else [piece]
+        pieces += rjieba.cut(piece) if _HAN.match(piece) else [piece]
     if drop_stop_words:
-        found = [word for word in found if word not in _STOP]
+        pieces = [word for word in pieces if word not in _STOP]
     stemmer = _stemmer(language.partition("-")[0]) if stem else None
-    return found if stemmer is None else [word if _HAN.match(word) else stemmer(word) for word in found]
+    return pieces if stemmer is None else [word if _HAN.match(word) else stemmer(word) for word in pieces]
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Raw columns to typed ones, and which of their values break the contract.
+"""From raw columns to typed ones, and which of their values break the contract.
 
 Invariant: the same value means the same in every file format. Text is stripped, and blank text is absent;
 numbers are finite; instants are UTC.
@@ -15,9 +15,9 @@ from common.errors import InputError
 from common.schema import EARLIEST, Column
 
 Fault = tuple[pl.Series, str]
-# What a spreadsheet would run when someone opens an export of the data: =1+1, =A1, @SUM(…, +cmd|…, =HYPERLINK(….
+# Text that a spreadsheet would run as a formula if it opened an export: =1+1, =A1, @SUM(…, +cmd|…, =HYPERLINK(….
 FORMULA = r"""^(?:=\s*(?:[-+"$(0-9]|[A-Za-z$_.]+[$0-9(|!])|[@+-]\s*[A-Za-z_.]+[(|])"""
-# Controls, zero width and bidi marks: an id that holds them looks like another.
+# Controls, zero width and bidi marks: an id with them looks like another id.
 HIDDEN = r"[\x01-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
 _INSTANT = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?[+-]\d{2}:\d{2}$"
@@ -32,12 +32,12 @@ def convert(raw: pl.Series, column: Column, where: str, before: datetime) -> tup
 
     Returns
     -------
-    The typed column, null where the value is absent or can't be parsed, and the faults: a mask of rows and
-    its description each. A value out of range keeps its parsed form; the caller clears it.
+    The typed column, null if the value is absent or can't be parsed, and the faults, each a mask of rows and a
+    description. A value out of range keeps its parsed form; the caller clears it.
 
     Raises
     ------
-    InputError : the whole column has a type that can't be meant, for example a list.
+    InputError : the whole column has an impossible type, for example a list.
     """
     match column.kind:
         case "text":
@@ -63,9 +63,9 @@ def _texts(raw: pl.Series, column: Column, where: str) -> tuple[pl.Series, list[
 def _numbers(raw: pl.Series, column: Column, where: str) -> tuple[pl.Series, list[Fault]]:
     if not (raw.dtype in (pl.String, pl.Null) or raw.dtype.is_numeric()):
         raise _wrong_type(raw, column, where, "numbers")
-    given = _blank_to_null(raw) if raw.dtype == pl.String else raw
-    number = given.cast(pl.Float64, strict=False)
-    unread = given.is_not_null() & number.is_null()
+    cells = _blank_to_null(raw) if raw.dtype == pl.String else raw
+    number = cells.cast(pl.Float64, strict=False)
+    unread = cells.is_not_null() & number.is_null()
     infinite = _true(~number.is_finite())
     faults = [(unread, "not a number"), (infinite, "not a finite number")]
     number = _clear(number, infinite)
@@ -88,9 +88,9 @@ def _range_faults(number: pl.Series, column: Column) -> Iterator[Fault]:
 def _instants(raw: pl.Series, column: Column, where: str, before: datetime) -> tuple[pl.Series, list[Fault]]:
     unread = pl.repeat(False, len(raw), eager=True)
     if raw.dtype == pl.String:
-        given = _blank_to_null(raw)
-        at = _parse_instants(given)
-        unread = given.is_not_null() & at.is_null()
+        cells = _blank_to_null(raw)
+        at = _parse_instants(cells)
+        unread = cells.is_not_null() & at.is_null()
     elif raw.dtype == pl.Date or isinstance(raw.dtype, pl.Datetime) or raw.dtype == pl.Null:
         at = raw.cast(pl.Datetime("us", raw.dtype.time_zone if isinstance(raw.dtype, pl.Datetime) else None))
         zone = raw.dtype.time_zone if isinstance(raw.dtype, pl.Datetime) else None
@@ -105,7 +105,7 @@ def _instants(raw: pl.Series, column: Column, where: str, before: datetime) -> t
 
 
 def _parse_instants(text: pl.Series) -> pl.Series:
-    """ISO 8601 with a date, and optionally minutes, seconds, fractions and a zone."""
+    """Parse ISO 8601 with a date, and optionally minutes, seconds, fractions and a zone."""
     whole = (
         pl.when(text.str.contains(_DATE))
         .then(text + "T00:00:00Z")

@@ -15,7 +15,7 @@ import polars as pl
 from clients.anonymise import anonymity, generalise
 from clients.ingest.complaints import ComplaintBook
 from clients.ingest.files import find_table, table_batches
-from clients.ingest.rules import typed
+from clients.ingest.table_rules import typed
 from common.schema import CUSTOMERS, SiteInfo, end_of_tomorrow
 
 _TOLD = ["age", "postcode"]

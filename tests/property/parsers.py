@@ -26,8 +26,8 @@ from clients.ingest.complaints import ComplaintBook
 from clients.ingest.files import table_batches
 from clients.ingest.images import ImageStore, decode_image
 from clients.ingest.into_vault.packs import pack, unpack
-from clients.ingest.rules import typed
 from clients.ingest.site import read_site_info
+from clients.ingest.table_rules import typed
 from clients.ingest.text import clean_text, words
 from clients.vault.erase import read_receipt
 from clients.vault.facts import VaultFacts

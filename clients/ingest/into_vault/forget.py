@@ -1,10 +1,10 @@
-"""One person leaves a sealed site: by the id that the shop knows, with the pictures that only they put up.
+"""Remove one person from a sealed site, by the id that the shop knows, with the pictures that only this person posted.
 
-A review may carry a photo of its writer's. It lies in a pack among others and under a pseudonym of its file name, so
-it is found through the person's reviews, unless a product or somebody else shows the same file.
+A review may have a photo by its writer. The photo is in a pack with others, under a pseudonym of its file name, so it's
+found through the person's reviews; it stays if a product or somebody else's review shows the same file.
 
-Invariant: which pictures go is written down in the vault before the first row goes, so a run that was killed is
-finished by running it again; and ingest leaves the person's rows and these pictures out ever after.
+Invariant: the names of the pictures to remove are written to the vault before the first row is removed, so a run that
+was killed is finished by running it again. Later ingests leave out the person's rows and these pictures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from common.schema import PRODUCTS, REVIEWS
 
 
 def pseudonym_of(vault: Vault, user_id: str) -> str:
-    """The name under which a person of the shop stands in the vault.
+    """The pseudonym of one of the shop's persons in the vault.
 
     Raises
     ------
@@ -49,20 +49,20 @@ def forget(vault: Vault, pseudonym: str) -> Path:
     """
     for name in sorted(_own_pictures(vault, pseudonym)):
         vault.write("logs", ERASED_PICTURE + name, b"")
-    gone = marked(vault, ERASED_PICTURE)
-    return erase_user(vault, pseudonym, {**DEFAULT_ERASERS, "images": _pictures_eraser(gone)})
+    erased = marked(vault, ERASED_PICTURE)
+    return erase_user(vault, pseudonym, {**DEFAULT_ERASERS, "images": _pictures_eraser(erased)})
 
 
 def _own_pictures(vault: Vault, pseudonym: str) -> set[str]:
-    """Pictures that this person's reviews show and no product and no other review does."""
+    """Pictures that this person's reviews show, and no product and nobody else's review."""
     parts = [name for name in vault.names("reviews") if _is_table(vault, "reviews", name)]
     reviews = read_parts(vault, REVIEWS, parts, ["user_id", "image"]).drop_nulls("image")
     mine = set(reviews.filter(pl.col("user_id") == pseudonym)["image"])
     if not mine:
         return set()
     others = reviews.filter(pl.col("user_id").ne_missing(pseudonym))["image"]
-    shown = [name for name in vault.names("products") if _is_table(vault, "products", name)]
-    products = read_parts(vault, PRODUCTS, shown, ["image"])["image"].drop_nulls()
+    tables = [name for name in vault.names("products") if _is_table(vault, "products", name)]
+    products = read_parts(vault, PRODUCTS, tables, ["image"])["image"].drop_nulls()
     return mine - set(others) - set(products)
 
 
@@ -71,10 +71,14 @@ def _is_table(vault: Vault, kind: str, name: str) -> bool:
     return content[:4] == b"PAR1" and "image" in pl.read_parquet_schema(io.BytesIO(content))
 
 
-def _pictures_eraser(gone: frozenset[str]) -> Eraser:
+def _pictures_eraser(erased: frozenset[str]) -> Eraser:
     def erase(name: str, content: bytes, pseudonym: str) -> tuple[bytes | None, int]:
-        found = unpack(content)
-        kept = {each: bytes(data) for each, data in found.items() if each not in gone}
-        return (content, 0) if len(kept) == len(found) else (pack(kept), len(found) - len(kept))
+        pictures = unpack(content)
+        remaining = {name: bytes(data) for name, data in pictures.items() if name not in erased}
+        return (
+            (content, 0)
+            if len(remaining) == len(pictures)
+            else (pack(remaining), len(pictures) - len(remaining))
+        )
 
     return erase

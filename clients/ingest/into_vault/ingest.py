@@ -1,11 +1,12 @@
-"""A site sealed in its vault: clean, masked, under pseudonyms; and read from there again.
+"""Seal a site in its vault, clean, masked and under pseudonyms, and read it back.
 
-What is written: `products`, `reviews` and `events` as Parquet parts, `images` as packs of JPEGs, `products/manifest`
-and `logs/pseudonym-key`. A part's name ends in a keyed digest of what it was made of, so a part that is
-there needn't be made again: that makes ingest incremental, idempotent, and restartable after a kill at any moment.
+Written are `products`, `reviews` and `events` as Parquet parts, `images` as packs of JPEGs, `products/manifest` and
+`logs/pseudonym-key`. A part's name ends in a keyed digest of its content, so an existing part isn't written again. So
+ingest is incremental, can be repeated, and can be restarted after a kill at any moment.
 
-Invariant: the manifest is written after all that it names, and nothing is deleted before it; so a reader finds the
-old site or the new one, whole. Plaintext never touches the disk, and memory doesn't grow with the tables.
+Invariants: the manifest is written after everything that it names, and nothing is deleted before that; so a reader
+finds either the old or the new site, complete. Plaintext is never written to the disk, and memory doesn't grow with the
+tables.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from clients.ingest.into_vault.manifest import (
     read_manifest,
 )
 from clients.ingest.into_vault.packs import ERASED_PICTURE, PackedImages, seal_pictures
-from clients.ingest.into_vault.store import Report, Store
-from clients.ingest.into_vault.tables import Bench, read_parts, seal_table
+from clients.ingest.into_vault.store import ObjectStore, Report
+from clients.ingest.into_vault.tables import IngestContext, read_parts, seal_table
 from clients.ingest.pictures import PictureSettings
 from clients.ingest.site import SiteData, SiteReader, finish, judge, read_site_info
 from clients.vault.erase import ERASED
@@ -44,14 +45,14 @@ from common.errors import InputError
 from common.schema import PRODUCTS, TABLES, Complaint, SplitSection, Table
 
 __all__ = ["IngestReport", "ingest_site", "read_vault"]
-# Of the roles but the owner only the auditor, who sees no user, may read the key.
+# Beside the owner only the auditor may read the key, who can't read any user's data.
 KEY = ("logs", "pseudonym-key")
 Entry = dict[str, Any]
 
 
 def ingest_site(
     folder: Path,
-    store: Store,
+    store: ObjectStore,
     report: Report | None = None,
     settings: PictureSettings | None = None,
     scratch: Path | None = None,
@@ -61,8 +62,8 @@ def ingest_site(
     Parameters
     ----------
     report : called with a phase and the share of it that is done.
-    scratch : a folder on a disk with room for the events, where they are put aside under seal while they are sorted;
-        the system's folder for temporary files unless given.
+    scratch : a folder on a disk with room for the events, which are stored there encrypted while they are sorted; by
+        default the system's folder for temporary files.
 
     Raises
     ------
@@ -72,40 +73,40 @@ def ingest_site(
     say, pictures = report or (lambda phase, share: None), settings or PictureSettings()
     key, old = _key(store), read_manifest(store)
     old = old if old is not None and old["form"] == FORM else None
-    gone, gone_pictures = marked(store, ERASED), marked(store, ERASED_PICTURE)
+    erased, erased_pictures = marked(store, ERASED), marked(store, ERASED_PICTURE)
     if old is not None and old["quick"] == quick_looks(
-        folder, Path(old["root"]), pictures, gone | gone_pictures
+        folder, Path(old["root"]), pictures, erased | erased_pictures
     ):
         return IngestReport(**old["report"] | {"unchanged": True, "written": 0, "reread": []})
     reader = SiteReader(folder)
-    bench = Bench(store, key, Pseudonyms(key), gone, gone_pictures, scratch)
-    made = IngestReport()
-    quick = quick_looks(folder, reader.images.root, pictures, gone | gone_pictures)
-    packs = seal_pictures(reader.images, bench, pictures, (old or {}).get("packs", {}), made, say)
-    tables, complaints = _seal_tables(reader, bench, (old or {}).get("tables", {}), made, say)
-    judge(reader.info, complaints, made.rows[PRODUCTS.name], folder)
+    context = IngestContext(store, key, Pseudonyms(key), erased, erased_pictures, scratch)
+    summary = IngestReport()
+    quick = quick_looks(folder, reader.images.root, pictures, erased | erased_pictures)
+    packs = seal_pictures(reader.images, context, pictures, (old or {}).get("packs", {}), summary, say)
+    tables, complaints = _seal_tables(reader, context, (old or {}).get("tables", {}), summary, say)
+    judge(reader.info, complaints, summary.rows[PRODUCTS.name], folder)
     keep = {name: entry["parts"] for name, entry in tables.items()}
     keep["images"] = [entry["pack"] for entry in packs.values()]
-    made.digest = digest_of({kind: sorted(names) for kind, names in keep.items()})
+    summary.digest = digest_of({kind: sorted(names) for kind, names in keep.items()})
     info = reader.info
     meta = {"name": info.name, "title": info.title, "language": info.language, "region": info.region}
     dates = info.split.dates()
     split = None if dates is None else {k: v.isoformat() for k, v in asdict(dates).items()}
     manifest = {"form": FORM, "quick": quick, "root": str(reader.images.root.resolve()), "meta": meta, "split": split,
-                "tables": tables, "packs": packs, "keep": keep, "report": asdict(made)}  # fmt: skip
+                "tables": tables, "packs": packs, "keep": keep, "report": asdict(summary)}  # fmt: skip
     store.write(*MANIFEST, json.dumps(manifest).encode())
-    for kind, kept in keep.items():
-        for name in sorted(set(store.names(kind)) - set(kept) - {MANIFEST[1]}):
+    for kind, parts in keep.items():
+        for name in sorted(set(store.names(kind)) - set(parts) - {MANIFEST[1]}):
             store.delete(kind, name)
-    return made
+    return summary
 
 
-def marked(store: Store, prefix: str) -> frozenset[str]:
-    """What erasing left word of, so that a raw folder which still holds it doesn't bring it back."""
+def marked(store: ObjectStore, prefix: str) -> frozenset[str]:
+    """The erased names of a kind, so that a raw folder which still holds them doesn't bring them back."""
     return frozenset(name.removeprefix(prefix) for name in store.names(KEY[0]) if name.startswith(prefix))
 
 
-def _key(store: Store) -> bytes:
+def _key(store: ObjectStore) -> bytes:
     if KEY[1] in set(store.names(KEY[0])):
         return store.read(*KEY)
     key = secrets.token_bytes(KEY_BYTES)
@@ -114,41 +115,41 @@ def _key(store: Store) -> bytes:
 
 
 def _seal_tables(
-    reader: SiteReader, bench: Bench, old: dict[str, Entry], made: IngestReport, say: Report
+    reader: SiteReader, context: IngestContext, old: dict[str, Entry], summary: IngestReport, say: Report
 ) -> tuple[dict[str, Entry], tuple[Complaint, ...]]:
-    """Every table's entry of the manifest; one that looks as it did is taken over unread."""
+    """Every table's entry of the manifest; a table that hasn't changed keeps its entry and isn't read."""
     entries: dict[str, Entry] = {}
     complaints: tuple[Complaint, ...] = ()
     pictures = names_digest(reader.images.names())
     for table in TABLES:
         path = find_table(reader.folder, table)
         items = "" if table is PRODUCTS else names_digest(reader.items)
-        gone = [] if table is PRODUCTS else sorted(bench.gone)
-        looks = digest_of([file_looks(path, reader.folder / "site.toml"), items, pictures, gone])
+        erased = [] if table is PRODUCTS else sorted(context.erased)
+        looks = digest_of([file_looks(path, reader.folder / "site.toml"), items, pictures, erased])
         entry = old.get(table.name)
-        held = set(bench.store.names(table.name))
-        if entry is None or entry["looks"] != looks or not set(entry["parts"]) <= held:
+        stored = set(context.store.names(table.name))
+        if entry is None or entry["looks"] != looks or not set(entry["parts"]) <= stored:
             book = ComplaintBook()
-            entry = _seal_table(reader, table, path, bench, book, made, say) | {"looks": looks}
+            entry = _seal_table(reader, table, path, context, book, summary, say) | {"looks": looks}
             complaints = (*complaints, *book.close())
         elif table is PRODUCTS:
-            reader.items = read_parts(bench.store, table, entry["parts"], ["item_id"])["item_id"]
+            reader.items = read_parts(context.store, table, entry["parts"], ["item_id"])["item_id"]
         entries[table.name] = entry
-        made.add(table.name, TableFacts(**entry["facts"]))
+        summary.add(table.name, TableFacts(**entry["facts"]))
     return entries, complaints
 
 
 def _seal_table(
-    reader: SiteReader, table: Table, path: Path | None, bench: Bench, book: ComplaintBook, made: IngestReport,
-    say: Report,
+    reader: SiteReader, table: Table, path: Path | None, context: IngestContext, book: ComplaintBook,
+    summary: IngestReport, say: Report,
 ) -> Entry:  # fmt: skip
     facts, parts = TableFacts(), list[str]()
     if path is not None:
         rows = _finished(reader, table, book)
-        parts, written = seal_table(table, path, rows, bench, facts, partial(say, table.name))
-        made.written += written
+        parts, new = seal_table(table, path, rows, context, facts, partial(say, table.name))
+        summary.written += new
     facts.complaints = count_refused(book.close())
-    made.reread.append(table.name)
+    summary.reread.append(table.name)
     return {"parts": parts, "facts": asdict(facts)}
 
 
@@ -157,12 +158,12 @@ def _finished(reader: SiteReader, table: Table, book: ComplaintBook) -> Iterator
         yield finish(batch.frame, table, reader.info.modalities), batch.share
 
 
-def read_vault(store: Store, tables: Collection[Table] = TABLES) -> SiteData:
-    """The sealed site as `read_site` would give it, its pictures read pack by pack out of the vault.
+def read_vault(store: ObjectStore, tables: Collection[Table] = TABLES) -> SiteData:
+    """The sealed site as `read_site` would return it; pictures are read pack by pack from the vault.
 
     Parameters
     ----------
-    tables : those that are read; the others come back empty.
+    tables : the tables to read; the others come back empty.
 
     Raises
     ------
@@ -178,9 +179,9 @@ def read_vault(store: Store, tables: Collection[Table] = TABLES) -> SiteData:
         frames[table.name] = whole.sort(table.sort_by, nulls_last=True, maintain_order=True)
     split = SplitSection.model_validate(manifest["split"]).dates() if manifest["split"] else None
     images = PackedImages(store, manifest["keep"]["images"])
-    known = pl.Series(sorted(images.names()), dtype=pl.String)
+    known_names = pl.Series(sorted(images.names()), dtype=pl.String)
     for name in ("products", "reviews"):
-        known_only = pl.when(pl.col("image").is_in(known.implode())).then("image").alias("image")
+        known_only = pl.when(pl.col("image").is_in(known_names.implode())).then("image").alias("image")
         frames[name] = frames[name].with_columns(known_only)
     meta = manifest["meta"]
     return SiteData(
@@ -198,7 +199,7 @@ def read_vault(store: Store, tables: Collection[Table] = TABLES) -> SiteData:
 
 
 def _complaints(tables: dict[str, Entry]) -> Iterator[Complaint]:
-    """What ingest refused, as far as it is known here: how much of each table."""
+    """How many rows of each table ingest refused; the single complaints aren't stored."""
     for name, entry in tables.items():
         if count := entry["facts"]["complaints"]:
             yield Complaint(

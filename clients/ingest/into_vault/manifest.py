@@ -1,8 +1,7 @@
-"""The manifest of a sealed site: what was made of what, so that the next ingest reads only what is new.
+"""The manifest of a sealed site: which objects were made from which files, so the next ingest reads only what is new.
 
-Invariant: it is written after all that it names. A table is read again when its file, `site.toml`, or what it is held
-against (the ids of products, the names of pictures) looks otherwise than it did; a pack of pictures when one of its
-members does.
+Invariant: it's written after everything that it names. A table is read again if its file, `site.toml`, or the ids of
+products or names of pictures with which it's compared have changed; a pack of pictures if one of its members has.
 """
 
 from __future__ import annotations
@@ -15,18 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from clients.ingest.files import find_table
-from clients.ingest.into_vault.store import Store
+from clients.ingest.into_vault.store import ObjectStore
 from common.schema import TABLES
 
 # Raise it when the same folder shall give other content than before.
 FORM = 2
-# Whoever may train needs the manifest.
+# The role that trains needs the manifest.
 MANIFEST = ("products", "manifest")
 
 
 @dataclass
 class TableFacts:
-    """What was met in one table: counts only, never a value."""
+    """What ingest found in one table: only counts, never a value."""
 
     rows: int = 0
     masked: dict[str, int] = field(default_factory=dict)
@@ -42,7 +41,7 @@ class TableFacts:
 
 @dataclass
 class IngestReport:
-    """What an ingest did: counts only, never a value."""
+    """What an ingest did: only counts, never a value."""
 
     rows: dict[str, int] = field(default_factory=dict)
     pictures: int = 0
@@ -57,7 +56,7 @@ class IngestReport:
     digest: str = ""
 
     def add(self, name: str, facts: TableFacts) -> None:
-        """Take one table's figures in."""
+        """Add one table's figures."""
         self.rows[name] = facts.rows
         self.repeats += facts.repeats
         self.clocks_mended += facts.clocks_mended
@@ -75,20 +74,20 @@ class Sealed:
     facts: dict[str, Any]
 
 
-def read_manifest(store: Store) -> dict[str, Any] | None:
-    """The last complete ingest, or None where there was none of this form."""
+def read_manifest(store: ObjectStore) -> dict[str, Any] | None:
+    """The manifest of the last complete ingest, or None if there is none."""
     if MANIFEST[1] not in set(store.names(MANIFEST[0])):
         return None
-    found: dict[str, Any] = json.loads(store.read(*MANIFEST))
-    return found
+    manifest: dict[str, Any] = json.loads(store.read(*MANIFEST))
+    return manifest
 
 
-def quick_looks(folder: Path, images: Path, settings: object, gone: Iterable[str]) -> str:
-    """A digest of names, sizes and times of all sources, and of who was erased: equal, and nothing needs to be read."""
+def quick_looks(folder: Path, images: Path, settings: object, erased: Iterable[str]) -> str:
+    """A digest of all sources' names, sizes and times, and of the erased: if it's equal, nothing needs to be read."""
     tables = [path for table in TABLES if (path := find_table(folder, table))]
     files = sorted(path for path in images.rglob("*") if path.is_file()) if images.is_dir() else [images]
     stats = _stats([*tables, folder / "site.toml", *(path for path in files if path.exists())])
-    return digest_of([FORM, asdict(settings), str(images.resolve()), stats, sorted(gone)])  # type: ignore[call-overload]
+    return digest_of([FORM, asdict(settings), str(images.resolve()), stats, sorted(erased)])  # type: ignore[call-overload]
 
 
 def file_looks(*paths: Path | None) -> list[list[Any]]:

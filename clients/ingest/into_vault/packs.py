@@ -1,4 +1,4 @@
-"""Picture packs: some hundred pictures as one object, with an index in front.
+"""Picture packs: some hundreds of pictures as one object, with an index at its start.
 
     "HPK1" | length of index, 4 bytes big-endian | index, JSON {name: [offset, length]} | pictures one after another
 
@@ -19,8 +19,8 @@ from typing import Any
 
 from clients.ingest.images import ImageStore
 from clients.ingest.into_vault.manifest import FORM, IngestReport, digest_of
-from clients.ingest.into_vault.store import Reader, Report, keyed_name
-from clients.ingest.into_vault.tables import Bench
+from clients.ingest.into_vault.store import ObjectReader, Report, keyed_name
+from clients.ingest.into_vault.tables import IngestContext
 from clients.ingest.pictures import PictureSettings, tidy_picture
 from common.canonical import canonical
 from common.errors import InputError
@@ -32,7 +32,7 @@ ERASED_PICTURE = "erased-picture/"
 
 
 def pack(pictures: Mapping[str, bytes]) -> bytes:
-    """Pictures by name as one object, the same bytes whatever their order."""
+    """Pack pictures into one object; their order makes no difference to the bytes."""
     index, offset = {}, 0
     for name in sorted(pictures):
         index[name] = [offset, len(pictures[name])]
@@ -52,7 +52,7 @@ def unpack(data: bytes) -> dict[str, memoryview]:
         start = 8 + int.from_bytes(data[4:8], "big")
         if data[:4] != MAGIC or start > len(data):
             raise ValueError
-        body, found = memoryview(data)[start:], {}
+        body, pictures = memoryview(data)[start:], {}
         for name, (offset, length) in json.loads(data[8:start]).items():
             if not (
                 isinstance(offset, int)
@@ -60,16 +60,16 @@ def unpack(data: bytes) -> dict[str, memoryview]:
                 and 0 <= offset <= offset + length <= len(body)
             ):
                 raise ValueError
-            found[name] = body[offset : offset + length]
+            pictures[name] = body[offset : offset + length]
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise InputError("a picture pack is damaged", next_step="run hansa ingest again") from None
-    return found
+    return pictures
 
 
 class PackedImages(ImageStore):
-    """The pictures of a vault under the face of an `ImageStore`; a few packs stay in memory. Safe for threads."""
+    """The pictures of a vault, with the interface of `ImageStore`; a few packs stay in memory. Safe for threads."""
 
-    def __init__(self, vault: Reader, packs: Iterable[str]) -> None:
+    def __init__(self, vault: ObjectReader, packs: Iterable[str]) -> None:
         self.root = Path("vault")
         self._vault, self._guard = vault, threading.Lock()
         self._open: OrderedDict[str, dict[str, memoryview]] = OrderedDict()
@@ -77,7 +77,7 @@ class PackedImages(ImageStore):
         self._names = frozenset(self._where)
 
     def problem(self, name: str) -> str:
-        """Why a name can't be read; empty where it can."""
+        """Why a name can't be read; empty if it can."""
         return "" if name in self._where else "no such picture"
 
     def read(self, name: str) -> bytes:
@@ -102,62 +102,66 @@ class PackedImages(ImageStore):
 
 
 def seal_pictures(
-    images: ImageStore, bench: Bench, settings: PictureSettings, old: Mapping[str, dict[str, Any]],
-    made: IngestReport, say: Report,
+    images: ImageStore, context: IngestContext, settings: PictureSettings, old: Mapping[str, dict[str, Any]],
+    summary: IngestReport, say: Report,
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """Seal every picture in packs; a pack whose members look as they did is taken over unread.
+    """Seal all pictures in packs; a pack whose members haven't changed is kept and not read.
 
     Parameters
     ----------
     old : the packs of the last ingest, as this returned them.
     """
     buckets: dict[int, list[str]] = {}
-    wanted = [
-        name for name in sorted(images.names()) if bench.names.of(name, "image") not in bench.gone_pictures
+    names = [
+        name
+        for name in sorted(images.names())
+        if context.names.of(name, "image") not in context.erased_pictures
     ]
-    count = max(1, 1 << max(0, (len(wanted) // PACK_PICTURES).bit_length()))
-    for name in wanted:
-        buckets.setdefault(int(bench.names.of(name, "bucket"), 16) % count, []).append(name)
-    there, packs, done = set(bench.store.names("images")), {}, 0
+    count = max(1, 1 << max(0, (len(names) // PACK_PICTURES).bit_length()))
+    for name in names:
+        buckets.setdefault(int(context.names.of(name, "bucket"), 16) % count, []).append(name)
+    stored, packs, sealed = set(context.store.names("images")), {}, 0
     with ThreadPoolExecutor(2) as pool:
         for number, members in sorted(buckets.items()):
             looks = digest_of([FORM, asdict(settings), [(name, images.look(name)) for name in members]])
             entry = old.get(str(number))
-            if entry is None or entry["looks"] != looks or entry["pack"] not in there:
-                name, kept = _seal_pack(number, members, images, bench, settings, there, made, pool)
+            if entry is None or entry["looks"] != looks or entry["pack"] not in stored:
+                name, kept = _seal_pack(number, members, images, context, settings, stored, summary, pool)
                 entry = {
                     "looks": looks,
                     "pack": name,
                     "members": len(members),
                     "refused": len(members) - kept,
                 }
-                if "images" not in made.reread:
-                    made.reread.append("images")
+                if "images" not in summary.reread:
+                    summary.reread.append("images")
             packs[str(number)] = entry
-            done += len(members)
-            say("images", done / len(wanted))
-    made.pictures = sum(entry["members"] for entry in packs.values())
-    made.pictures_refused = sum(entry["refused"] for entry in packs.values())
+            sealed += len(members)
+            say("images", sealed / len(names))
+    summary.pictures = sum(entry["members"] for entry in packs.values())
+    summary.pictures_refused = sum(entry["refused"] for entry in packs.values())
     return packs
 
 
 def _seal_pack(
-    number: int, members: list[str], images: ImageStore, bench: Bench, settings: PictureSettings, there: set[str],
-    made: IngestReport, pool: ThreadPoolExecutor,
+    number: int, members: list[str], images: ImageStore, context: IngestContext, settings: PictureSettings,
+    stored: set[str], summary: IngestReport, pool: ThreadPoolExecutor,
 ) -> tuple[str, int]:  # fmt: skip
-    """The name of a pack that is sealed now, and how many pictures it holds. Pictures are read twice and never held."""
+    """Seal a pack; returns its name and number of pictures. To save memory, pictures are read twice instead of kept."""
     digests = b"".join(
         hashlib.sha256(name.encode() + b"\0" + _read(images, name)).digest() for name in members
     )
     form = json.dumps([FORM, asdict(settings)]).encode()
-    packed = f"{number:05d}-{keyed_name(bench.key, 'images', form, digests)}"
-    if packed in there:
-        return packed, len(unpack(bench.store.read("images", packed)))
+    packed = f"{number:05d}-{keyed_name(context.key, 'images', form, digests)}"
+    if packed in stored:
+        return packed, len(unpack(context.store.read("images", packed)))
     tidy = pool.map(lambda name: _tidy(_read(images, name), settings), members)
-    kept = {bench.names.of(name, "image"): data for name, data in zip(members, tidy, strict=True) if data}
-    bench.store.write("images", packed, pack(kept))
-    made.written += 1
-    return packed, len(kept)
+    pictures = {
+        context.names.of(name, "image"): data for name, data in zip(members, tidy, strict=True) if data
+    }
+    context.store.write("images", packed, pack(pictures))
+    summary.written += 1
+    return packed, len(pictures)
 
 
 def _read(images: ImageStore, name: str) -> bytes:

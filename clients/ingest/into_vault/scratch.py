@@ -1,7 +1,7 @@
-"""Rows put aside while a table larger than memory is sorted, sealed under a key that never leaves the process.
+"""Temporary storage for rows while a table larger than memory is sorted, encrypted under a key that stays in memory.
 
-Invariant: the file has no name (`O_TMPFILE`), so whatever kills the process leaves nothing behind; each block is
-AES-256-GCM under a fresh random key and a counted nonce, so the disk never holds plaintext.
+Invariant: the file has no name (`O_TMPFILE`), so nothing is left if the process is killed. Each block is encrypted by
+AES-256-GCM with the process's own random key and a counted nonce, so the disk never holds plaintext.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from common.errors import MachineError
 
 
 class Scratch:
-    """Blocks by bucket: written in any order, read back bucket by bucket.
+    """Encrypted blocks by bucket: written in any order, read back bucket by bucket.
 
     Parameters
     ----------
-    folder : on whose disk the file lies; the system's folder for temporary files unless given.
+    folder : the disk of this folder is used; by default that of the system's folder for temporary files.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -38,7 +38,7 @@ class Scratch:
             raise _no_room(fault) from None
 
     def put(self, bucket: int, block: bytes) -> None:
-        """Seal a block and put it aside.
+        """Encrypt and store a block.
 
         Raises
         ------
@@ -56,15 +56,15 @@ class Scratch:
             raise _no_room(fault) from None
 
     def buckets(self) -> list[int]:
-        """Every bucket that holds a block, in order."""
+        """All buckets that hold a block, in order."""
         return sorted(self._places)
 
     def take(self, bucket: int) -> Iterator[bytes]:
-        """The blocks of a bucket in the order in which they were put.
+        """The blocks of a bucket in the order in which they were stored.
 
         Raises
         ------
-        MachineError : the disk gives back something else than was written.
+        MachineError : the disk returns other bytes than were written.
         """
         for start, length, nonce in self._places.pop(bucket, []):
             try:

@@ -1,4 +1,4 @@
-"""What ingest needs of a vault, so that it can be held against a plain folder too."""
+"""The part of a vault's interface that ingest needs, so that tests can use a plain folder instead."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 Report = Callable[[str, float], None]
-"""Hears of a phase, and which share of it is done."""
+"""Called with the name of a phase and the share of it that is done."""
 
 
-class Reader(Protocol):
+class ObjectReader(Protocol):
     """The reading half of a vault."""
 
     def read(self, kind: str, name: str) -> bytes: ...
 
 
-class Store(Reader, Protocol):
+class ObjectStore(ObjectReader, Protocol):
     """A vault; `write` is atomic."""
 
     def write(self, kind: str, name: str, data: bytes) -> object: ...
@@ -26,7 +26,7 @@ class Store(Reader, Protocol):
 
 
 def keyed_name(key: bytes, kind: str, *parts: bytes) -> str:
-    """A name for an object that says what it was made of to nobody but who has the key."""
+    """An object's name: a keyed digest of its content, which reveals nothing to anybody without the key."""
     mac = hmac.new(key, kind.encode(), hashlib.sha256)
     for part in parts:
         mac.update(len(part).to_bytes(8, "big") + part)

@@ -1,1 +1,1 @@
-"""Parquet files of strangers, read with bounds on everything."""
+"""Reading Parquet files from others, with bounds on everything."""

@@ -1,11 +1,11 @@
-"""What a Parquet file claims of its columns and pages, read before Arrow sees it.
+"""What a Parquet file says about its columns and pages, checked before Arrow reads it.
 
-Arrow makes room for as many bytes as a page header claims, and pyarrow's own view of a column's metadata ends the
-process (`std::terminate`) where some of it doesn't fit together; so both are read here. A column's chunk is a row of
-pages, each a header and its bytes. Format: parquet-format, `src/main/thrift/parquet.thrift`.
+Arrow allocates as many bytes as a page header claims, and pyarrow's own reader of a column's metadata ends the process
+(`std::terminate`) if the metadata are inconsistent; so both are read here. A column's chunk is a sequence of pages,
+each a header and its bytes. Format: parquet-format, `src/main/thrift/parquet.thrift`.
 
-Invariant: after `check_pages` no page of any column claims to be larger than its chunk, packed or unpacked, or to hold
-more values than its column or, if it is a dictionary, its own bytes can hold; and no chunk lies outside its file.
+Invariants: after `check_pages` no page claims to be larger than its chunk, packed or unpacked. No page claims more
+values than its column has or, if it's a dictionary, than its own bytes can hold. No chunk lies outside its file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HEADER_BYTES = (4096, 1 << 20)
 
 @dataclass(frozen=True)
 class Chunk:
-    """One column of one row group: where its first page begins, its bytes packed and unpacked, its values."""
+    """One column of one row group: the position of its first page, its bytes packed and unpacked, its values."""
 
     at: int
     packed: int
@@ -37,7 +37,7 @@ class Chunk:
 
 
 def read_chunks(file: BinaryIO) -> list[Chunk]:
-    """Every chunk that the footer names.
+    """All chunks that the footer names.
 
     Raises
     ------
@@ -76,22 +76,22 @@ def _chunk(meta: Struct, end: int) -> Chunk:
 
 
 def check_pages(file: BinaryIO, chunks: list[Chunk], created_by: str | None) -> None:
-    """Look at every page header of every chunk.
+    """Check all page headers of all chunks.
 
     Raises
     ------
-    ValueError : a page claims more than its chunk holds, or isn't one.
+    ValueError : a page claims more than its chunk holds, or has no valid header.
     """
     if _reads_past_chunks(created_by or ""):
         raise ValueError("it was written by parquet-mr before 1.2.9, which counts its columns' bytes wrongly")
     for chunk in chunks:
-        # Of a column without values no page is read.
+        # Arrow reads no page of a column without values.
         if chunk.values:
             _check_chunk(file, chunk)
 
 
 def _reads_past_chunks(created_by: str) -> bool:
-    """Whether Arrow allows a chunk of that writer some bytes more than it has (PARQUET-816)."""
+    """Whether Arrow reads past a chunk's end for files of this writer (PARQUET-816)."""
     writer = created_by.lower().split()
     if "parquet-mr" not in writer[:1]:
         return False
@@ -115,7 +115,7 @@ def _check_chunk(file: BinaryIO, chunk: Chunk) -> None:
 
 
 def read_header(file: BinaryIO, at: int, stop: int) -> tuple[Struct, int]:
-    """The header of the page at a place, and its bytes.
+    """The header of the page at a position, and the header's length in bytes.
 
     Raises
     ------

@@ -1,9 +1,8 @@
-"""Parquet files to polars, batch by batch, for files that may be damaged or hostile.
+"""From Parquet files to polars, batch by batch, for files that may be damaged or hostile.
 
-Invariant: only plain types with names of our own choice cross from Arrow to polars. Everything that a file can
-make up, such as nested types, time zones and field names, stays behind: polars panics on some of it. What a file says
-of its own size is judged before anything is unpacked, and text that stands once in a dictionary and is meant a
-million times is counted before it is written out.
+Invariants: only plain types, with names of our own choice, are passed from Arrow to polars. Everything that a file can
+invent, such as nested types, time zones and field names, isn't passed on: polars panics on some of it. The sizes that a
+file claims are checked before anything is unpacked, and the size of dictionary text is computed before it's expanded.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import pyarrow.types as pt
 from clients.ingest.parquet.pages import Chunk, check_pages, read_chunks
 from common.errors import InputError
 
-# A row of a real export takes bytes; a bomb's takes none.
+# A row of a real export takes some bytes; a row of a decompression bomb takes almost none.
 ROWS_PER_BYTE = 100
 FREE_ROWS = 1_000_000
 UNPACKED_RATIO = 200
@@ -37,12 +36,11 @@ def plain_batches(
 
     Yields
     ------
-    A frame, and the share of the rows that were read with it; at least one frame.
+    A frame, and the share of all rows that were read so far; at least one frame.
 
     Raises
     ------
-    InputError : the file is damaged, unpacks to far more than it is, or a column has a type that no column of a site
-        can have.
+    InputError : the file is damaged, unpacks to far more than its own size, or a column has an impossible type.
     """
     try:
         with path.open("rb") as raw:
@@ -56,18 +54,18 @@ def plain_batches(
             with path.open("rb") as raw:
                 check_pages(raw, chunks, file.metadata.created_by)
             packed = [name for name in keep if _is_text(file.schema_arrow.field(name).type)]
-        done = 0
+        rows_read = 0
         with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False, read_dictionary=packed) as file:
             for batch in file.iter_batches(min(rows, max(1, total)), columns=keep, use_threads=False):
                 batch.validate(full=True)
-                done += batch.num_rows
+                rows_read += batch.num_rows
                 yield (
                     pl.DataFrame([_plain(batch.column(name), name, path) for name in keep]),
-                    done / max(1, total),
+                    rows_read / max(1, total),
                 )
-            if not done:
-                none = file.schema_arrow.empty_table()
-                yield pl.DataFrame([_plain(none.column(name), name, path) for name in keep]), 1.0
+            if not rows_read:
+                empty = file.schema_arrow.empty_table()
+                yield pl.DataFrame([_plain(empty.column(name), name, path) for name in keep]), 1.0
     except _DAMAGE as fault:
         raise _damaged(path, fault) from None
 
@@ -142,7 +140,7 @@ def _plain(column: pa.Array | pa.ChunkedArray, name: str, path: Path) -> pl.Seri
 
 
 def _written_out(column: pa.DictionaryArray, path: Path) -> pa.Array:
-    """A dictionary's values in the rows' places, unless they would fill the memory there."""
+    """Expand a dictionary's values into rows, unless that would fill the memory."""
     if _is_text(column.type.value_type):
         size = pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
         if size > FREE_BYTES:

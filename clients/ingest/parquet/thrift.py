@@ -1,7 +1,7 @@
 """Thrift's compact protocol (its `doc/specs/thrift-compact-protocol.md`) for Parquet's footers and page headers.
 
-Invariant: time and memory are linear in the bytes given; a field that stands twice in a struct is refused, for readers
-don't agree which of the two counts; and a value is only given out as the kind of which it was written.
+Invariants: time and memory are linear in the length of the data. A struct with the same field twice is refused, since
+readers don't agree which of the two counts. A value is returned only as the kind as which it was written.
 """
 
 from __future__ import annotations
@@ -16,51 +16,51 @@ _DEEPEST = 12
 
 @dataclass
 class Struct:
-    """Fields by number, each with its kind."""
+    """A struct's fields by number, each with its kind."""
 
     fields: dict[int, tuple[int, object]] = field(default_factory=dict)
 
     def number(self, field_id: int, kind: int) -> int | None:
-        """A whole number of that kind; None where there is none."""
-        found = self.fields.get(field_id)
-        return found[1] if found and found[0] == kind and isinstance(found[1], int) else None
+        """The whole number in a field of that kind, or None."""
+        entry = self.fields.get(field_id)
+        return entry[1] if entry and entry[0] == kind and isinstance(entry[1], int) else None
 
     def struct(self, field_id: int) -> Struct:
-        """A struct; an empty one where there is none."""
-        found = self.fields.get(field_id)
-        return found[1] if found and isinstance(found[1], Struct) else Struct()
+        """The struct in a field; an empty one if there is none."""
+        entry = self.fields.get(field_id)
+        return entry[1] if entry and isinstance(entry[1], Struct) else Struct()
 
     def structs(self, field_id: int) -> list[Struct]:
-        """A list of structs; empty where there is none."""
-        found = self.fields.get(field_id)
-        if not found or not isinstance(found[1], list):
+        """The list of structs in a field; empty if there is none."""
+        entry = self.fields.get(field_id)
+        if not entry or not isinstance(entry[1], list):
             return []
-        return [each for each in found[1] if isinstance(each, Struct)]
+        return [element for element in entry[1] if isinstance(element, Struct)]
 
 
 def read_struct(data: bytes, at: int = 0, depth: int = 0) -> tuple[Struct, int]:
-    """The struct at a place, and where it ends.
+    """The struct at a position, and the position of its end.
 
     Raises
     ------
-    IndexError : it goes on past the data.
-    ValueError : it is none.
+    IndexError : it goes beyond the data.
+    ValueError : there is no valid struct.
     """
     if depth > _DEEPEST:
         raise ValueError("a header is nested too deep")
-    found, number = Struct(), 0
+    struct, number = Struct(), 0
     while head := data[at]:
         at += 1
         number += head >> 4
         if not head >> 4:
             number, at = _signed(data, at, 16)
-        if number in found.fields:
+        if number in struct.fields:
             raise ValueError("a header has a field twice")
         kind = head & 15
-        # A bool that is a field stands in its header.
+        # The value of a bool field is in the field's header.
         value, at = (None, at) if kind in (_TRUE, _FALSE) else _value(data, at, kind, depth)
-        found.fields[number] = kind, value
-    return found, at + 1
+        struct.fields[number] = kind, value
+    return struct, at + 1
 
 
 def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[object, int]:
@@ -87,17 +87,17 @@ def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[object, int]:
 def _elements(
     data: bytes, at: int, count: int, kinds: tuple[int, ...], depth: int
 ) -> tuple[list[object], int]:
-    """Elements one after another, each of which takes a byte at least; only structs are kept."""
+    """Read a list's elements, each at least one byte long; only structs are kept."""
     if depth > _DEEPEST:
         raise ValueError("a header is nested too deep")
     _within(data, at + count * len(kinds))
-    kept: list[object] = []
+    structs: list[object] = []
     for _ in range(count if kinds else 0):
         for kind in kinds:
             value, at = _value(data, at, kind, depth)
             if isinstance(value, Struct):
-                kept.append(value)
-    return kept, at
+                structs.append(value)
+    return structs, at
 
 
 def _within(data: bytes, at: int) -> int:

@@ -21,7 +21,7 @@ from clients.ingest import files, read_site
 from clients.ingest.into_vault import tables
 from clients.ingest.into_vault.ingest import ingest_site, read_vault
 from clients.ingest.into_vault.scratch import Scratch
-from clients.ingest.seen import SeenIds
+from clients.ingest.unique_ids import SeenIds
 from common.errors import InputError
 from tests.clients.ingest.stores import FolderStore
 

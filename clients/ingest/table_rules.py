@@ -1,7 +1,7 @@
 """The rules that a table must keep: within a row, between rows, and between tables.
 
-Invariant: a rule works on a batch of rows and needs of all others nothing but their ids; a fault costs only its own
-value or its own row. What is left keeps every rule of `common.schema`.
+Invariants: a rule is applied to a batch of rows and needs only the ids of all other rows. A fault costs only its own
+value or its own row. The remaining rows keep all rules of `common.schema`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import polars as pl
 from clients.ingest.complaints import ComplaintBook
 from clients.ingest.files import RawTable
 from clients.ingest.images import ImageStore
-from clients.ingest.seen import SeenIds
+from clients.ingest.unique_ids import SeenIds
 from clients.ingest.values import convert
 from common.schema import Action, Column, Table
 
@@ -21,22 +21,22 @@ ROW = "row in file"
 
 
 def typed(raw: RawTable, table: Table, before: datetime, book: ComplaintBook) -> pl.DataFrame:
-    """All columns of the table in canonical types, and the column `ROW`; rows that break a rule are gone.
+    """All columns of the table in canonical types, and the column `ROW`, without rows that break a rule.
 
     Raises
     ------
-    InputError : a whole column has a type that can't be meant.
+    InputError : a whole column has an impossible type.
     """
     drop = pl.repeat(False, raw.frame.height, eager=True)
-    done: list[pl.Series] = []
+    columns: list[pl.Series] = []
     for column in table.columns:
         if column.name not in raw.frame.columns:
-            done.append(pl.Series(column.name, [None] * raw.frame.height, dtype=column.dtype))
+            columns.append(pl.Series(column.name, [None] * raw.frame.height, dtype=column.dtype))
             continue
         values, dropped = _column(raw, column, before, book)
         drop |= dropped
-        done.append(values.alias(column.name))
-    return pl.DataFrame([*done, raw.rows.alias(ROW)]).filter(~drop)
+        columns.append(values.alias(column.name))
+    return pl.DataFrame([*columns, raw.rows.alias(ROW)]).filter(~drop)
 
 
 def _column(
@@ -79,7 +79,7 @@ def _note(
 
 def _showable(cells: pl.Series) -> list[object]:
     if isinstance(cells.dtype, pl.Datetime):
-        # Python's calendar ends where that of a column goes on.
+        # A column's calendar has more years than Python's.
         cells = cells.set(~cells.is_between(datetime.min, datetime.max), None)
     return cells.to_list()
 
@@ -87,12 +87,12 @@ def _showable(cells: pl.Series) -> list[object]:
 def first_of_each(
     frame: pl.DataFrame, column: str, seen: SeenIds, file: str, book: ComplaintBook
 ) -> pl.DataFrame:
-    """Drop rows whose id an earlier row of the file has already."""
+    """Drop rows whose id is that of an earlier row of the file."""
     return _skip(frame, ~seen.new(frame[column]), column, "stands in an earlier row already", file, book)
 
 
 def known_items(frame: pl.DataFrame, items: pl.Series, file: str, book: ComplaintBook) -> pl.DataFrame:
-    """Drop rows that speak of an item which the products lack, and events that need an item and name none."""
+    """Drop rows that name an unknown item, and events that need an item but name none."""
     unknown = (~frame["item_id"].is_in(items.implode())).fill_null(False)
     frame = _skip(frame, unknown, "item_id", "no product has this id", file, book)
     if "event" in frame.columns:
@@ -108,10 +108,10 @@ def known_items(frame: pl.DataFrame, items: pl.Series, file: str, book: Complain
 
 
 def known_images(frame: pl.DataFrame, images: ImageStore, file: str, book: ComplaintBook) -> pl.DataFrame:
-    """Clear names of pictures that the store doesn't hold or mustn't open."""
+    """Clear names of pictures that the store doesn't have or must not open."""
     named = frame.select("image", ROW).drop_nulls()
-    held = images.names()
-    faulty = named.filter(pl.Series([name not in held for name in named["image"]], dtype=pl.Boolean))
+    stored = images.names()
+    faulty = named.filter(pl.Series([name not in stored for name in named["image"]], dtype=pl.Boolean))
     if faulty.is_empty():
         return frame
     for name, row in faulty.iter_rows():

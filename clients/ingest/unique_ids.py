@@ -1,8 +1,8 @@
-"""Which ids were met before, for more ids than one would keep as text.
+"""Recognises ids that were read before, for more ids than fit the memory as text.
 
-Invariant: eight bytes an id, whatever its length. Ids are told apart by a 64-bit hash under a seed that is drawn anew
-each time, so nobody can make two of them collide; by chance, one of ten million distinct ids is taken for another in
-one reading of four hundred thousand.
+Invariant: an id takes eight bytes, whatever its length. Ids are compared by a 64-bit hash with a new random seed each
+time, so nobody can make two of them collide. By chance, among ten million distinct ids two collide in one of four
+hundred thousand readings.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 
 class SeenIds:
-    """Ids in the order of reading; sorted runs of hashes that are merged like the levels of a log-structured tree."""
+    """A set of ids, as sorted runs of hashes that are merged like the levels of a log-structured tree."""
 
     def __init__(self) -> None:
         self._seed = secrets.randbits(63)
         self._runs: list[NDArray[np.uint64]] = []
 
     def new(self, ids: pl.Series) -> pl.Series:
-        """A mask of the places whose id stands neither earlier in `ids` nor in what was given before; they are kept."""
+        """A mask of the ids that occur neither earlier in `ids` nor in an earlier call; these are added to the set."""
         hashes = ids.hash(self._seed).to_numpy()
         fresh = ids.is_first_distinct().to_numpy()
         for run in self._runs:
