@@ -141,7 +141,7 @@ EVENTS = Table(
     sort_by=("user_id", "at", "item_id"),
 )
 TABLES = (PRODUCTS, REVIEWS, EVENTS)
-# Read only to measure its k-anonymity (`clients/quality/crowds`); it isn't ingested.
+# Read only to measure its k-anonymity (`clients/quality/anonymity`); it isn't ingested.
 CUSTOMERS = Table(
     "customers",
     (

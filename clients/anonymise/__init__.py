@@ -1,7 +1,7 @@
-"""User ids become pseudonyms, direct identifiers in text are masked, and the crowd one hides in is counted."""
+"""Anonymising: pseudonyms for user ids, masks for direct identifiers in text, and k-anonymity."""
 
-from clients.anonymise.crowd import anonymity, band_ages, cut_postcodes, generalise
 from clients.anonymise.identifiers import KINDS, mask
+from clients.anonymise.k_anonymity import anonymity, band_ages, cut_postcodes, generalise
 from clients.anonymise.pseudonyms import KEY_BYTES, Pseudonyms
 
 __all__ = [

@@ -1,11 +1,11 @@
 # ruff: noqa: E501 - a pattern or a sentence is read in one piece
-"""Direct identifiers in text, in Chinese and English: found, masked and counted.
+"""Finds, masks and counts direct identifiers in Chinese and English text.
 
-Every pattern has bounded repeats behind a look-behind, so the time is linear in the text whatever it holds. Numbers
-with a check digit are checked: identity cards by GB 11643 (ISO 7064 MOD 11-2), bank cards by Luhn (ISO/IEC 7812).
+Every pattern has bounded repeats behind a look-behind, so the time is linear in any text. Numbers with a check digit
+are checked: identity cards by GB 11643 (ISO 7064 MOD 11-2), bank cards by Luhn (ISO/IEC 7812).
 
-Invariant: `mask` reports counts per kind and never a value. What it finds: see the room's README; a name without a
-cue ("my name is", 收货人) is not found.
+Invariant: `mask` reports counts per kind and never a value. The room's README says what it finds; a name without a cue
+("my name is", 收货人) is not found.
 
 >>> mask("mail me: eve@example.com")
 ('mail me: [email]', {'email': 1})
@@ -117,25 +117,25 @@ def valid_card(number: str) -> bool:
     return 15 <= len(digits) <= 19 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
 
 
-def _digits(found: re.Match[str]) -> str:
-    return re.sub(r"[^\dXx]", "", found.group())
+def _digits(match: re.Match[str]) -> str:
+    return re.sub(r"[^\dXx]", "", match.group())
 
 
-def _is_order(found: re.Match[str]) -> bool:
-    number = found.group(1)
+def _is_order(match: re.Match[str]) -> bool:
+    number = match.group(1)
     return sum(letter.isdigit() for letter in number) >= 6 and not _DATE_LIKE.match(number)
 
 
-def _is_wechat(found: re.Match[str]) -> bool:
-    marked = found.group(1) or (found.group(2) or "is").lower() != "is"
-    return bool(marked) or any(letter.isdigit() or letter == "_" for letter in found.group(3))
+def _is_wechat(match: re.Match[str]) -> bool:
+    marked = match.group(1) or (match.group(2) or "is").lower() != "is"
+    return bool(marked) or any(letter.isdigit() or letter == "_" for letter in match.group(3))
 
 
-def _is_phone(found: re.Match[str]) -> bool:
-    return 9 <= len(_digits(found)) <= 15
+def _is_phone(match: re.Match[str]) -> bool:
+    return 9 <= len(_digits(match)) <= 15
 
 
-def _always(found: re.Match[str]) -> bool:
+def _always(match: re.Match[str]) -> bool:
     return True
 
 
@@ -143,14 +143,14 @@ _RULES: tuple[tuple[str, re.Pattern[str], Check], ...] = (
     ("email", _EMAIL, _always),
     ("url", _URL, _always),
     ("identity_card", _IDENTITY_CUED, _always),
-    ("identity_card", _IDENTITY, lambda found: valid_identity(_digits(found))),
+    ("identity_card", _IDENTITY, lambda match: valid_identity(_digits(match))),
     ("order_number", _ORDER, _is_order),
     ("order_number", _COURIER, _always),
-    ("bank_card", _CARD, lambda found: valid_card(_digits(found))),
+    ("bank_card", _CARD, lambda match: valid_card(_digits(match))),
     ("wechat", _WECHAT, _is_wechat),
     ("qq", _QQ, _always),
     ("phone", _MOBILE, _always),
-    ("phone", _PHONE_CUED, lambda found: len(re.sub(r"\D", "", found.group(1))) >= 7),
+    ("phone", _PHONE_CUED, lambda match: len(re.sub(r"\D", "", match.group(1))) >= 7),
     ("phone", _PHONES, _is_phone),
     ("address", _ADDRESS_ZH, _always),
     ("address", _ADDRESS_EN, _always),
@@ -169,28 +169,28 @@ def mask(text: str) -> tuple[str, dict[str, int]]:
     """The text with every identifier replaced by its kind in brackets, and how many of each kind there were."""
     counts: dict[str, int] = {}
     for kind, pattern, check in _RULES:
-        text, found = _mask_kind(text, kind, pattern, check)
-        if found:
-            counts[kind] = counts.get(kind, 0) + found
+        text, count = _mask_kind(text, kind, pattern, check)
+        if count:
+            counts[kind] = counts.get(kind, 0) + count
     return text, counts
 
 
 def _mask_kind(text: str, kind: str, pattern: re.Pattern[str], check: Check) -> tuple[str, int]:
     count = 0
 
-    def replace(found: re.Match[str]) -> str:
+    def replace(match: re.Match[str]) -> str:
         nonlocal count
-        if not check(found):
-            return found.group()
+        if not check(match):
+            return match.group()
         count += 1
         start, end = (
-            found.span(found.lastindex or 0) if kind not in ("identity_card", "url") else found.span()
+            match.span(match.lastindex or 0) if kind not in ("identity_card", "url") else match.span()
         )
         if pattern is _IDENTITY_CUED:
-            start, end = found.span(1)
-        if pattern is _ADDRESS_ZH and (lead := _ADDRESS_ZH_LEAD.match(found.group())):
+            start, end = match.span(1)
+        if pattern is _ADDRESS_ZH and (lead := _ADDRESS_ZH_LEAD.match(match.group())):
             start += lead.end()
-        begin, whole = found.start(), found.group()
+        begin, whole = match.start(), match.group()
         return whole[: start - begin] + MARKS[kind] + whole[end - begin :]
 
     return pattern.sub(replace, text), count

@@ -1,7 +1,8 @@
-"""Keyed pseudonyms: the same person gets the same name at one site, and nobody without the key can tell who it is.
+"""Keyed pseudonyms: at one site a person always has the same pseudonym, and only the key can link it to the person.
 
-Invariant: a pseudonym is HMAC-SHA256 (RFC 2104) of the id under the site's own key, so ids can't be found by hashing
-all candidates, and two sites give one person unlike names. The key comes from the caller, who keeps it in the vault.
+Invariant: a pseudonym is HMAC-SHA256 (RFC 2104) of the id under the site's own key. So ids can't be found by hashing
+all candidates, and two sites have different pseudonyms for a person. The caller passes the key and keeps it in the
+vault.
 
 >>> Pseudonyms(bytes(32)).of("u1") == Pseudonyms(bytes(32)).of("u1")
 True
@@ -22,7 +23,7 @@ DIGITS = 20
 
 
 class Pseudonyms:
-    """Names people of one site.
+    """Gives pseudonyms to the persons of one site.
 
     Parameters
     ----------
@@ -39,15 +40,15 @@ class Pseudonyms:
         self._mac = hmac.new(key, digestmod=hashlib.sha256)
 
     def of(self, identity: str, purpose: str = "user") -> str:
-        """The pseudonym of one id; ids of unlike purpose (user, session) never share one."""
+        """The pseudonym of one id; ids of different purposes (user, session) never have the same."""
         mac = self._mac.copy()
         mac.update(purpose.encode() + b"\0" + identity.encode())
         return mac.hexdigest()[:DIGITS]
 
     def of_all(self, ids: pl.Series, purpose: str = "user") -> pl.Series:
         """The pseudonyms of a column; null stays null."""
-        each = ids.unique().drop_nulls()
-        if each.is_empty():
+        distinct = ids.unique().drop_nulls()
+        if distinct.is_empty():
             return ids
-        named = [self.of(identity, purpose) for identity in each.to_list()]
-        return ids.replace_strict(each, pl.Series(named, dtype=pl.String), default=None)
+        named = [self.of(identity, purpose) for identity in distinct.to_list()]
+        return ids.replace_strict(distinct, pl.Series(named, dtype=pl.String), default=None)

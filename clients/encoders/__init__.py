@@ -1,4 +1,4 @@
-"""From pictures and texts to arrays: frozen packaged encoders, their cache, and the inputs of scratch encoders."""
+"""From pictures and texts to arrays: frozen encoders from packages, their cache, and inputs of scratch encoders."""
 
 from clients.encoders.cache import FeatureCache, FolderShards
 from clients.encoders.frozen import (

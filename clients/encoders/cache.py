@@ -1,8 +1,8 @@
-"""Features by content hash, so that nothing is encoded twice — across runs, rounds and sites of one house.
+"""Features by content hash, so that nothing is encoded twice in the runs, rounds and sites of one machine.
 
 A cache is a set of immutable shards per encoder (safetensors: ``keys`` (n, 16) uint8 and ``vectors`` (n, d)
-float16), kept in a folder or in a site's vault. Invariant: a shard appears whole or not at all; a damaged one is set
-aside and its content encoded again. Any number of processes may share a cache: each writes shards of its own.
+float16), kept in a folder or in a site's vault. Invariant: a shard is written whole or not at all; a damaged one is
+moved aside and its content encoded again. Any number of processes may share a cache: each writes shards of its own.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def default_cache_folder() -> Path:
 
 
 class Shards(Protocol):
-    """Where the shards of one encoder lie; `write` is atomic, and `read` gives one of a shard's two arrays."""
+    """Storage for the shards of one encoder; `write` is atomic, and `read` returns one of a shard's two arrays."""
 
     def names(self) -> list[str]: ...
     def read(self, name: str, array: str) -> NDArray[Any]: ...
@@ -43,7 +43,7 @@ class Shards(Protocol):
 
 
 class FolderShards:
-    """Shards as files of a folder, for what needn't be secret: catalogues, and sites without a vault."""
+    """Shards as files in a folder, for features that needn't be secret, and for sites without a vault."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -67,7 +67,7 @@ class FolderShards:
 
 
 class FeatureCache:
-    """Vectors of one encoder by content key; of a shard that isn't needed, only the keys are read."""
+    """Vectors of one encoder by content key; of a shard, the vectors are read only if needed."""
 
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
@@ -80,7 +80,7 @@ class FeatureCache:
                 self._place |= {packed[16 * row : 16 * row + 16]: (name, row) for row in range(len(keys))}
 
     def get(self, keys: Sequence[bytes], encode: Callable[[list[int]], Half], block: int = 512) -> Half:
-        """Vectors (n, d) of all keys; ``encode`` gets the positions whose vectors aren't known yet, block by block."""
+        """Vectors (n, d) of all keys; ``encode`` is called with the positions that aren't cached, block by block."""
         self._fetch(keys)
         first: dict[bytes, int] = {}
         for position, key in enumerate(keys):
@@ -93,13 +93,13 @@ class FeatureCache:
         return np.stack([self._vectors[key] for key in keys]) if keys else np.zeros((0, 0), np.float16)
 
     def _fetch(self, keys: Sequence[bytes]) -> None:
-        """Read the vectors of those keys that lie in a shard."""
-        wanted: dict[str, dict[bytes, int]] = {}
+        """Read the vectors of the keys that are in a shard."""
+        by_shard: dict[str, dict[bytes, int]] = {}
         for key in keys:
             if key in self._place and key not in self._vectors:
                 name, row = self._place[key]
-                wanted.setdefault(name, {})[key] = row
-        for name, rows in wanted.items():
+                by_shard.setdefault(name, {})[key] = row
+        for name, rows in by_shard.items():
             vectors = self._read(name, "vectors")
             if vectors is not None:
                 self._vectors.update(zip(rows, vectors[list(rows.values())], strict=True))

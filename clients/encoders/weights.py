@@ -64,7 +64,7 @@ def read_legacy_checkpoint(path: Path, sha256: str) -> dict[str, NDArray[Any]]:
     try:
         return _state_dict(io.BytesIO(data))
     except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as fault:
-        # Whatever a well-formed file can't cause: stack underflow, a foreign type, an early end.
+        # Errors that a well-formed file can't cause: stack underflow, a foreign type, an early end.
         raise MachineError(
             "the image encoder's weights are malformed", where=path.name, why=str(fault)
         ) from None

@@ -1,4 +1,4 @@
-"""How good a site's data is: faults found per modality, limits from `site.toml`, a report for people and one for CI."""
+"""The quality of a site's data: faults per modality, limits from `site.toml`, a report for people and one for CI."""
 
 from clients.quality.assess import Check, Quality, assess
 from clients.quality.page import write_quality

@@ -1,8 +1,9 @@
-"""A site's data judged check by check.
+"""The checks of a site's data.
 
-Invariant: a check passes or fails by a share and a limit that are both in the result, and lists what it suspects by id,
-so that every verdict can be looked up. The schema itself (types, ranges, keys between tables) is judged while reading,
-by `clients.ingest` with polars and by pydantic for `site.toml`: a second validation library would read the rows twice.
+Invariant: a check passes or fails by a share and a limit, which are both in the result, and lists what it suspects by
+id, so that every result can be verified. The schema itself (types, ranges, keys between tables) is checked while
+reading, by `clients.ingest` with polars and by pydantic for `site.toml`: a second validation library would read the
+rows twice.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ _TABLES = {"products": "all", "reviews": "text", "events": "events"}
 
 @dataclass(frozen=True)
 class Check:
-    """One verdict. `found` holds ids, row numbers, days or complaints; `share` of `of` rows; it fails above `limit`.
+    """The result of one check: `share` of `of` rows are suspected, and the check fails above `limit`.
 
-    `more` were found beside those that `found` names.
+    `found` holds ids, row numbers, days or complaints; `more` is how many were found beside these.
     """
 
     name: str
@@ -39,12 +40,12 @@ class Check:
 
     @property
     def count(self) -> int:
-        """How many are suspected."""
+        """How many rows are suspected."""
         return len(self.found) + self.more
 
     @property
     def share(self) -> float:
-        """The suspected part."""
+        """The share of the rows that are suspected."""
         return min(1.0, self.count / self.of) if self.of else 0.0
 
     @property
@@ -55,7 +56,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Quality:
-    """All checks of a site, how full its columns are, and figures that have no limit."""
+    """All checks of a site, the completeness of its columns, and figures without a limit."""
 
     site: str
     title: str
@@ -73,16 +74,16 @@ def assess(
     data: SiteData, settings: QualitySection, say: Callable[[int, int], None] = lambda done, total: None,
     figures: Mapping[str, float] = MappingProxyType({}),
 ) -> Quality:  # fmt: skip
-    """Judge a site as it was read.
+    """Check a site's data.
 
     Parameters
     ----------
-    say : hears of pictures looked at.
+    say : called with the number of pictures that were checked, and of all.
     figures : more figures to report, such as those of `embedding_spread`.
     """
-    written, events, products = data.reviews, data.events, data.products
+    written_reviews, events, products = data.reviews, data.events, data.products
     groups = _groups(products)
-    seen = pictures.look(data.images, settings, groups, say)
+    picture_faults = pictures.look(data.images, settings, groups, say)
     users, days = events["user_id"].n_unique(), _days(events)
     dup, fake, bad, log = (
         settings.max_duplicates,
@@ -103,39 +104,61 @@ def assess(
             "incomplete_rows",
             "all",
             tuple(_incomplete(data)),
-            max(1, products.height + written.height),
+            max(1, products.height + written_reviews.height),
             settings.max_missing,
         ),
-        Check("duplicate_reviews", "text", tuple(reviews.duplicates(written)), written.height, dup),
-        Check("templated_reviews", "text", tuple(reviews.templated(written, settings)), written.height, fake),
-        Check("burst_reviews", "text", tuple(reviews.bursts(written, settings)), written.height, fake),
+        Check(
+            "duplicate_reviews",
+            "text",
+            tuple(reviews.duplicates(written_reviews)),
+            written_reviews.height,
+            dup,
+        ),
+        Check(
+            "templated_reviews",
+            "text",
+            tuple(reviews.templated(written_reviews, settings)),
+            written_reviews.height,
+            fake,
+        ),
+        Check(
+            "burst_reviews",
+            "text",
+            tuple(reviews.bursts(written_reviews, settings)),
+            written_reviews.height,
+            fake,
+        ),
         Check(
             "rating_text_mismatch",
             "text",
-            tuple(reviews.mismatches(written)),
-            written.height,
+            tuple(reviews.mismatches(written_reviews)),
+            written_reviews.height,
             settings.max_mismatches,
         ),
         Check(
             "suspicious_accounts",
             "text",
-            tuple(reviews.accounts(written, events)),
-            written["user_id"].n_unique(),
+            tuple(reviews.accounts(written_reviews, events)),
+            written_reviews["user_id"].n_unique(),
             fake,
         ),
-        Check("unreadable_pictures", "image", tuple(seen.unreadable), seen.count, bad),
-        Check("blurred_pictures", "image", tuple(seen.blurred), seen.count, bad),
-        Check("noisy_pictures", "image", tuple(seen.noisy), seen.count, bad),
-        Check("bad_exposure", "image", tuple(seen.exposure), seen.count, bad),
-        Check("alike_pictures", "image", tuple(seen.alike), seen.count, dup),
+        Check("unreadable_pictures", "image", tuple(picture_faults.unreadable), picture_faults.count, bad),
+        Check("blurred_pictures", "image", tuple(picture_faults.blurred), picture_faults.count, bad),
+        Check("noisy_pictures", "image", tuple(picture_faults.noisy), picture_faults.count, bad),
+        Check("bad_exposure", "image", tuple(picture_faults.exposure), picture_faults.count, bad),
+        Check("alike_pictures", "image", tuple(picture_faults.alike), picture_faults.count, dup),
         Check("repeated_events", "events", tuple(logs.repeats(events)), events.height, log),
         Check("bots", "events", tuple(logs.bots(events)), users, log),
         Check("impossible_order", "events", tuple(logs.impossible(events, products)), events.height, log),
         Check("days_without_events", "events", tuple(logs.gaps(events)), days, log),
     )
-    found = {"psnr_db": seen.psnr_db, "picture_spread": seen.spread, "word_entropy_bits": word_entropy(data),
-               "category_entropy_bits": entropy(products["category"])}  # fmt: skip
-    return Quality(data.name, data.title, checks, _completeness(data), found | dict(figures))
+    site_figures = {
+        "psnr_db": picture_faults.psnr_db,
+        "picture_spread": picture_faults.spread,
+        "word_entropy_bits": word_entropy(data),
+        "category_entropy_bits": entropy(products["category"]),
+    }
+    return Quality(data.name, data.title, checks, _completeness(data), site_figures | dict(figures))
 
 
 def entropy(values: pl.Series) -> float:
@@ -154,17 +177,17 @@ def word_entropy(data: SiteData, sample: int = 2000) -> float:
 
 
 def _groups(products: pl.DataFrame) -> dict[str, str]:
-    shown = products.drop_nulls("image")
-    return dict(zip(shown["image"], shown["product_code"].fill_null(shown["item_id"]), strict=True))
+    pictured = products.drop_nulls("image")
+    return dict(zip(pictured["image"], pictured["product_code"].fill_null(pictured["item_id"]), strict=True))
 
 
 def _refused(data: SiteData, table: str, modality: str, limit: float) -> Check:
-    """Rows of a table that were skipped or had a value cleared, of all that its file holds."""
+    """The check of a table's rows that were skipped or had a value cleared, of all rows in its file."""
     bad = [c for c in data.complaints if c.action != "column ignored" and c.file.partition(".")[0] == table]
-    found = tuple(complaint.sentence() for complaint in bad if complaint.row is not None)
+    sentences = tuple(complaint.sentence() for complaint in bad if complaint.row is not None)
     frame: pl.DataFrame = getattr(data, table)
     of = frame.height + count_refused(bad, "row skipped")
-    return Check(f"refused_{table}", modality, found, of, limit, count_refused(bad) - len(found))
+    return Check(f"refused_{table}", modality, sentences, of, limit, count_refused(bad) - len(sentences))
 
 
 def _completeness(data: SiteData) -> dict[str, dict[str, float]]:
@@ -182,7 +205,7 @@ def _empty(data: SiteData) -> list[str]:
 
 
 def _incomplete(data: SiteData) -> list[str]:
-    """Products that lack what most of their fellows have, and reviews with neither text nor rating."""
+    """Products that lack a value that most products have, and reviews with neither text nor rating."""
     lacking = [pl.col(name).is_null() for name in ("title", "category", "price", "image")
                if data.products.height and data.products[name].null_count() < data.products.height / 2]  # fmt: skip
     bare = data.products.filter(pl.any_horizontal(lacking))["item_id"].to_list() if lacking else []

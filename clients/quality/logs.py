@@ -1,4 +1,4 @@
-"""Logs that can't be true, or have holes: repeats, machines, impossible orders, days without an event.
+"""Logs that can't be right, or have gaps: repeats, bots, impossible orders, days without an event.
 
 Each function returns what it suspects: row numbers of the canonical table, users, or days.
 """
@@ -15,7 +15,7 @@ BUSY_DAY = 20
 
 
 def repeats(events: pl.DataFrame) -> list[str]:
-    """Events alike in all but their place in the file."""
+    """Events that repeat an earlier event in every value."""
     twice = ~events.select(
         pl.struct("user_id", "item_id", "event", "at", "query").is_first_distinct()
     ).to_series()
@@ -23,7 +23,7 @@ def repeats(events: pl.DataFrame) -> list[str]:
 
 
 def bots(events: pl.DataFrame) -> list[str]:
-    """Users with many events whose usual pace no hand keeps."""
+    """Users with many events, whose median pace is too fast for a person."""
     gaps = (pl.col("at") - pl.col("at").shift(1)).dt.total_milliseconds() / 1000
     paced = (
         events.sort("user_id", "at")
@@ -37,7 +37,7 @@ def bots(events: pl.DataFrame) -> list[str]:
 
 
 def impossible(events: pl.DataFrame, products: pl.DataFrame) -> list[str]:
-    """Events with an item before it was listed, and carts or purchases before the first look in the same session."""
+    """Events with an item before it was listed, and carts or purchases before the first view in the same session."""
     looked = pl.col("at").filter(pl.col("event").is_in(["view", "click"])).min()
     judged = (
         events.with_row_index("row")
@@ -55,7 +55,7 @@ def impossible(events: pl.DataFrame, products: pl.DataFrame) -> list[str]:
 
 
 def gaps(events: pl.DataFrame) -> list[str]:
-    """Days without one event between the first and the last, in a log that is busy on an ordinary day."""
+    """Days without any event between the first and the last one, in a log with many events on a usual day."""
     if events.is_empty():
         return []
     days = events.group_by(pl.col("at").dt.date().alias("day")).len()

@@ -44,14 +44,14 @@ _GROUPS = {
 }
 
 
-def write_quality(quality: Quality, images: ImageStore, out: Path) -> tuple[Path, Path]:
+def write_quality(quality: Quality, images: ImageStore, folder: Path) -> tuple[Path, Path]:
     """Write both reports into a folder and return their paths."""
     groups = [
         (title, [(c, _NAMES[c.name], _worst(c, images)) for c in quality.checks if c.modality == modality])
         for modality, title in _GROUPS.items()
     ]
     page = environment().get_template("quality.html").render(quality=quality, groups=groups, shown=12)
-    html, twin = out / "quality.html", out / "quality.json"
+    html, twin = folder / "quality.html", folder / "quality.json"
     write_whole(html, page.encode())
     write_whole(twin, readable(as_document(quality)).encode())
     return html, twin
@@ -64,13 +64,13 @@ def environment() -> Environment:
         Path(__file__).parent.parent / "alignment",
         Path(common.reports.__file__).parent,
     ]
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader([room / "templates" for room in rooms]), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.globals.update(t=both)
-    made.filters.update(figure=figure, percent=percent, or_none=_or_none)
-    return made
+    environment.globals.update(t=both)
+    environment.filters.update(figure=figure, percent=percent, or_none=_or_none)
+    return environment
 
 
 def _or_none(value: float) -> float | None:
@@ -89,7 +89,7 @@ def as_document(quality: Quality) -> dict[str, object]:
 def _worst(check: Check, images: ImageStore) -> list[str]:
     if check.modality != "image":
         return []
-    made = []
+    thumbnails = []
     for name in check.found[:SHOWN]:
         try:
             picture = decode_image(images.read(name))
@@ -98,5 +98,5 @@ def _worst(check: Check, images: ImageStore) -> list[str]:
         picture.thumbnail((160, 160))
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=80)
-        made.append("data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode())
-    return made
+        thumbnails.append("data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode())
+    return thumbnails

@@ -1,9 +1,9 @@
-"""Pictures that teach nothing: unreadable, blurred, noisy, badly exposed, or the same as another.
+"""Useless pictures: unreadable, blurred, noisy, badly exposed, or the same as another product's.
 
-Blur is the part of the Laplacian's variance that another slight blur leaves: the variance itself (Pech-Pacheco et al.
-2000) calls every plain product blurred, the ratio (after Crete et al. 2007) doesn't depend on contrast. Noise is
-estimated after Immerkær 1996, by the median, so that edges don't count. Likeness is a
-64-bit difference hash, confirmed on a small colour picture: colour variants of one cut are no duplicates.
+Blur is the share of the Laplacian's variance that remains after another slight blur: by the variance itself
+(Pech-Pacheco et al. 2000) every plain product would count as blurred, while the ratio (after Crete et al. 2007) doesn't
+depend on contrast. Noise is estimated after Immerkær 1996, but by the median, so that edges don't count. Likeness is a
+64-bit difference hash, confirmed on a small colour picture, so that colour variants aren't duplicates.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def look(
 
     Parameters
     ----------
-    groups : picture → product; the same product may show itself twice.
+    groups : picture → product; one product may have two equal pictures.
     """
     faults, noise = PictureFaults(count=len(images.names())), []
-    seen = Twins()
+    twins = Twins()
     smalls: list[NDArray[np.float32]] = []
     for number, name in enumerate(sorted(images.names())):
         say(number + 1, faults.count)
@@ -59,17 +59,17 @@ def look(
         except InputError:
             faults.unreadable.append(name)
             continue
-        shown = picture.convert("L")
-        shown.thumbnail((SIDE, SIDE))
-        grey = np.asarray(shown, np.float32)
+        grey_picture = picture.convert("L")
+        grey_picture.thumbnail((SIDE, SIDE))
+        grey = np.asarray(grey_picture, np.float32)
         small = np.asarray(picture.resize((12, 12), Image.Resampling.BOX), np.float32)
         if float(grey.mean()) < 25 or float(grey.mean()) > 250 or float(grey.std()) < 4:
             faults.exposure.append(name)
-        elif min(grey.shape) >= 8 and blur_of(shown) > settings.max_blur:
+        elif min(grey.shape) >= 8 and blur_of(grey_picture) > settings.max_blur:
             faults.blurred.append(name)
         if min(grey.shape) >= 8 and noise_of(grey) > settings.max_noise:
             faults.noisy.append(name)
-        if seen.meet(groups.get(name, name), difference_hash(picture), small):
+        if twins.meet(groups.get(name, name), difference_hash(picture), small):
             faults.alike.append(name)
         if number % max(1, faults.count // 200) == 0:
             noise.append(_psnr(picture))
@@ -80,29 +80,31 @@ def look(
 
 
 class Twins:
-    """Finds pictures of unlike products that look the same, among those that share a quarter of their hashes."""
+    """Finds pictures of different products that look the same, among those that share a quarter of their hashes."""
 
     def __init__(self) -> None:
         self._bands: dict[tuple[int, bytes], list[tuple[str, bytes, NDArray[np.float32]]]] = {}
 
     def meet(self, group: str, hashed: bytes, small: NDArray[np.float32]) -> bool:
-        """Whether the picture looks like one met before of another group; it is remembered."""
+        """Whether the picture looks like an earlier one of another group; it's added to the earlier ones."""
         alike = False
         for band in range(4):
             near = self._bands.setdefault((band, hashed[2 * band : 2 * band + 2]), [])
             alike = alike or any(
-                other != group and _apart(hashed, twin) <= APART and np.abs(small - pixels).mean() <= ALIKE
-                for other, twin, pixels in near
+                other_group != group
+                and _apart(hashed, twin) <= APART
+                and np.abs(small - pixels).mean() <= ALIKE
+                for other_group, twin, pixels in near
             )
-            # Plain pictures crowd one band; the latest ones will do, or time would grow with the square.
+            # Many plain pictures are in one band; only the latest are compared, or time would grow quadratically.
             if len(near) >= CROWD:
                 near.pop(0)
             near.append((group, hashed, small))
         return alike
 
 
-def _apart(one: bytes, two: bytes) -> int:
-    return (int.from_bytes(one, "big") ^ int.from_bytes(two, "big")).bit_count()
+def _apart(first: bytes, second: bytes) -> int:
+    return (int.from_bytes(first, "big") ^ int.from_bytes(second, "big")).bit_count()
 
 
 def difference_hash(picture: Image.Image) -> bytes:
@@ -112,16 +114,16 @@ def difference_hash(picture: Image.Image) -> bytes:
 
 
 def blur_of(grey: Image.Image) -> float:
-    """How blurred a grey picture is: near 0.1 where edges are sharp, towards 1 where there are none left to lose."""
+    """How blurred a grey picture is: near 0.1 if edges are sharp, near 1 if there are no edges."""
     again = np.asarray(grey.filter(ImageFilter.BoxBlur(1)), np.float32)
     return float(_laplacian(again).var() / max(_laplacian(np.asarray(grey, np.float32)).var(), 1e-6))
 
 
 def noise_of(grey: NDArray[np.float32]) -> float:
-    """The deviation of the noise in grey levels: what is left without planes and straight edges."""
+    """The standard deviation of the noise in grey levels, after removing planes and straight edges."""
     across = grey[:, :-2] - 2 * grey[:, 1:-1] + grey[:, 2:]
-    both = across[:-2] - 2 * across[1:-1] + across[2:]
-    return float(np.median(np.abs(both)) / 0.6745 / 6)
+    residue = across[:-2] - 2 * across[1:-1] + across[2:]
+    return float(np.median(np.abs(residue)) / 0.6745 / 6)
 
 
 def _laplacian(grey: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,7 +1,6 @@
-# ruff: noqa: E501
-"""Reviews that nobody wrote in earnest: duplicates, templates, bursts, texts at odds with their rating.
+"""Reviews that aren't genuine: duplicates, templates, bursts, texts that contradict their rating.
 
-Each function returns the ids it suspects. Invariant: short texts ("很好", "great") are never held against anyone.
+Each function returns the ids it suspects. Invariant: short texts ("很好", "great") never count as suspicious.
 """
 
 from __future__ import annotations
@@ -39,13 +38,13 @@ def duplicates(reviews: pl.DataFrame) -> list[str]:
 
 
 def templated(reviews: pl.DataFrame, settings: QualitySection) -> list[str]:
-    """Reviews whose text stands, but for digits and punctuation, under several users' names."""
+    """Reviews whose text, apart from digits and punctuation, several users have written."""
     users = pl.col("user_id").n_unique().over("normal")
     return _long(reviews).filter(users >= settings.template_users)["review_id"].to_list()
 
 
 def bursts(reviews: pl.DataFrame, settings: QualitySection) -> list[str]:
-    """Reviews of one item with one rating that came so thick, and so much thicker than is usual for the item."""
+    """Reviews of one item with one rating, many in a short time and far more than is usual for the item."""
     dated = reviews.drop_nulls(["created_at", "rating"]).sort("item_id", "rating", "created_at")
     if dated.is_empty():
         return []
@@ -69,13 +68,13 @@ def bursts(reviews: pl.DataFrame, settings: QualitySection) -> list[str]:
 
 def mismatches(reviews: pl.DataFrame) -> list[str]:
     """Reviews that praise with one or two stars, or complain with four or five; mixed texts are left alone."""
-    found = []
+    suspects = []
     rated = reviews.drop_nulls(["rating", "text"]).select("review_id", "rating", "text")
     for identity, rating, text in rated.iter_rows():
         good, bad = _leaning(text)
         if (rating >= 4 and bad >= 2 and good == 0) or (rating <= 2 and good >= 2 and bad == 0):
-            found.append(identity)
-    return found
+            suspects.append(identity)
+    return suspects
 
 
 def _leaning(text: str) -> tuple[int, int]:
@@ -88,7 +87,7 @@ def _leaning(text: str) -> tuple[int, int]:
 
 
 def accounts(reviews: pl.DataFrame, events: pl.DataFrame) -> list[str]:
-    """Users with many reviews of one and the same rating, all within a day, or without one trace in a log that exists."""
+    """Users with many reviews, all with the same rating, which came within a day or without any event in the log."""
     people = reviews.group_by("user_id").agg(
         pl.len().alias("count"),
         pl.col("rating").n_unique().alias("ratings"),

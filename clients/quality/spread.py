@@ -1,7 +1,7 @@
-"""Diversity as the encoders see it: how far texts and pictures of a site lie from one another.
+"""The diversity of a site's texts and pictures, by the encoders' vectors.
 
-Spread is 1 − ‖mean of unit vectors‖² (the circular variance of Mardia and Jupp 2000, in many dimensions): 0 where all
-are the same, near 1 where they share no direction.
+Spread is 1 − ‖mean of unit vectors‖² (the circular variance of Mardia and Jupp 2000, in many dimensions): 0 if all are
+the same, near 1 if they have no common direction.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ SIDE = 128
 def embedding_spread(
     data: SiteData, features: Callable[[str], FeatureCache], seed: int = 0
 ) -> dict[str, float]:
-    """`text_spread` and `image_spread` of at most `SAMPLE` products; not a number where there are none."""
-    drawn = data.products.sample(min(SAMPLE, data.products.height), seed=seed)
-    texts = [text for text in item_texts(drawn) if text]
+    """`text_spread` and `image_spread` of at most `SAMPLE` products; NaN if there are none."""
+    products = data.products.sample(min(SAMPLE, data.products.height), seed=seed)
+    texts = [text for text in item_texts(products) if text]
     pixels = []
-    for name in drawn["image"].drop_nulls().to_list():
+    for name in products["image"].drop_nulls().to_list():
         try:
             pixels.append(decode_array(data.images.read(name), (SIDE, SIDE), where=name))
         except InputError:
             continue
     keys = [content_key(text.encode()) for text in texts]
-    told = features(TEXT_ENCODER).get(keys, lambda at: encode_texts([texts[i] for i in at]))
+    text_vectors = features(TEXT_ENCODER).get(keys, lambda at: encode_texts([texts[i] for i in at]))
     keys = [content_key(picture.tobytes()) for picture in pixels]
-    shown = features(f"{IMAGE_ENCODER}-{SIDE}").get(
+    image_vectors = features(f"{IMAGE_ENCODER}-{SIDE}").get(
         keys, lambda at: encode_images(np.stack([pixels[i] for i in at]))
     )
-    return {"text_spread": spread(told), "image_spread": spread(shown)}
+    return {"text_spread": spread(text_vectors), "image_spread": spread(image_vectors)}
 
 
 def spread(vectors: NDArray[np.floating]) -> float:

@@ -1,4 +1,4 @@
-"""Counts of a site that may leave it: bounded per user, noisy in whole numbers, paid from the site's own ledger."""
+"""Counts that may leave a site: bounded per user, with whole-number noise, paid from the site's own ledger."""
 
 from clients.statistics.answers import STATISTICS, Statistic, release
 

@@ -1,4 +1,4 @@
-"""Statistics that leave a site: asked for by name, paid before data are read, noisy, with their error beside them.
+"""Statistics that leave a site: requested by name, paid before data are read, noisy, each with its error.
 
 | name | domain | one user is in | mechanism |
 |---|---|---|---|
@@ -10,8 +10,8 @@
 | `activity`, `ratings` | buckets, stars | 1 | discrete Laplace |
 | `kinds`, `quality` | kinds of events, kinds of gaps | all | discrete Laplace |
 
-Invariant: ε is debited before the site is opened and never given back; each name costs the same ε; nothing but
-mechanisms' outputs and public domains is in a result.
+Invariants: ε is debited before the site is opened and never given back. Each name costs the same ε. A result holds only
+outputs of mechanisms and values of public domains.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Statistic:
 
     Parameters
     ----------
-    rows : value and noisy number of users; the number is None where only the order is told.
-    within : 95 % of the numbers are at most this far from the truth; None where only the order is told.
+    rows : value and noisy number of users; the number is None if only the order is released.
+    within : 95 % of the numbers are at most this far from the true ones; None if only the order is released.
     """
 
     name: str
@@ -50,27 +50,27 @@ class Statistic:
     rows: tuple[tuple[str, int | None], ...]
 
 
-def _laplace(name: str, found: Counts, top: int, epsilon: float) -> Statistic:
-    noisy = noisy_counts(found.users, found.per_user, epsilon)
-    rows = sorted(zip(found.values, noisy, strict=True), key=lambda row: (-row[1], row[0]))
-    within = round(3 * scale_of(found.per_user, epsilon))
-    # What is cut is cut by the noisy numbers, so it costs nothing.
-    return Statistic(name, "discrete Laplace", epsilon, found.per_user, within, tuple(rows[:top]))
+def _laplace(name: str, counted: Counts, top: int, epsilon: float) -> Statistic:
+    noisy = noisy_counts(counted.users, counted.per_user, epsilon)
+    rows = sorted(zip(counted.values, noisy, strict=True), key=lambda row: (-row[1], row[0]))
+    within = round(3 * scale_of(counted.per_user, epsilon))
+    # The rows are cut by their noisy numbers, so cutting costs no privacy.
+    return Statistic(name, "discrete Laplace", epsilon, counted.per_user, within, tuple(rows[:top]))
 
 
-def _top(name: str, found: Counts, top: int, epsilon: float) -> Statistic:
-    places = noisy_top_k(found.users, top, epsilon)
-    rows = tuple((found.values[place], None) for place in places)
-    return Statistic(name, "noisy top-k", epsilon, found.per_user, None, rows)
+def _top(name: str, counted: Counts, top: int, epsilon: float) -> Statistic:
+    places = noisy_top_k(counted.users, top, epsilon)
+    rows = tuple((counted.values[place], None) for place in places)
+    return Statistic(name, "noisy top-k", epsilon, counted.per_user, None, rows)
 
 
-def _one(name: str, found: Counts, top: int, epsilon: float) -> Statistic:
-    chosen = found.values[choose(found.users, epsilon)]
-    return Statistic(name, "exponential", epsilon, found.per_user, None, ((chosen, None),))
+def _one(name: str, counted: Counts, top: int, epsilon: float) -> Statistic:
+    chosen = counted.values[choose(counted.users, epsilon)]
+    return Statistic(name, "exponential", epsilon, counted.per_user, None, ((chosen, None),))
 
 
-Told = Callable[[str, Counts, int, float], Statistic]
-STATISTICS = MappingProxyType[str, tuple[Callable[[SiteData], Counts], Told]]({
+MakeStatistic = Callable[[str, Counts, int, float], Statistic]
+STATISTICS = MappingProxyType[str, tuple[Callable[[SiteData], Counts], MakeStatistic]]({
     "popularity": (counts.items, _laplace),
     "top_items": (counts.items, _top),
     "segments": (counts.segments, _laplace),
@@ -89,28 +89,28 @@ def release(folder: Path, names: Sequence[str], epsilon: float, top: int = 50) -
     Raises
     ------
     ConfigError : a name isn't known, or ε isn't positive.
-    PrivacyError : the site's budget doesn't hold it.
+    PrivacyError : the site's budget is too small.
     """
     for name in names:
         if name not in STATISTICS:
-            known = tuple(STATISTICS)
+            all_names = tuple(STATISTICS)
             raise ConfigError(
-                f"no statistic '{name}'", where="statistics", next_step=did_you_mean(name, known)
+                f"no statistic '{name}'", where="statistics", next_step=did_you_mean(name, all_names)
             )
     if not names or not epsilon > 0 or top < 1:
         raise ConfigError(
             "nothing is asked for", where="statistics", next_step="name statistics and a positive epsilon"
         )
-    each = epsilon / len(names)
-    asked = Charge("statistics", Mechanism.pure(each, steps=len(names)), name=",".join(names))
+    per_name = epsilon / len(names)
+    charge = Charge("statistics", Mechanism.pure(per_name, steps=len(names)), name=",".join(names))
     with open_ledger(folder, None) as ledger:
-        ledger.debit(asked)
+        ledger.debit(charge)
     with open_house(folder) as house:
         data = house.data
-    told = []
+    statistics = []
     for name in names:
-        count, tell = STATISTICS[name]
-        found = count(data)
-        if found.values:
-            told.append(tell(name, found, top, each))
-    return tuple(told)
+        count_users, answer = STATISTICS[name]
+        counted = count_users(data)
+        if counted.values:
+            statistics.append(answer(name, counted, top, per_name))
+    return tuple(statistics)

@@ -1,8 +1,8 @@
 """Counts of users over public domains, with a bound on what one user adds.
 
-A domain is public: the catalogue's items, categories and words, the kinds of events, stars, fixed buckets. Invariant:
-whether a user is in a row is decided by that user's own records, and a user is in at most ``per_user`` rows, once in
-each; what counts of a user with more is decided by that user's records alone (the latest).
+A domain is public: the catalogue's items, categories and words, the kinds of events, stars, fixed buckets. Invariant: a
+user counts in at most ``per_user`` rows, once in each. In which rows depends only on that user's own records; of a user
+with more, the latest count.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class Counts:
 
 
 def items(data: SiteData) -> Counts:
-    """Users by item that they bought or put in the cart: a user's latest items."""
-    wanted = data.events.filter(pl.col("event").is_in(["cart", "purchase"]) & pl.col("item_id").is_not_null())
-    kept = _latest(wanted.rename({"item_id": "value"}), ITEMS_PER_USER)
-    return _counted(kept, data.products["item_id"].to_list(), ITEMS_PER_USER)
+    """Users by item that they bought or put in the cart; of each user the latest items."""
+    taken = data.events.filter(pl.col("event").is_in(["cart", "purchase"]) & pl.col("item_id").is_not_null())
+    latest = _latest(taken.rename({"item_id": "value"}), ITEMS_PER_USER)
+    return _counted(latest, data.products["item_id"].to_list(), ITEMS_PER_USER)
 
 
 def kinds(data: SiteData) -> Counts:
-    """Users by kind of event that they have any of."""
+    """Users by kind of event that they have."""
     pairs = data.events.select("user_id", pl.col("event").alias("value")).unique()
     return _counted(pairs, KINDS, len(KINDS))
 
@@ -76,20 +76,20 @@ def segments(data: SiteData) -> Counts:
 
 
 def vocabulary(data: SiteData) -> Counts:
-    """Users by word of the catalogue that their reviews hold: a user's first words in order of the alphabet."""
+    """Users by word of the catalogue in their reviews; of each user the first words in alphabetical order."""
     domain = _catalogue_words(data)
-    known = frozenset(domain)
+    domain_words = frozenset(domain)
     pairs: list[tuple[str, str]] = []
     texts = data.reviews.drop_nulls(["user_id", "text"]).group_by("user_id").agg("text")
-    for user, written in texts.select("user_id", "text").iter_rows():
-        found = {word for text in written for word in words(text, data.language)} & known
-        pairs += [(user, word) for word in sorted(found)[:WORDS_PER_USER]]
+    for user, user_texts in texts.select("user_id", "text").iter_rows():
+        own_words = {word for text in user_texts for word in words(text, data.language)} & domain_words
+        pairs += [(user, word) for word in sorted(own_words)[:WORDS_PER_USER]]
     frame = pl.DataFrame(pairs, schema={"user_id": pl.String, "value": pl.String}, orient="row")
     return _counted(frame, domain, WORDS_PER_USER)
 
 
 def completeness(data: SiteData) -> Counts:
-    """Users whose records lack what a report of quality looks for."""
+    """Users by gaps in their records, as a quality report lists them."""
     reviews, events = data.reviews.drop_nulls("user_id"), data.events.drop_nulls("user_id")
     lacking = {
         "reviewed": reviews["user_id"],
@@ -119,9 +119,9 @@ def _latest(frame: pl.DataFrame, most: int) -> pl.DataFrame:
 
 
 def _counted(pairs: pl.DataFrame, domain: Sequence[str], per_user: int) -> Counts:
-    """Users of each value of the domain; what lies outside it is left out."""
-    found = dict(pairs.unique(["user_id", "value"]).drop_nulls().group_by("value").len().iter_rows())
-    return Counts(tuple(domain), tuple(int(found.get(value, 0)) for value in domain), per_user)
+    """The number of users of each value of the domain; other values are left out."""
+    users = dict(pairs.unique(["user_id", "value"]).drop_nulls().group_by("value").len().iter_rows())
+    return Counts(tuple(domain), tuple(int(users.get(value, 0)) for value in domain), per_user)
 
 
 def _bucket(size: int) -> str:

@@ -1,8 +1,8 @@
 """Private answers about counts of users, by OpenDP: discrete Laplace, the exponential mechanism, noisy top-k.
 
-Whole numbers throughout: Laplace noise in floating point tells, by its low bits, which of two neighbours was counted.
-Invariant: each answer is accepted only where OpenDP's own privacy map says that it costs at most the ε it was given;
-neighbours differ by one user, whose records add to counts and never take away.
+All numbers are whole: the low bits of floating-point Laplace noise would reveal which of two neighbouring datasets was
+counted. Invariant: an answer is accepted only if OpenDP's own privacy map says that it costs at most the given ε.
+Neighbouring datasets differ by one user, whose records can only increase counts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def scale_of(per_user: int, epsilon: float) -> float:
 
 
 def choose(scores: Sequence[int], epsilon: float) -> int:
-    """Place of a highest score, by the exponential mechanism; one user adds at most 1 to each score."""
+    """The position of a high score, by the exponential mechanism; one user adds at most 1 to each score."""
     dp = _opendp()
     space = dp.vector_domain(dp.atom_domain(T="i64")), dp.linf_distance(T="i64", monotonic=True)
     measurement = dp.m.make_noisy_max(*space, dp.max_divergence(), _HEADROOM / epsilon)
@@ -44,7 +44,7 @@ def choose(scores: Sequence[int], epsilon: float) -> int:
 
 
 def noisy_top_k(scores: Sequence[int], k: int, epsilon: float) -> list[int]:
-    """Places of ``k`` high scores, best first; one user adds at most 1 to each score, to however many."""
+    """The positions of ``k`` high scores, best first; one user adds at most 1 to each of any number of scores."""
     dp = _opendp()
     k = min(k, len(scores))
     space = dp.vector_domain(dp.atom_domain(T="i64")), dp.linf_distance(T="i64", monotonic=True)
@@ -61,7 +61,7 @@ def _require(cost: float, epsilon: float) -> None:
 
 
 def _opendp() -> Any:
-    # Late: a second of import, and a site that tells no statistics needs none of it.
+    # Imported late: it takes a second, and a site that releases no statistics doesn't need it.
     import opendp.prelude as dp
 
     dp.enable_features("contrib")

@@ -1,1 +1,1 @@
-"""A site's processes in a deployment: its kit, the SuperNode, the worker, and who watches them."""
+"""A site's processes in a deployment: its kit, the SuperNode, the worker, and the supervisor that watches them."""

@@ -1,7 +1,7 @@
-"""Whether a site can take part: its kit, its machine, its clock, and the way to the coordinator, each looked at alone.
+"""Checks of whether a site can take part: its kit, its clock, and the connection to the coordinator, each by itself.
 
-Invariants: each fault names its cause and the next step; nothing is sent but one request that asks for nothing; a
-coordinator that can't be reached is no fault of the site's, which then waits for it.
+Invariants: each fault names its cause and the next step. Only one request is sent, and it's empty. A coordinator that
+can't be reached isn't a fault of the site; the site then waits for it.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _ASK_S = 10.0
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What came of one look."""
+class CheckResult:
+    """The result of one check."""
 
     name: str
     verdict: Verdict
@@ -40,13 +40,13 @@ class Finding:
     next_step: str = ""
 
 
-def look_over(kit: Kit) -> list[Finding]:
-    """All looks, in the order in which they are of use."""
+def look_over(kit: Kit) -> list[CheckResult]:
+    """Run all checks, in an order in which each helps to understand the next."""
     return [_finding(name, look, kit) for name, look in _LOOKS]
 
 
 def require_fit(kit: Kit) -> None:
-    """Stop where a look finds a fault.
+    """Stop at the first check that finds a fault.
 
     Raises
     ------
@@ -60,16 +60,16 @@ def require_fit(kit: Kit) -> None:
 
 
 class Unreachable(MachineError):
-    """The coordinator doesn't answer, which may pass."""
+    """The coordinator doesn't answer, which may be temporary."""
 
 
-def _finding(name: str, look: Callable[[Kit], str], kit: Kit) -> Finding:
+def _finding(name: str, look: Callable[[Kit], str], kit: Kit) -> CheckResult:
     try:
-        return Finding(name, "ok", look(kit))
+        return CheckResult(name, "ok", look(kit))
     except Unreachable as fault:
-        return Finding(name, "unknown", fault.sentence(), fault.next_step)
+        return CheckResult(name, "unknown", fault.sentence(), fault.next_step)
     except HansaError as fault:
-        return Finding(name, "fault", fault.sentence(), fault.next_step)
+        return CheckResult(name, "fault", fault.sentence(), fault.next_step)
 
 
 def _contract(kit: Kit) -> str:
@@ -79,7 +79,7 @@ def _contract(kit: Kit) -> str:
     promised = (
         f"ε = {private.epsilon:g} per user and run" if private.mode == "user" else "no differential privacy"
     )
-    names = ", ".join(each.name for each in contract.members)
+    names = ", ".join(member.name for member in contract.members)
     until = f", until {contract.until}" if contract.until else ""
     return f"edition {contract.edition}: {names}; {contract.config.rounds.protection}, {promised}{until}"
 
@@ -113,32 +113,32 @@ def _secrets(kit: Kit) -> str:
 
 
 def _certificate(kit: Kit) -> str:
-    shown = x509.load_pem_x509_certificate((kit.folder / "client.crt").read_bytes())
+    certificate = x509.load_pem_x509_certificate((kit.folder / "client.crt").read_bytes())
     key = serialization.load_pem_private_key((kit.private / CLIENT_FILE).read_bytes(), None)
     form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    if shown.public_key().public_bytes(*form) != key.public_key().public_bytes(*form):
+    if certificate.public_key().public_bytes(*form) != key.public_key().public_bytes(*form):
         raise RunError(
             "certificate and key don't belong together", where="client.crt", next_step="use one kit's"
         )
-    ends = shown.not_valid_after_utc
-    left = (ends - dt.datetime.now(dt.UTC)).days
-    if left < 0:
+    ends = certificate.not_valid_after_utc
+    days_left = (ends - dt.datetime.now(dt.UTC)).days
+    if days_left < 0:
         raise RunError(
             f"the site's certificate expired on {ends.date()}", where="client.crt",
             next_step="ask for a renewed one; if this machine's clock is wrong, set it",
         )  # fmt: skip
-    return f"valid for {left} more days"
+    return f"valid for {days_left} more days"
 
 
 def _way(kit: Kit) -> str:
-    """Ask the coordinator for nothing: its answer tells whether it would listen, and what time it is there."""
+    """Send the coordinator an empty request: the answer shows whether it accepts the site, and its time."""
     response = ask_for_nothing(kit)
-    here, there = time.time(), _date(response)
-    if there is not None and abs(here - there) > CLOCK_S:
-        way = "ahead of" if here > there else "behind"
-        raise Refusal("clock", f"{abs(here - there):.0f} s {way} it")
+    own_time, coordinator_time = time.time(), _date(response)
+    if coordinator_time is not None and abs(own_time - coordinator_time) > CLOCK_S:
+        way = "ahead of" if own_time > coordinator_time else "behind"
+        raise Refusal("clock", f"{abs(own_time - coordinator_time):.0f} s {way} it")
     no = Refusal.parse(response.headers.get(REFUSED, ""), response.content)
-    # Nothing was signed, so an admitted site is asked for its node's signature, and no more.
+    # The request isn't signed, so for an admitted site the coordinator only demands the node's signature.
     if no is not None and no.code not in ("node_key", "duplicate"):
         raise no
     if no is None and response.status_code in (502, 503, 504):
@@ -147,7 +147,7 @@ def _way(kit: Kit) -> str:
 
 
 def ask_for_nothing(kit: Kit) -> httpx.Response:
-    """An empty request over the site's own TLS.
+    """Send an empty request over the site's own TLS connection.
 
     Raises
     ------
@@ -168,12 +168,12 @@ def ask_for_nothing(kit: Kit) -> httpx.Response:
         raise _explained(str(fault), kit) from None
 
 
-def _explained(told: str, kit: Kit) -> HansaError:
-    no = Refusal.of_alert(told)
+def _explained(fault_text: str, kit: Kit) -> HansaError:
+    no = Refusal.of_alert(fault_text)
     if no is not None:
         return no
-    if "CERTIFICATE_VERIFY_FAILED" in told:
-        why = told.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
+    if "CERTIFICATE_VERIFY_FAILED" in fault_text:
+        why = fault_text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
         if "expired" in why or "not yet valid" in why:
             return WireError(
                 "the coordinator's certificate isn't valid now", where=kit.coordinator, why=why,
@@ -184,7 +184,7 @@ def _explained(told: str, kit: Kit) -> HansaError:
             next_step="check the address in site.json with who provisions the league; don't go on without it",
         )  # fmt: skip
     return Unreachable(
-        "the coordinator can't be reached", where=kit.coordinator, why=told[:200],
+        "the coordinator can't be reached", where=kit.coordinator, why=fault_text[:200],
         next_step="is it up? does a firewall stand between? the site keeps trying",
     )  # fmt: skip
 

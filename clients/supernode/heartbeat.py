@@ -1,7 +1,7 @@
-"""A worker's sign of life: a file that it touches while it can, so that a hung one is told from a busy one.
+"""A worker's heartbeat: a file that it touches regularly, so that a hung worker can be distinguished from a busy one.
 
-Invariant: a thread of the worker touches the file, so long work doesn't look like death; a process that is stopped, or
-whose interpreter is stuck, does.
+Invariant: a thread of the worker touches the file, so a worker with long work isn't taken for hung; a process that is
+stopped, or whose interpreter is stuck, is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _HUNG_S = 90.0
 
 
 def show_life(path: Path) -> None:
-    """Touch the file every two seconds for as long as this process can."""
+    """Touch the file every two seconds as long as this process runs."""
 
     def touch() -> None:
         while True:
@@ -27,9 +27,9 @@ def show_life(path: Path) -> None:
 
 
 def is_hung(path: Path, *, since: float, hung_s: float = _HUNG_S) -> bool:
-    """Whether a worker that was started at `since` (Unix time) has shown no life for too long."""
+    """Whether a worker that was started at `since` (Unix time) hasn't touched its file for too long."""
     try:
-        seen = path.stat().st_mtime
+        last_sign = path.stat().st_mtime
     except FileNotFoundError:
-        seen = 0.0
-    return time.time() - max(seen, since) > hung_s
+        last_sign = 0.0
+    return time.time() - max(last_sign, since) > hung_s

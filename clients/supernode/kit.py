@@ -1,6 +1,6 @@
-"""A site's kit on the site's own machine: what it was given, and `private/`, which nobody else has.
+"""A site's kit on the site's own machine: the files that it was given, and `private/`, which nobody else has.
 
-Invariants: the contract is used only with its authority's signature; two processes never work from one kit at once.
+Invariants: the contract is used only with its authority's signature. Two processes never use one kit at the same time.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Kit:
         ------
         RunError : it's no kit, or its contract doesn't name the site.
         """
-        told = read_json(folder / SITE_FILE)
+        facts = read_json(folder / SITE_FILE)
         try:
-            kit = cls(folder.resolve(), str(told["name"]), str(told["coordinator"]))
+            kit = cls(folder.resolve(), str(facts["name"]), str(facts["coordinator"]))
         except (KeyError, TypeError):
             raise RunError("the kit is damaged", where=SITE_FILE, next_step="ask for a new one") from None
         kit.contract().member(kit.name)
@@ -71,23 +71,23 @@ class Kit:
         return self.folder / "logs"
 
     def secret(self) -> Path:
-        """A fresh secret that the SuperNode and its worker share, made here at every start."""
+        """Make the secret that the SuperNode and its worker share; there is a new one at every start."""
         path = self.private / "worker.secret"
         path.unlink(missing_ok=True)
         write_private(path, secrets.token_hex(32).encode())
         return path
 
     def instance(self) -> str:
-        """Tells this copy of the kit from one elsewhere; the same after a restart."""
-        found = self.folder.stat()
+        """An id that distinguishes this copy of the kit from others; it stays the same after a restart."""
+        stat = self.folder.stat()
         machine = Path("/etc/machine-id")
         parts = [
             machine.read_text().strip() if machine.exists() else "", socket.gethostname(), str(self.folder),
-            str(found.st_dev), str(found.st_ino),
+            str(stat.st_dev), str(stat.st_ino),
         ]  # fmt: skip
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
     @property
     def lock(self) -> Path:
-        """Held by the process that works from this kit."""
+        """The lock file of the process that uses this kit."""
         return self.private / "up.lock"

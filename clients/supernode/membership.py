@@ -1,7 +1,7 @@
-"""A site's dealings with its league beside training: ask for a kit, take a new contract, pause, leave, look.
+"""A site's membership in its league: request a kit, accept a new contract, pause, leave, show the status.
 
-Invariants: private keys are made here or come in the kit, and are destroyed when the site leaves; a contract is taken
-only from the authority that the site trusted first, never an older one, and never one that promises less.
+Invariants: private keys are made here or come in the kit, and are destroyed when the site leaves. A contract is
+accepted only from the authority that the site trusted first, and never if it's older or promises less.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _STOP_S = 60.0
 
 
 def make_request(name: str, kit: Path) -> Path:
-    """Make a site's private keys in its future kit; returns the request's file.
+    """Make a site's private keys in its future kit; returns the file of the request.
 
     Raises
     ------
@@ -64,7 +64,7 @@ class Changes:
 
 
 def accept_contract(folder: Path, file: Path) -> Changes:
-    """Put a new edition of the contract in place of the kit's.
+    """Replace the kit's contract by a new edition.
 
     Raises
     ------
@@ -86,46 +86,46 @@ def accept_contract(folder: Path, file: Path) -> Changes:
             "the contract breaks what the one before promised", where=file.name, why="; ".join(weaker),
             next_step="ask who provisions the league; to take part all the same, join with a new kit",
         )  # fmt: skip
-    mine, was = new.member(kit.name), old.member(kit.name)
-    if mine.public_keys() != was.public_keys() or mine.node_key != was.node_key:
+    own, own_before = new.member(kit.name), old.member(kit.name)
+    if own.public_keys() != own_before.public_keys() or own.node_key != own_before.node_key:
         raise RunError("the contract names other keys for this site", where=file.name)
-    # The signature first: with the old contract beside it, a crash in between is seen, and mended by doing it again.
+    # The signature first: after a crash in between it doesn't fit the old contract, and accepting again repairs it.
     write_whole(kit.folder / SIGNATURE, (file.parent / SIGNATURE).read_bytes())
     write_whole(kit.folder / FILE, file.read_bytes())
     return Changes(new.edition, old.edition, tuple(_differences(old, new)))
 
 
 def _differences(old: Contract, new: Contract) -> list[str]:
-    before, after = ({each.name: each for each in one.members} for one in (old, new))
-    told = [f"New site: {name}" for name in sorted(after.keys() - before.keys())]
-    told += [f"No more in the league: {name}" for name in sorted(before.keys() - after.keys())]
-    told += [
+    before, after = ({member.name: member for member in contract.members} for contract in (old, new))
+    differences = [f"New site: {name}" for name in sorted(after.keys() - before.keys())]
+    differences += [f"No more in the league: {name}" for name in sorted(before.keys() - after.keys())]
+    differences += [
         f"OTHER KEYS for site {name}: ask it whether that is meant"
         for name in sorted(before.keys() & after.keys())
         if before[name].public_keys() != after[name].public_keys()
     ]
     if old.code != new.code:
-        told.append("Other code: install the version that goes with it")
-    told += _other_settings(old.config.model_dump(mode="json"), new.config.model_dump(mode="json"))
+        differences.append("Other code: install the version that goes with it")
+    differences += _other_settings(old.config.model_dump(mode="json"), new.config.model_dump(mode="json"))
     if old.until != new.until:
-        told.append(f"Valid until {new.until or 'further notice'}")
-    return told
+        differences.append(f"Valid until {new.until or 'further notice'}")
+    return differences
 
 
 def _other_settings(old: dict[str, Any], new: dict[str, Any], place: str = "") -> list[str]:
-    told = []
+    changes = []
     for key, value in new.items():
-        was = old.get(key)
-        if isinstance(value, dict) and isinstance(was, dict):
-            told += _other_settings(was, value, f"{place}{key}.")
-        elif was != value:
-            told.append(f"{place}{key}: {was} → {value}"[:160])
-    return told
+        old_value = old.get(key)
+        if isinstance(value, dict) and isinstance(old_value, dict):
+            changes += _other_settings(old_value, value, f"{place}{key}.")
+        elif old_value != value:
+            changes.append(f"{place}{key}: {old_value} → {value}"[:160])
+    return changes
 
 
 @dataclass(frozen=True)
 class SiteStatus:
-    """How a site stands."""
+    """The status of a site."""
 
     site: str
     up: bool
@@ -139,21 +139,21 @@ class SiteStatus:
 
 
 def read_status(folder: Path) -> SiteStatus:
-    """How a site stands, from its kit's files."""
+    """Read a site's status from its kit's files."""
     kit = Kit.read(folder)
     contract = kit.contract()
-    shown = x509.load_pem_x509_certificate((kit.folder / "client.crt").read_bytes())
+    certificate = x509.load_pem_x509_certificate((kit.folder / "client.crt").read_bytes())
     last, refused = "none yet", ""
     if (kit.logs / ANSWERED).exists():
-        told = read_json(kit.logs / ANSWERED)
-        last = f"{told['asked']} {told['group']} at {told['at']}, {told['outcome']} in {told['seconds']} s".replace(
+        sent = read_json(kit.logs / ANSWERED)
+        last = f"{sent['asked']} {sent['group']} at {sent['at']}, {sent['outcome']} in {sent['seconds']} s".replace(
             "  ", " "
         )
     if (kit.private / "refusal.json").exists():
         refused = str(read_json(kit.private / "refusal.json")["code"])
     return SiteStatus(
         kit.name, is_held(kit.lock), (kit.private / PAUSED).exists(), kit.coordinator, contract.edition,
-        contract.until, str(shown.not_valid_after_utc.date()), last, refused,
+        contract.until, str(certificate.not_valid_after_utc.date()), last, refused,
     )  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def set_pause(folder: Path, paused: bool) -> None:
 
 
 def leave_league(folder: Path) -> list[str]:
-    """Stop a site and destroy its keys; names what was destroyed.
+    """Stop a site and destroy its keys; returns the names of the destroyed files.
 
     Raises
     ------
@@ -185,12 +185,12 @@ def leave_league(folder: Path) -> list[str]:
             time.sleep(0.2)
     keys = [kit.private / name for name in (KEYS_FILE, NODE_FILE, CLIENT_FILE, "worker.secret")]
     keys += sorted((kit.out / "private").glob("league-*.key"))
-    gone = [path for path in keys if path.exists()]
-    for path in gone:
+    destroyed = [path for path in keys if path.exists()]
+    for path in destroyed:
         with path.open("r+b") as file:  # best effort: journals and flash may keep old blocks
             file.write(bytes(path.stat().st_size))
             file.flush()
             os.fsync(file.fileno())
         path.unlink()
     (kit.folder / SITE_FILE).rename(kit.folder / "site.left.json")
-    return [str(path.relative_to(kit.folder)) for path in gone]
+    return [str(path.relative_to(kit.folder)) for path in destroyed]

@@ -3,7 +3,7 @@ refusals, asks for work several times a second in place of once in three, and dr
 
     python -m clients.supernode.node --kit KIT --refusal FILE <arguments of flower-supernode>
 
-Invariant: this is Flower's program; what it does otherwise stands here and in `common.flower.supernode`.
+Invariant: this is Flower's program; everything that is different is here and in `common.flower.supernode`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _IDLE_S = (
 REFUSED_CODE = 3
 
 
-class AtTheDoor:
-    """Says who asks, and ends the process with the reason when the coordinator turns the site away for good."""
+class DoorInterceptor:
+    """Adds the site's headers to requests, and ends the process with the reason if the coordinator refuses the site."""
 
     def __init__(self, headers: dict[str, str], refusal: Path) -> None:
         self._headers, self._refusal = headers, refusal
 
     def intercept(self, context: RequestContext, call_next: Call) -> httpx.Response:
-        """Add the headers; look at the answer."""
+        """Add the headers, send the request, and check the answer for a refusal."""
         context.request.headers.update(self._headers)
         try:
             response = call_next(context)
@@ -57,7 +57,7 @@ class AtTheDoor:
 
 
 def site_context(kit: Kit) -> ssl.SSLContext:
-    """TLS with the league's authority alone, and the site's certificate."""
+    """A TLS context that trusts only the league's authority and shows the site's certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(kit.folder / "ca.crt")
@@ -73,14 +73,14 @@ def main() -> None:
     own, flowers = parser.parse_known_args()
     sys.argv[1:] = flowers
     kit = Kit.read(own.kit)
-    door = AtTheDoor({INSTANCE: kit.instance(), EDITION: str(kit.contract().edition)}, own.refusal)
+    door = DoorInterceptor({INSTANCE: kit.instance(), EDITION: str(kit.contract().edition)}, own.refusal)
     tls = site_context(kit)
     quicken()
     run_supernode(door, tls, short_sleep(Pauses(0.1, 1.0)))
 
 
 def short_sleep(pauses: Pauses, sleep: Callable[[float], None] = time.sleep) -> Callable[[float], None]:
-    """What the SuperNode does in place of sleeping half a second for its worker, or three seconds for work."""
+    """A replacement for the SuperNode's sleep, which is half a second for its worker or three seconds for work."""
 
     def nap(seconds: float) -> None:
         if seconds < _IDLE_S:

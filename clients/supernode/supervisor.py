@@ -1,9 +1,9 @@
-"""A site of a league across machines, up and running: its SuperNode and the process that does its work.
+"""Keeps a deployed site running: its SuperNode, and the worker process that trains.
 
     python -m clients.supernode.supervisor KIT --site FOLDER
 
-Invariants: the kit's folder and the site's own data decide everything, the coordinator nothing; a worker that dies is
-started again; SIGTERM ends all processes of the site.
+Invariants: everything is decided by the kit's folder and the site's own data, nothing by the coordinator. A worker that
+dies is started again. SIGTERM ends all processes of the site.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from common.runtime.processes import Child, free_port, stop
 
 _LOOK_S = 0.5
 _SHORT_S, _MOST_SHORT, _LONGEST_PAUSE_S = 20.0, 8, 15.0
-_LEASE_S = 60.0  # longer than the coordinator keeps the place of a process that it hears nothing of
+_LEASE_S = 60.0  # longer than the coordinator reserves the place of a silent process
 _log = logging.getLogger("hansa.site")
 
 
@@ -47,17 +47,19 @@ class SiteProcesses:
         self._worker = self._start_worker()
 
     def look(self) -> None:
-        """Start again what has died: a SuperNode ends whenever the coordinator was started anew.
+        """Restart processes that have died; a SuperNode ends whenever the coordinator was restarted.
 
         Raises
         ------
-        Refusal : the coordinator turns the site away.
-        RunError : the SuperNode ends at once again and again, so the machine is in trouble.
+        Refusal : the coordinator refuses the site.
+        RunError : the SuperNode ends at once, again and again, so something is wrong with the machine.
         """
         if not self._node.runs() and time.monotonic() > self._node_from:
             self._node_ends = self._node_ends + 1 if time.monotonic() - self._node_from < _SHORT_S else 0
             if not self._node_ends:
-                self._began = time.monotonic()  # its own place may be kept for a while, as for another's
+                self._began = (
+                    time.monotonic()
+                )  # the coordinator may still reserve this site's place for a while
             self._require_welcome()
             if self._node_ends >= _MOST_SHORT:
                 raise RunError(
@@ -78,25 +80,26 @@ class SiteProcesses:
                     "the site's worker refuses to run", where=self._kit.name, why=self._worker.tail()
                 )
             _log.warning("the worker ended with %s and is started again", code)
-            stop([self._node])  # it might wait for ever for the rest of what the worker was handing it
+            stop([self._node])  # it might wait for ever for the rest of a message from the worker
             self._worker = self._start_worker()
 
     def _require_welcome(self) -> None:
-        """Stop where the coordinator has turned the site away, but for what a fresh start mends.
+        """Stop if the coordinator has refused the site, unless a restart can help.
 
-        A place may fall free in a moment; and a contract that was accepted while the site was up is taken now.
+        The place of an earlier process may become free in a moment; and a contract that was accepted while the site was
+        running is used from now on.
         """
         if self._refusal.exists():
-            told = read_json(self._refusal)
-            if told["code"] == "old_contract" and self._kit.contract().edition > self._edition:
+            refusal = read_json(self._refusal)
+            if refusal["code"] == "old_contract" and self._kit.contract().edition > self._edition:
                 _log.info("the contract that was accepted meanwhile is taken")
                 stop([self._worker])
                 self._worker = self._start_worker()
-            elif told["code"] != "duplicate" or time.monotonic() - self._began > _LEASE_S:
-                raise Refusal(str(told["code"]), str(told["detail"]))
+            elif refusal["code"] != "duplicate" or time.monotonic() - self._began > _LEASE_S:
+                raise Refusal(str(refusal["code"]), str(refusal["detail"]))
 
     def stop(self) -> list[str]:
-        """End them all; names those that had to be made to."""
+        """End all processes; returns the names of those that had to be forced."""
         return stop([self._worker, self._node])
 
     def _start_node(self) -> Child:
@@ -108,12 +111,14 @@ class SiteProcesses:
             "site-name": self._kit.name, "site-dir": str(self._site.resolve()), "out-dir": str(self._kit.out),
             "config-json": str(kit / FILE), "keys-file": str(self._kit.private / KEYS_FILE),
         }  # fmt: skip
-        told = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
+        node_config = " ".join(
+            f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()
+        )
         arguments = [
             "-m", "clients.supernode.node", "--kit", str(kit), "--refusal", str(self._refusal),
             "--root-certificates", str(kit / "ca.crt"), "--superlink", self._kit.coordinator,
             "--auth-supernode-private-key", str(kit / "private" / "node.key"), "--port", str(self._port),
-            "--isolation", "process", "--superexec-auth-secret-file", str(self._secret), "--node-config", told,
+            "--isolation", "process", "--superexec-auth-secret-file", str(self._secret), "--node-config", node_config,
         ]  # fmt: skip
         home = {"FLWR_HOME": str(kit / "private" / "flower")}
         return Child.start("SuperNode", arguments, self._kit.logs / "node.log", home)
@@ -129,7 +134,7 @@ class SiteProcesses:
 
 
 def run(folder: Path, site: Path) -> None:
-    """Keep a site up until SIGTERM or SIGINT.
+    """Keep a site running until SIGTERM or SIGINT.
 
     Raises
     ------
@@ -138,17 +143,17 @@ def run(folder: Path, site: Path) -> None:
     kit = Kit.read(folder)
     lock = only_one(kit.lock, f"site '{kit.name}'")
     require_fit(kit)
-    asked: list[int] = []
+    signals: list[int] = []
 
     def note_signal(sign: int, frame: FrameType | None) -> None:
-        asked.append(sign)
+        signals.append(sign)
 
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, note_signal)
     processes = SiteProcesses(kit, site)
     _log.info("the site is up, and works for %s", kit.coordinator)
     try:
-        while not asked:
+        while not signals:
             processes.look()
             time.sleep(_LOOK_S)
     finally:
@@ -162,10 +167,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Keep one site of a league up.")
     parser.add_argument("kit", type=Path)
     parser.add_argument("--site", type=Path, required=True, help="the site's own folder")
-    given = parser.parse_args()
-    logs.configure(given.kit.name)
+    arguments = parser.parse_args()
+    logs.configure(arguments.kit.name)
     try:
-        run(given.kit, given.site)
+        run(arguments.kit, arguments.site)
     except HansaError as fault:
         _log.error("%s", fault.sentence())
         return fault.exit_code

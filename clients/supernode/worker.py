@@ -1,11 +1,11 @@
-"""The process that does a site's work: it takes messages from the SuperNode and answers with the installed ClientApp.
+"""A site's worker process: it takes messages from the SuperNode and answers them with the installed ClientApp.
 
-Flower starts a fresh process per message, which imports torch anew, and runs the code that the coordinator sent.
-This one imports once, keeps the opened site between rounds, and runs the Hansa that is installed here.
+Flower starts a new process for each message, which imports torch again, and runs the code that the coordinator sent.
+This process imports once, keeps the opened site between rounds, and runs the Hansa that is installed here.
 
-Invariants: a bundle whose code isn't the contract's is refused before anything else is looked at; nothing of the
-bundle is written to the disk or run; settings come from the site's own contract and never from the run; the token
-of a message stays in memory.
+Invariants: a bundle whose code isn't the contract's is refused before anything else is checked. Nothing of the bundle
+is written to the disk or run. Settings come from the site's own contract, never from the run. The token of a message
+stays in memory.
 """
 
 from __future__ import annotations
@@ -46,29 +46,29 @@ def main() -> None:
     parser.add_argument("--node", required=True, help="address of the SuperNode's runtime, host:port")
     parser.add_argument("--secret", type=Path, required=True, help="file of the secret shared with it")
     parser.add_argument("--kit", type=Path, required=True)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     logs.configure("worker")
     quicken()
-    # Flower interrupts the process whose run was stopped; this one outlives its runs.
+    # Flower interrupts a process when its run is stopped; this process serves further runs.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    kit = Kit.read(given.kit)
+    kit = Kit.read(arguments.kit)
     show_life(kit.private / FILE)
     kit.contract().require_code()
     import clients.trainer  # noqa: F401 — torch and the encoders, before the first round waits for them
 
-    serve(given.node, given.secret.read_bytes(), kit)
+    serve(arguments.node, arguments.secret.read_bytes(), kit)
 
 
 def serve(node: str, secret: bytes, kit: Kit) -> None:
-    """Take task after task; a task that fails is answered, a node that is gone for a minute ends this process."""
-    seen, pauses = time.monotonic(), Pauses(0.05, 0.4)
+    """Answer task after task, failed ones too; end this process if the node is gone for a minute."""
+    last_contact, pauses = time.monotonic(), Pauses(0.05, 0.4)
     with Tasks(node, "flwr-clientapp", secret) as tasks:
         while True:
             try:
                 token = tasks.take()
-                seen = time.monotonic()
+                last_contact = time.monotonic()
             except httpx.HTTPError as fault:
-                if time.monotonic() - seen > _WAIT_FOR_NODE_S:
+                if time.monotonic() - last_contact > _WAIT_FOR_NODE_S:
                     _log.warning("the SuperNode is gone: %s", type(fault).__name__)
                     return
                 time.sleep(0.5)
@@ -101,18 +101,22 @@ def answer(kit: Kit, message: Message, context: Context, bundle: bytes) -> Messa
 
 
 def _note(kit: Kit, message: Message, reply: Message, seconds: float) -> None:
-    told = message.metadata
+    metadata = message.metadata
     outcome = f"refused ({reply.error.code})" if reply.has_error() else "answered"
-    _log.info("%s %s: %s, %.2f s", told.message_type, told.group_id, outcome, seconds)
+    _log.info("%s %s: %s, %.2f s", metadata.message_type, metadata.group_id, outcome, seconds)
     at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     record = {
-        "asked": told.message_type, "group": told.group_id, "at": at, "outcome": outcome, "seconds": round(seconds, 2),
-    }  # fmt: skip
+        "asked": metadata.message_type,
+        "group": metadata.group_id,
+        "at": at,
+        "outcome": outcome,
+        "seconds": round(seconds, 2),
+    }
     write_json(kit.logs / ANSWERED, record)
 
 
 def require_bundle(bundle: bytes, contract: Contract) -> None:
-    """Refuse code that the contract doesn't name, though it would never be run.
+    """Refuse a bundle with other code than the contract's, although the code in a bundle is never run.
 
     Raises
     ------

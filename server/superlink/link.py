@@ -25,7 +25,7 @@ _BROKEN_OFF_S = 45
 _log = logging.getLogger("hansa.door")
 
 
-class AtTheDoor(BaseHTTPMiddleware):
+class DoorMiddleware(BaseHTTPMiddleware):
     """Asks the door about every request to the Fleet interface, before Flower looks at it."""
 
     def __init__(self, app: ASGIApp, door: Door) -> None:
@@ -54,7 +54,7 @@ def main() -> None:
     place = sys.argv.index("--kit")
     kit = Path(sys.argv[place + 1])
     del sys.argv[place : place + 2]
-    run_superlink(lambda: Middleware(AtTheDoor, door=Door(kit)), keep_swept, _BROKEN_OFF_S)
+    run_superlink(lambda: Middleware(DoorMiddleware, door=Door(kit)), keep_swept, _BROKEN_OFF_S)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def quality(
     from clients.data.source import open_house
     from clients.ingest import read_site_info
     from clients.quality import assess, embedding_spread, write_quality
-    from clients.quality.crowds import crowd_figures
+    from clients.quality.anonymity import crowd_figures
     from clients.quality.page import as_document
 
     info = read_site_info(site_folder)

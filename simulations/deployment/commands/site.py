@@ -204,12 +204,12 @@ def leave(
 
 def _data(site: Path):  # type: ignore[no-untyped-def]
     from clients.data.source import open_house
-    from clients.supernode.checks import Finding
+    from clients.supernode.checks import CheckResult
 
     try:
         with open_house(site) as house:
-            return Finding(
+            return CheckResult(
                 "data", "ok", f"{house.data.products.height} products, {house.data.events.height} events"
             )
     except HansaError as fault:
-        return Finding("data", "fault", fault.sentence(), fault.next_step)
+        return CheckResult("data", "fault", fault.sentence(), fault.next_step)

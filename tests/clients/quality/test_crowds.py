@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clients.ingest import read_site_info
-from clients.quality.crowds import crowd_figures
+from clients.quality.anonymity import crowd_figures
 from common.errors import InputError
 from simulations.cli import main
 

@@ -1,6 +1,6 @@
-"""How alone a site's customers stand: k-anonymity by age and postcode, as they are and once both are widened.
+"""The k-anonymity of a site's customers by age and postcode, before and after both are widened.
 
-The file `customers` is optional, and nobody but this report reads it: it isn't ingested, and no league learns from it.
+The file `customers` is optional, and only this report reads it: it isn't ingested, and no league learns from it.
 
 Invariant: figures only; no age, postcode or id leaves this module.
 """
@@ -22,7 +22,7 @@ _TOLD = ["age", "postcode"]
 
 
 def crowd_figures(folder: Path, info: SiteInfo) -> dict[str, float]:
-    """`people`, `k_anonymity`, and after widening `k_widened` and `people_kept`; empty where there is no such file.
+    """`people`, `k_anonymity`, and after widening `k_widened` and `people_kept`; empty if there is no such file.
 
     Raises
     ------
@@ -33,11 +33,11 @@ def crowd_figures(folder: Path, info: SiteInfo) -> dict[str, float]:
         return {}
     before, book = end_of_tomorrow(datetime.now(UTC).date()), ComplaintBook()
     batches = table_batches(path, CUSTOMERS, info.encoding, book)
-    read = [
+    frames = [
         CUSTOMERS.empty(),
         *(typed(raw, CUSTOMERS, before, book).select(CUSTOMERS.names) for raw in batches),
     ]
-    people = pl.concat(read).unique("user_id").with_columns(pl.col("age").floor().cast(pl.Int64))
+    people = pl.concat(frames).unique("user_id").with_columns(pl.col("age").floor().cast(pl.Int64))
     if people.is_empty():
         return {}
     widened = generalise(people, info.quality.crowd)
