@@ -1,8 +1,9 @@
 """One site: a Flower ClientApp, and the table of contents of what a site does for a league.
 
-Invariant: nothing but contract-level text leaves a site when something fails. The outermost mod turns every
-exception into an error reply without its message, which may hold rows of data; the full story stays in the
-site's own log. Sites are stateless between messages, so a message sent again gives the same bytes.
+Invariants: when something fails, only the error's kind leaves the site, or a message about the contract, the run or the
+machine. The outermost mod turns every other exception into an error reply without its message, which may hold rows of
+data; the message stays in the site's own log. Sites are stateless between messages, so a repeated message gets the same
+bytes.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from common.storage.run_folder import RunFolder, SiteEntry, read_config, read_si
 if TYPE_CHECKING:
     from clients.ledger.rounds import AddSharedNoise
 
-# Errors of these kinds speak of the contract, the run or the machine; all others may quote a site's data.
+# Errors of these kinds are about the contract, the run or the machine; all others may quote a site's data.
 _TELLABLE = (WireError, ConfigError, QuorumError, MachineError, PrivacyError)
 _ERROR_CODE = 1000
 _OPEN_SITES = 256
@@ -51,7 +52,7 @@ Plan = dict[str, str | int | float | bool]
 
 
 def redact(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    """Outermost mod: answer with an error that tells the kind of the fault and no data."""
+    """Outermost mod: answer a fault with an error that tells its kind but no data."""
     try:
         return call_next(message, context)
     except HansaError as fault:
@@ -70,7 +71,7 @@ def redact(message: Message, context: Context, call_next: ClientAppCallable) -> 
 
 
 def round_figures(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-    """Mod: what a site tells of a model that came from CKKS is coarse."""
+    """Mod: a site's figures of a model that was summed under CKKS are rounded."""
     reply = call_next(message, context)
     return coarse(reply) if _config(context).rounds.protection == "ckks" else reply
 
@@ -158,7 +159,7 @@ def _trained(
     context: Context, site: wire.Trainer, vector: wire.FloatVector, header: wire.Header,
     shared: AddSharedNoise | None = None,
 ) -> tuple[wire.TrainResult, Plan]:  # fmt: skip
-    """Train, and what to tell beside the update; under differential privacy paid from the site's own ledger."""
+    """Train; returns the result and the plan of the reply. Differential privacy is paid from the site's own ledger."""
     config = _config(context)
     if config.privacy.mode == "off":
         result = site.train(vector, header.round)
@@ -180,7 +181,7 @@ def _trained(
 
 
 def _afford(context: Context, site: wire.Trainer) -> None:
-    """Refuse to join a run of which the site's own budget doesn't hold a single round."""
+    """Refuse to join a run if the site's own budget is too small for a single round."""
     config = _config(context)
     if config.privacy.mode == "off":
         return
@@ -192,7 +193,7 @@ def _afford(context: Context, site: wire.Trainer) -> None:
 
 
 def _pinned(context: Context) -> Pinned | None:
-    """The contract's keys, across machines; in a simulation there is none."""
+    """The keys of the contract in a deployment; None in a simulation."""
     own = str(context.node_config.get("keys-file", ""))
     return Pinned.of(Path(_setting(context, "config-json")), Path(own)) if own else None
 

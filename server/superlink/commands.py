@@ -16,14 +16,14 @@ from common.errors import HansaError, RunError
 from common.provision.contract import FILE, Contract
 from common.storage.run_folder import RunFolder
 from server.run.stopping import take_back
-from server.superlink.orders import Order, Outcome, Post
+from server.superlink.orders import OrderStatus, Post, RunOrder
 
 _LOOK_S = 0.25
 _GONE_S = 5.0
 RUN = "run"
 
 
-def order_run(kit: Path, *, resume: bool = False) -> Order:
+def order_run(kit: Path, *, resume: bool = False) -> RunOrder:
     """Order the kit's run to begin or to go on; returns the order.
 
     Raises
@@ -45,7 +45,7 @@ def order_run(kit: Path, *, resume: bool = False) -> Order:
     contract = Contract.read(kit / FILE)
     folder.create(contract.config, [member.entry() for member in contract.members])
     take_back(folder)
-    order = Order(str(folder.root))
+    order = RunOrder(str(folder.root))
     post.give(order)
     return order
 
@@ -65,7 +65,7 @@ def order_stop(kit: Path, *, now: bool) -> None:
     post.give(replace(order, wanted=False, now=now))
 
 
-def await_stop(kit: Path, *, seconds: float) -> Outcome:
+def await_stop(kit: Path, *, seconds: float) -> OrderStatus:
     """Wait until the run that was ordered to stop has.
 
     Raises
@@ -85,7 +85,7 @@ def await_stop(kit: Path, *, seconds: float) -> Outcome:
     )  # fmt: skip
 
 
-def await_model(kit: Path, order: Order, look: Callable[[], None]) -> Outcome:
+def await_model(kit: Path, order: RunOrder, look: Callable[[], None]) -> OrderStatus:
     """Wait until the order's run has released its model, calling `look` now and then.
 
     Raises

@@ -1,4 +1,4 @@
-"""What a coordinator is to do, and what became of it: two small files in its kit, so that any process may ask.
+"""An order to run or stop, and its status: two small files in the coordinator's kit, which any process can read.
 
 Invariants: whoever wants something writes `order.json`, the coordinator alone writes `outcome.json`; each is written
 whole or not at all, so an order outlives both processes and is carried out by the next coordinator that comes up.
@@ -20,14 +20,14 @@ _ORDER, _OUTCOME, LOCK, ADDRESS = "order.json", "outcome.json", "up.lock", "up.j
 
 
 @dataclass(frozen=True)
-class Order:
-    """Go on with a run, or stop it.
+class RunOrder:
+    """An order to the coordinator: go on with a run, or stop it.
 
     Parameters
     ----------
-    run : its folder.
-    wanted : whether it shall run; if not, `now` says whether its round may end first.
-    number : which wish to run this is; a fresh one for each start.
+    run : the run's folder.
+    wanted : whether it shall run; if not, `now` says whether to stop at once or after the round.
+    number : the order's random number; a new one for each start.
     """
 
     run: str
@@ -42,13 +42,13 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How an order stands.
+class OrderStatus:
+    """The status of an order.
 
     Parameters
     ----------
     tries : how often the run was started for this order.
-    fault : the error that ended it, as `HansaError.as_dict` tells it.
+    fault : the error that ended it, as `HansaError.as_dict` returns it.
     """
 
     number: str
@@ -87,21 +87,21 @@ class Post:
                 next_step=f"start it with 'hansa coordinator up {self.kit}'; it goes on with what it was doing",
             )  # fmt: skip
 
-    def order(self) -> Order | None:
+    def order(self) -> RunOrder | None:
         """The last order."""
         path = self.private / _ORDER
-        return _read(Order, path) if path.exists() else None
+        return _read(RunOrder, path) if path.exists() else None
 
-    def give(self, order: Order) -> None:
+    def give(self, order: RunOrder) -> None:
         """Write an order."""
         write_json(self.private / _ORDER, asdict(order))
 
-    def outcome(self) -> Outcome | None:
+    def outcome(self) -> OrderStatus | None:
         """What came of the last order that was taken."""
         path = self.private / _OUTCOME
-        return _read(Outcome, path) if path.exists() else None
+        return _read(OrderStatus, path) if path.exists() else None
 
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, outcome: OrderStatus) -> None:
         """Write what came of it."""
         write_json(self.private / _OUTCOME, asdict(outcome))
 

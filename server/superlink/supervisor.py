@@ -25,7 +25,7 @@ from common.runtime.locks import only_one
 from common.storage.run_folder import RunFolder
 from server.run.stopping import ask_to_stop, is_asked_to_stop, take_back
 from server.superlink.front import FRONTS, Front
-from server.superlink.orders import ADDRESS, LOCK, Order, Outcome, Post, State
+from server.superlink.orders import ADDRESS, LOCK, OrderStatus, Post, RunOrder, State
 from server.superlink.processes import Coordinator, CoordinatorKit
 
 _LOOK_S = 0.25
@@ -49,7 +49,7 @@ class Keeper:
         self._hold = only_one(self._post.private / LOCK, "a coordinator of this kit")
         (self._post.private / ADDRESS).unlink(missing_ok=True)
         self._up = Coordinator(CoordinatorKit(folder.resolve()), port, front)
-        self._running: Order | None = None
+        self._running: RunOrder | None = None
         self._fruitless, self._progress = 0, -1
         write_json(self._post.private / ADDRESS, {"pid": os.getpid(), "superlink": self._up.superlink})
 
@@ -78,25 +78,25 @@ class Keeper:
         self._hold.close()
         return forced
 
-    def _is_done(self, order: Order) -> bool:
+    def _is_done(self, order: RunOrder) -> bool:
         outcome = self._post.outcome()
         return outcome is not None and outcome.number == order.number and outcome.state != "running"
 
-    def _start(self, order: Order) -> None:
+    def _start(self, order: RunOrder) -> None:
         folder = RunFolder(Path(order.run))
         take_back(folder)
         (folder.state / "failure.json").unlink(missing_ok=True)
         outcome = self._post.outcome()
         tries = outcome.tries + 1 if outcome and outcome.number == order.number else 1
-        self._post.tell(Outcome(order.number, "running", tries))
+        self._post.tell(OrderStatus(order.number, "running", tries))
         self._running = None  # should the SuperLink die at this moment, the next turn tries anew
         self._up.start_run(folder)
         self._running = order
         _log.info("the run has been started, for the %d. time", tries)
 
-    def _again(self, order: Order) -> None:
+    def _again(self, order: RunOrder) -> None:
         """Start a run that was cut off, unless that leads nowhere."""
-        outcome = self._post.outcome() or Outcome(order.number, "running")
+        outcome = self._post.outcome() or OrderStatus(order.number, "running")
         progress = self._marks(order)
         self._fruitless = self._fruitless + 1 if progress == self._progress else 0
         self._progress = progress
@@ -110,9 +110,9 @@ class Keeper:
             return
         self._start(order)
 
-    def _ended(self, order: Order) -> None:
+    def _ended(self, order: RunOrder) -> None:
         folder = RunFolder(Path(order.run))
-        outcome = self._post.outcome() or Outcome(order.number, "running")
+        outcome = self._post.outcome() or OrderStatus(order.number, "running")
         failure = folder.state / "failure.json"
         if failure.exists():
             state: State = "stopped" if is_asked_to_stop(folder) else "failed"
@@ -124,23 +124,23 @@ class Keeper:
             self._up.forget_run()
             self._again(order)
 
-    def _stop(self, order: Order) -> None:
+    def _stop(self, order: RunOrder) -> None:
         folder = RunFolder(Path(order.run))
         if not is_asked_to_stop(folder):
             ask_to_stop(folder)
         if order.now and self._running is not None:
             self._up.forget_run()
             self._up.end_app()
-            outcome = self._post.outcome() or Outcome(order.number, "running")
+            outcome = self._post.outcome() or OrderStatus(order.number, "running")
             fault = RunError("the run was stopped at once, as asked", next_step="resume the run")
             self._finish(self._running, replace(outcome, state="stopped", fault=fault.as_dict()))
 
-    def _finish(self, order: Order, outcome: Outcome) -> None:
+    def _finish(self, order: RunOrder, outcome: OrderStatus) -> None:
         self._running = None
         self._post.tell(outcome)
         _log.info("the run is %s", outcome.state)
 
-    def _marks(self, order: Order) -> int:
+    def _marks(self, order: RunOrder) -> int:
         """How far the run has come, by what lies on the disk."""
         state = RunFolder(Path(order.run)).state
         lines = sum(path.read_bytes().count(b"\n") for path in state.glob("*.jsonl"))

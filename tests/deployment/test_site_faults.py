@@ -15,7 +15,7 @@ from common.files import read_lines
 from common.runtime.processes import Child
 from common.storage.run_folder import SiteEntry
 from server.superlink.commands import await_model, is_under_way, order_run
-from server.superlink.orders import Order, Post
+from server.superlink.orders import Post, RunOrder
 from simulations.deployment.local import LocalLeague
 from simulations.setup.options import Setting
 from tests.deployment.support.leagues import (
@@ -39,7 +39,7 @@ PRIVATE: dict[str, Setting] = {"privacy.mode": "user", "privacy.epsilon": 8.0, "
 
 
 @contextmanager
-def _up(league: LocalLeague, start: Callable[[SiteEntry], None] | None = None) -> Iterator[Order]:
+def _up(league: LocalLeague, start: Callable[[SiteEntry], None] | None = None) -> Iterator[RunOrder]:
     """The league up, with its run under way."""
     try:
         league.start_coordinator()

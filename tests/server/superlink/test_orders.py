@@ -12,7 +12,7 @@ import pytest
 from common.errors import RunError
 from common.runtime.locks import only_one
 from server.superlink.commands import await_model, await_stop, is_under_way, order_stop
-from server.superlink.orders import ADDRESS, LOCK, Order, Outcome, Post
+from server.superlink.orders import ADDRESS, LOCK, OrderStatus, Post, RunOrder
 
 ORDER: dict[str, Any] = {"run": "/runs/x", "wanted": True, "now": False, "number": "12ab"}
 OUTCOME: dict[str, Any] = {"number": "12ab", "state": "running", "tries": 2, "fault": {}}
@@ -64,17 +64,17 @@ def _write(post: Post, name: str, told: Any) -> None:
 
 def test_what_is_written_comes_back(post: Post) -> None:
     assert (post.order(), post.outcome()) == (None, None)
-    order, outcome = Order("/runs/x"), Outcome("12ab", "failed", 3, {"what": "no disk"})
+    order, outcome = RunOrder("/runs/x"), OrderStatus("12ab", "failed", 3, {"what": "no disk"})
     assert (order.wanted, order.now) == (True, False)
-    assert order.number != Order("/runs/x").number
+    assert order.number != RunOrder("/runs/x").number
     post.give(order)
     post.tell(outcome)
     assert (post.order(), post.outcome()) == (order, outcome)
-    assert Outcome("12ab", "running") == Outcome("12ab", "running", 1, {})
+    assert OrderStatus("12ab", "running") == OrderStatus("12ab", "running", 1, {})
     _write(post, "order.json", ORDER)
     _write(post, "outcome.json", OUTCOME)
-    assert post.order() == Order("/runs/x", True, False, "12ab")
-    assert post.outcome() == Outcome("12ab", "running", 2)
+    assert post.order() == RunOrder("/runs/x", True, False, "12ab")
+    assert post.outcome() == OrderStatus("12ab", "running", 2)
 
 
 @pytest.mark.parametrize("damage", DAMAGED_ORDERS)
@@ -91,7 +91,7 @@ def test_a_damaged_outcome_is_told_as_such_and_nothing_is_made_of_it(damage: str
     asking: list[Callable[[], Any]] = [
         post.outcome,
         lambda: is_under_way(post),
-        lambda: await_model(post.kit, Order(**ORDER), lambda: None),
+        lambda: await_model(post.kit, RunOrder(**ORDER), lambda: None),
         lambda: await_stop(post.kit, seconds=5.0),
     ]
     for ask in asking:

@@ -30,7 +30,7 @@ from server.superlink.commands import (
     order_stop,
     run_of,
 )
-from server.superlink.orders import ADDRESS, Outcome, Post
+from server.superlink.orders import ADDRESS, OrderStatus, Post
 
 
 class App:
@@ -292,7 +292,7 @@ def test_what_a_fault_tells_comes_back_as_the_same_error() -> None:
 
 def test_a_stopped_outcome_is_no_model(kept: SimpleNamespace) -> None:
     order = order_run(kept.kit)
-    kept.post.tell(Outcome(order.number, "stopped", fault=RunError("stopped").as_dict()))
+    kept.post.tell(OrderStatus(order.number, "stopped", fault=RunError("stopped").as_dict()))
     with pytest.raises(RunError, match="stopped"):
         await_model(kept.kit, order, lambda: None)
 
