@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,38 @@ _ERROR_CODE = 1000
 _OPEN_SITES = 256
 _log = logging.getLogger("hansa.site")
 Plan = dict[str, str | int | float | bool]
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A message that belongs to this site's league, its header, and the open site that answers it."""
+
+    message: Message
+    site: wire.Trainer
+    header: wire.Header
+
+    def received(self) -> tuple[wire.Layout, wire.FloatVector]:
+        """The model that came with it.
+
+        Raises
+        ------
+        WireError : it has another layout, or isn't finite.
+        """
+        layout, where = self.site.layout(), wire.place(self.site.name, self.header.round)
+        if self.header.layout != layout.digest:
+            raise WireError("the coordinator's parameters have another layout", where=where)
+        vector = wire.decode_floats(self.message.content, layout.size, where=where)
+        wire.check_finite(vector, where=where)
+        return layout, vector
+
+    def reply(
+        self, layout: wire.Layout, plan: Plan, *, vector: wire.Payload | None = None,
+        metrics: dict[str, float] | None = None,
+    ) -> Message:  # fmt: skip
+        """What goes back."""
+        header = self.header
+        answer = wire.Header(header.run, header.round, self.site.name, layout.digest, header.protection, plan)
+        return Message(wire.pack(answer, vector=vector, metrics=metrics), reply_to=self.message)
 
 
 def redact(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -90,7 +123,8 @@ def hello(message: Message, context: Context) -> Message:
 @app.query("prepare")
 def prepare(message: Message, context: Context) -> Message:
     """Open the site; state the parameter layout, the first model's digest and the size to half an octave."""
-    site, header = _enter(message, context)
+    request = _enter(message, context)
+    site, header = request.site, request.header
     # Under a protected count the size travels in the sum only, so it's not told here.
     counted = _config(context).rounds.weights == "count"
     users = 1.0 if counted else max(1.0, site.prepare().get("users", 1.0))
@@ -102,33 +136,36 @@ def prepare(message: Message, context: Context) -> Message:
     _afford(context, site)
     if header.plan.get("initial") is True:
         plan["layout"] = layout.to_json()
-        return _reply(message, header, site, layout, plan, vector=first)
-    return _reply(message, header, site, layout, plan)
+        return request.reply(layout, plan, vector=first)
+    return request.reply(layout, plan)
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train on the received model; reply the protected update and the received model's figures."""
-    site, header = _enter(message, context)
+    request = _enter(message, context)
+    site, header = request.site, request.header
     if _config(context).rounds.protection != "plain":
-        return _train_protected(message, context, site, header)
-    layout, vector = _receive(message, header, site)
+        return _train_protected(request, context)
+    layout, vector = request.received()
     result, plan = _trained(context, site, vector, header)
     payload = protect_for(_config(context), header.protection).protect(result.update, result.weight)
-    return _reply(message, header, site, layout, plan, vector=payload, metrics=result.metrics)
+    return request.reply(layout, plan, vector=payload, metrics=result.metrics)
 
 
 @app.query("secure")
 def secure(message: Message, context: Context) -> Message:
     """One step of the protections' protocol: keys, survivors, shares, a sum to apply, the model to release."""
-    site, header = _enter(message, context)
+    request = _enter(message, context)
+    site, header = request.site, request.header
     step = str(header.plan.get("step", ""))
     answer = answer_step(_secagg(context, site), step, header, message.content, _out(context, site.name))
-    return _reply(message, header, site, site.layout(), {}, vector=answer)
+    return request.reply(site.layout(), {}, vector=answer)
 
 
-def _train_protected(message: Message, context: Context, site: wire.Trainer, header: wire.Header) -> Message:
+def _train_protected(request: _Request, context: Context) -> Message:
     """Train on the site's own copy of the model, or on the received one, and reply a container."""
+    site, header = request.site, request.header
     secagg, layout = _secagg(context, site), site.layout()
     if header.protection != _config(context).rounds.protection:
         raise WireError("the coordinator asks for another protection than the contract's", where=site.name)
@@ -136,7 +173,7 @@ def _train_protected(message: Message, context: Context, site: wire.Trainer, hea
     if rounds.encrypted:
         vector = secagg.vector(header.round - 1)
     else:
-        layout, vector = _receive(message, header, site)
+        layout, vector = request.received()
     attempt = Attempt.of(str(header.plan.get("attempt", "")))
     if attempt.round != header.round or site.name not in attempt.weights:
         raise WireError("the round's attempt is of another round or cohort", where=site.name)
@@ -152,7 +189,7 @@ def _train_protected(message: Message, context: Context, site: wire.Trainer, hea
     )
     result, plan = _trained(context, site, vector, header, shared)
     payload = _blob(secagg.protect(result.update, attempt, users if rounds.weights == "count" else 1.0))
-    return _reply(message, header, site, layout, plan, vector=payload, metrics=result.metrics)
+    return request.reply(layout, plan, vector=payload, metrics=result.metrics)
 
 
 def _trained(
@@ -213,37 +250,40 @@ def _blob(data: bytes) -> wire.Payload:
 @app.evaluate("measure")
 def measure(message: Message, context: Context) -> Message:
     """Reply the received model's figures without training, where the site can."""
-    site, header = _enter(message, context)
+    request = _enter(message, context)
+    site, header = request.site, request.header
     if _config(context).rounds.encrypted:
         layout, vector = site.layout(), _secagg(context, site).vector(header.round)
     else:
-        layout, vector = _receive(message, header, site)
+        layout, vector = request.received()
     metrics = site.measure(vector) if isinstance(site, wire.Measurer) else {}
-    return _reply(message, header, site, layout, {}, metrics=metrics)
+    return request.reply(layout, {}, metrics=metrics)
 
 
 @app.evaluate("local")
 def evaluate_local(message: Message, context: Context) -> Message:
     """Train and score the site's own models that never leave it."""
-    site, header = _enter(message, context)
+    request = _enter(message, context)
+    site = request.site
     metrics = site.evaluate_local(_out(context, site.name))
-    return _reply(message, header, site, site.layout(), {}, metrics=metrics)
+    return request.reply(site.layout(), {}, metrics=metrics)
 
 
 @app.evaluate("final")
 def evaluate_final(message: Message, context: Context) -> Message:
     """Score the shared model, fine-tune it, and write the site's results."""
-    site, header = _enter(message, context)
+    request = _enter(message, context)
+    site, header = request.site, request.header
     if _config(context).rounds.release == "sites":
         layout, vector = site.layout(), _secagg(context, site).vector(int(header.plan.get("best", 0)))
     else:
-        layout, vector = _receive(message, header, site)
+        layout, vector = request.received()
     whole = not context.run_config.get("yardstick", False)
     metrics = site.evaluate_final(vector, _out(context, site.name), whole)
-    return _reply(message, header, site, layout, {}, metrics=metrics)
+    return request.reply(layout, {}, metrics=metrics)
 
 
-def _enter(message: Message, context: Context) -> tuple[wire.Trainer, wire.Header]:
+def _enter(message: Message, context: Context) -> _Request:
     """Check that the message belongs to this site's league, then open the site."""
     config = _config(context)
     name, folder = _place(context)
@@ -254,27 +294,7 @@ def _enter(message: Message, context: Context) -> tuple[wire.Trainer, wire.Heade
         )
     if not 0 <= header.round <= config.rounds.count:
         raise WireError("the contract has no such round", where=wire.place(name, header.round))
-    return _open(context, name, folder, config), header
-
-
-def _receive(
-    message: Message, header: wire.Header, site: wire.Trainer
-) -> tuple[wire.Layout, wire.FloatVector]:
-    layout, where = site.layout(), wire.place(site.name, header.round)
-    if header.layout != layout.digest:
-        raise WireError("the coordinator's parameters have another layout", where=where)
-    vector = wire.decode_floats(message.content, layout.size, where=where)
-    wire.check_finite(vector, where=where)
-    return layout, vector
-
-
-def _reply(
-    message: Message, header: wire.Header, site: wire.Trainer, layout: wire.Layout,
-    plan: Plan, *,
-    vector: wire.Payload | None = None, metrics: dict[str, float] | None = None,
-) -> Message:  # fmt: skip
-    answer = wire.Header(header.run, header.round, site.name, layout.digest, header.protection, plan)
-    return Message(wire.pack(answer, vector=vector, metrics=metrics), reply_to=message)
+    return _Request(message, _open(context, name, folder, config), header)
 
 
 def _setting(context: Context, name: str) -> str:

@@ -44,23 +44,20 @@ class UserLosses(nn.Module):
 
     def forward(self, *parts: Tensor) -> Tensor:
         """Losses (b,) from the parts of a `UserBatch`; each encoder is called once."""
-        users, model = UserBatch(*parts), self.model
-        texts = torch.cat([users.text, users.reviews], dim=1)
+        (contents, users), model = UserBatch.of(parts), self.model
+        texts = torch.cat([contents.text, users.reviews], dim=1)
         text = model.text_adapter(_encoded(model.text_encoder, texts))
-        image = model.image_adapter(_encoded(model.image_encoder, users.image))
-        return self.of_adapted(text, image, Features(users.raw, users.has_text, users.has_image), users)
+        image = model.image_adapter(_encoded(model.image_encoder, contents.image))
+        features = Features(contents.raw, contents.has_text, contents.has_image)
+        return self.of_adapted(text, image, features, users)
 
-    def of_adapted(
-        self, text: Tensor, image: Tensor, features: Features, users: UserBatch | UserRows
-    ) -> Tensor:
+    def of_adapted(self, text: Tensor, image: Tensor, features: Features, users: UserRows) -> Tensor:
         """Losses from adapted texts (b, n + r, d), of items and then reviews, and adapted pictures (b, n, d)."""
         n = image.shape[1]
         fused = self.model.fusion(text[:, :n], image, features.has_text, features.has_image)
         return self.of_vectors(nn.functional.normalize(fused, dim=-1), text[:, n:], features.raw, users)
 
-    def of_vectors(
-        self, vectors: Tensor, reviews: Tensor, raw: Tensor, users: UserBatch | UserRows
-    ) -> Tensor:
+    def of_vectors(self, vectors: Tensor, reviews: Tensor, raw: Tensor, users: UserRows) -> Tensor:
         """Losses from items' unit vectors (b, n, d), adapted reviews (b, r, d) and untrained item vectors (b, n, v)."""
         settings, n, targets = self.training_config, vectors.shape[1], self.targets
         weights = self.model.user_tower.weights(users.kinds, users.gaps, users.visible)

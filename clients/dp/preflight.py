@@ -77,7 +77,7 @@ def loss_faults(losses: UserLosses, batch: UserBatch) -> list[PrivacyError]:
                 next_step="return a loss of shape (b,), with no reduction over the batch",
             )
         ]
-    apart = torch.cat([losses(*batch.take(slice(i, i + 1))) for i in range(len(batch))])
+    apart = torch.cat([losses(*batch.take(slice(i, i + 1)).parts()) for i in range(len(batch))])
     if not torch.allclose(together, apart, rtol=1e-4, atol=1e-5):
         return [
             PrivacyError(
@@ -150,7 +150,7 @@ def _counted(losses: UserLosses, batch: UserBatch) -> Tensor | PrivacyError:
         if any(True for _ in module.parameters(recurse=False)) and not _within_recurrent(losses, name)
     ]
     try:
-        unit_losses: Tensor = losses(*batch)
+        unit_losses: Tensor = losses(*batch.parts())
     finally:
         for handle in handles:
             handle.remove()

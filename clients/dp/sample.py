@@ -7,6 +7,7 @@ earliest event), which other training uses, aren't read here. So clipping a row'
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,9 +52,9 @@ class UserRows(NamedTuple):
         """The same users, with the contents of the rows instead of their numbers."""
         items = site.items.take(self.items)
         return UserBatch(
-            items.text, items.image, items.has_text, items.has_image, items.raw,
-            review_texts(site, self.reviews, self.labels), *self[2:],
-        )  # fmt: skip
+            Contents(items.text, items.image, items.has_text, items.has_image, items.raw),
+            UserRows(self.items, review_texts(site, self.reviews, self.labels), *self[2:]),
+        )
 
     def contents(self, site: SiteDataset) -> UserRows:
         """The samples in a form that doesn't depend on row numbers: one item per place, and texts of reviews.
@@ -65,33 +66,38 @@ class UserRows(NamedTuple):
         )
 
 
-class UserBatch(NamedTuple):
-    """Samples of b users with their contents: ``text`` and ``image`` (b, n, …) are inputs of the encoders."""
+class Contents(NamedTuple):
+    """What users' samples say of their items: ``text`` and ``image`` (b, n, …) are inputs of the encoders."""
 
     text: Tensor
     image: Tensor
     has_text: Tensor
     has_image: Tensor
     raw: Tensor
-    reviews: Tensor
-    places: Tensor
-    kinds: Tensor
-    gaps: Tensor
-    visible: Tensor
-    barred: Tensor
-    ranks: Tensor
-    features: Tensor
-    intent: Tensor
-    next_kind: Tensor
-    has_behaviour: Tensor
-    labels: Tensor
+
+
+class UserBatch(NamedTuple):
+    """Samples of b users with their contents; in ``users`` the inputs of reviews stand in place of row numbers."""
+
+    contents: Contents
+    users: UserRows
 
     def __len__(self) -> int:
-        return len(self.kinds)
+        return len(self.users)
+
+    @classmethod
+    def of(cls, parts: Sequence[Tensor]) -> UserBatch:
+        """The inverse of `parts`."""
+        count = len(Contents._fields)
+        return cls(Contents(*parts[:count]), UserRows(*parts[count:]))
+
+    def parts(self) -> tuple[Tensor, ...]:
+        """All of it, one tensor after the other: the form in which a module takes it."""
+        return (*self.contents, *self.users)
 
     def take(self, rows: slice) -> UserBatch:
         """Some of the users."""
-        return UserBatch(*(part[rows] for part in self))
+        return self.of([part[rows] for part in self.parts()])
 
 
 def draw_users(

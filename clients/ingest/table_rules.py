@@ -6,6 +6,7 @@ value or its own row. The remaining rows keep all rules of `common.schema`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
@@ -39,42 +40,43 @@ def typed(raw: RawTable, table: Table, before: datetime, book: ComplaintBook) ->
     return pl.DataFrame([*columns, raw.rows.alias(ROW)]).filter(~drop)
 
 
+@dataclass(frozen=True)
+class _Cells:
+    """One column of a batch as it stood in the file, and the book in which its faults are noted."""
+
+    raw: RawTable
+    column: str
+    book: ComplaintBook
+
+    def note(self, mask: pl.Series, fault: str, action: Action, *, show: bool = True) -> None:
+        """Complain of the rows that a mask names."""
+        if mask.any():
+            rows = self.raw.rows.filter(mask).to_list()
+            shown = self.raw.frame[self.column].filter(mask)
+            cells = _showable(shown) if show else [None] * len(rows)
+            self.book.add_rows(self.raw.file, rows, self.column, fault, action, cells)
+
+
 def _column(
     raw: RawTable, column: Column, before: datetime, book: ComplaintBook
 ) -> tuple[pl.Series, pl.Series]:
     cells = raw.frame[column.name]
     values, faults = convert(cells, column, raw.file, before)
-    skips = column.on_bad == "skip"
+    noted, skips = _Cells(raw, column.name, book), column.on_bad == "skip"
     drop = pl.repeat(False, len(cells), eager=True)
     if column.kind == "text":
         nul = values.str.contains("\0", literal=True).fill_null(False)
-        _note(raw, column.name, nul, "holds a NUL byte", "row skipped", book)
+        noted.note(nul, "holds a NUL byte", "row skipped")
         drop |= nul
     for mask, fault in faults:
-        _note(raw, column.name, mask, fault, "row skipped" if skips else "value cleared", book)
+        noted.note(mask, fault, "row skipped" if skips else "value cleared")
         values = values.set(mask, None)
         drop |= mask if skips else False
     if column.required:
         absent = values.is_null() & ~drop
-        _note(raw, column.name, absent, "missing", "row skipped", book, show=False)
+        noted.note(absent, "missing", "row skipped", show=False)
         drop |= absent
     return values, drop
-
-
-def _note(
-    raw: RawTable,
-    column: str,
-    mask: pl.Series,
-    fault: str,
-    action: Action,
-    book: ComplaintBook,
-    *,
-    show: bool = True,
-) -> None:
-    if mask.any():
-        rows = raw.rows.filter(mask).to_list()
-        cells = _showable(raw.frame[column].filter(mask)) if show else [None] * len(rows)
-        book.add_rows(raw.file, rows, column, fault, action, cells)
 
 
 def _showable(cells: pl.Series) -> list[object]:

@@ -36,6 +36,16 @@ _TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
+class _Overdraft:
+    """A budget that a charge would overdraw: ε that is spent, what it would be after, and the limit, all at delta."""
+
+    spent: float
+    after: float
+    limit: float
+    delta: float
+
+
+@dataclass(frozen=True)
 class Balance:
     """What is spent and what is left of a budget, as ε for one user."""
 
@@ -228,8 +238,8 @@ class Ledger:
         if epsilon <= self.budget.epsilon * (1 + _TOLERANCE):
             return after, epsilon
         spent = self.budget.spent(before)
-        raise self._refusal("the site's privacy budget is spent", charge, spent, epsilon, self.budget.epsilon,
-                            self.budget.delta, self._when_more(book))  # fmt: skip
+        overdraft = _Overdraft(spent, epsilon, self.budget.epsilon, self.budget.delta)
+        raise self._refusal("the site's privacy budget is spent", charge, overdraft, self._when_more(book))
 
     def _judge_run(self, book: Book, charge: Charge) -> None:
         if not charge.run_epsilon:
@@ -239,22 +249,14 @@ class Ledger:
         if epsilon > charge.run_epsilon * (1 + _TOLERANCE):
             spent = epsilon_rdp(before, charge.delta)
             step = "a run of other settings (another name or seed will do) begins anew, within the site's own budget"
-            raise self._refusal("the run's privacy budget is spent at this site", charge, spent, epsilon,
-                                charge.run_epsilon, charge.delta, step)  # fmt: skip
+            overdraft = _Overdraft(spent, epsilon, charge.run_epsilon, charge.delta)
+            raise self._refusal("the run's privacy budget is spent at this site", charge, overdraft, step)
 
-    def _refusal(
-        self,
-        what: str,
-        charge: Charge,
-        spent: float,
-        after: float,
-        limit: float,
-        delta: float,
-        next_step: str,
-    ) -> PrivacyError:
+    def _refusal(self, what: str, charge: Charge, overdraft: _Overdraft, next_step: str) -> PrivacyError:
         why = (
-            f"spent {spent:.3f} of epsilon {limit:g} (delta {delta:g}), {charge.purpose} asks for "
-            f"{after - spent:.3f} more, left {max(limit - spent, 0):.3f}"
+            f"spent {overdraft.spent:.3f} of epsilon {overdraft.limit:g} (delta {overdraft.delta:g}), "
+            f"{charge.purpose} asks for {overdraft.after - overdraft.spent:.3f} more, "
+            f"left {max(overdraft.limit - overdraft.spent, 0):.3f}"
         )
         return PrivacyError(what, where=f"site '{self.site}', {self.where}", why=why, next_step=next_step)
 

@@ -36,6 +36,15 @@ class EncodedItems:
         return np.searchsorted(self.needed, rows)
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """Rows of items that are ranked: targets (b, t), negatives (k,), and what users have touched (b, h), or -1."""
+
+    targets: Ints
+    negatives: Ints
+    touched: Ints
+
+
 def joint_loss(
     model: HansaModel, data: TrainingData, config: LeagueConfig, users: Ints, generator: np.random.Generator
 ) -> Tensor:
@@ -56,10 +65,8 @@ def joint_loss(
     catalogue = _encode(model, data, (items, before[0], target_items, negatives))
 
     ranking_inputs = as_user_inputs(catalogue.place(items), kinds, times, valid, at, visible)
-    touched = np.where(valid, items, -1)
-    loss = _ranking(
-        model, data, training, catalogue, ranking_inputs, target_items, negatives, touched
-    ).sum() / len(users)
+    candidates = Candidates(target_items, negatives, np.where(valid, items, -1))
+    loss = _ranking(model, data, training, catalogue, ranking_inputs, candidates).sum() / len(users)
     if len(behaviour) and training.behaviour_weight > 0:
         behaviour_inputs = as_user_inputs(catalogue.place(before[0]), *before[1:], behaviour.at[:, None])
         loss = loss + training.behaviour_weight * _behaviour(
@@ -77,23 +84,24 @@ def _encode(model: HansaModel, data: TrainingData, rows: tuple[Ints, ...]) -> En
 
 def _ranking(
     model: HansaModel, data: TrainingData, training: TrainingConfig, catalogue: EncodedItems,
-    inputs: UserInputs, target_items: Ints, negatives: Ints, touched: Ints,
+    inputs: UserInputs, candidates: Candidates,
 ) -> Tensor:  # fmt: skip
     """(b,) sampled-softmax losses, with the popularity offset that stays at the site."""
+    targets, negatives = candidates.targets, candidates.negatives
     raw, vectors = catalogue.items.raw, catalogue.vectors
     learned, untrained = model.user_vectors(inputs, vectors, raw)
     offset = training.popularity_offset * data.log_popularity
     right, wrong = (
-        torch.from_numpy(catalogue.place(target_items)),
+        torch.from_numpy(catalogue.place(targets)),
         torch.from_numpy(catalogue.place(negatives)),
     )
     own = model.scale((untrained * raw[right]).sum(-1), (learned * vectors[right]).sum(-1))
-    positive = own + offset[torch.from_numpy(target_items)]
+    positive = own + offset[torch.from_numpy(targets)]
     negative = (
         model.scores(learned, untrained, vectors[wrong], raw[wrong]) + offset[torch.from_numpy(negatives)]
     )
     # What the user has touched is never a candidate, so it must not teach that likeness to the history is bad.
-    touched_negatives = torch.from_numpy(_members(touched, data.site.n_items)[:, negatives])
+    touched_negatives = torch.from_numpy(_members(candidates.touched, data.site.n_items)[:, negatives])
     barred = (right[..., None] == wrong) | touched_negatives[:, None, :]
     return ranking_loss(positive, negative, barred, inputs.visible.any(2).to(torch.float32))
 

@@ -10,6 +10,7 @@ Invariant: events of a customer are strictly ordered in time; nobody meets an it
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,18 @@ _NOVELTY, _NOVELTY_DAYS = 0.8, 10.0
 _MOST_VIEWS = 20
 
 
+class Event(NamedTuple):
+    """One row of the events table."""
+
+    user: int
+    item: int
+    kind: str
+    at: int
+    session: int
+    query: str | None = None
+    quantity: int = 1
+
+
 @dataclass
 class EventLog:
     """Columns of the events table while they grow; `at` in seconds since the first day, item −1 for a search."""
@@ -43,24 +56,15 @@ class EventLog:
     query: list[str | None] = field(default_factory=list)
     quantity: list[int] = field(default_factory=list)
 
-    def add(
-        self,
-        user: int,
-        item: int,
-        event: str,
-        at: int,
-        session: int,
-        query: str | None = None,
-        quantity: int = 1,
-    ) -> None:
+    def add(self, event: Event) -> None:
         """Append one event."""
-        self.user.append(user)
-        self.item.append(item)
-        self.event.append(event)
-        self.at.append(at)
-        self.session.append(session)
-        self.query.append(query)
-        self.quantity.append(quantity)
+        self.user.append(event.user)
+        self.item.append(event.item)
+        self.event.append(event.kind)
+        self.at.append(event.at)
+        self.session.append(event.session)
+        self.query.append(event.query)
+        self.quantity.append(event.quantity)
 
 
 @dataclass(frozen=True)
@@ -119,50 +123,57 @@ def _session_starts(rng: np.random.Generator, days: int, joined: float, pace: fl
     return [int(d) * DAY_S + int(h) * 3600 + int(s) for d, h, s in zip(chosen, hours, seconds, strict=True)]
 
 
+@dataclass
 class _Visit:
-    """One customer over all sessions: readiness to buy, what lies in the cart, how often each item was seen."""
+    """One customer over all sessions: readiness to buy, what lies in the cart, how often each item was seen.
 
-    def __init__(
-        self,
-        rng: np.random.Generator,
-        log: EventLog,
-        user: int,
-        truth: SiteTruth,
-        likes: Floats,
-        same_kind: np.typing.NDArray[np.bool_],
-        words: list[tuple[str, ...]],
-    ) -> None:
-        self._rng, self._log, self._user, self._truth = rng, log, user, truth
-        self._likes, self._same_kind, self._words = likes.copy(), same_kind, words
-        self._ready = float(rng.standard_normal())
-        self._cart: list[int] = []
-        self._seen: dict[int, int] = {}
-        self._now = 0
-        self._session = 0
+    Parameters
+    ----------
+    likes : of each item, by taste and popularity; what is bought is liked less from then on.
+    same_kind : (categories, items) whether an item is of a category or one like it.
+    words : of each item, those that a search for it may have.
+    """
+
+    rng: np.random.Generator
+    log: EventLog
+    user: int
+    truth: SiteTruth
+    likes: Floats
+    same_kind: np.typing.NDArray[np.bool_]
+    words: list[tuple[str, ...]]
+    ready: float = field(init=False)
+    cart: list[int] = field(default_factory=list)
+    seen: dict[int, int] = field(default_factory=dict)
+    now: int = 0
+    session: int = 0
+
+    def __post_init__(self) -> None:
+        self.likes = self.likes.copy()
+        self.ready = float(self.rng.standard_normal())
 
     def run(self, start: int, session: int) -> None:
         """One session from its start (seconds) to its end."""
-        rng = self._rng
-        self._ready = 0.7 * self._ready + 0.7 * float(rng.standard_normal())
+        rng = self.rng
+        self.ready = 0.7 * self.ready + 0.7 * float(rng.standard_normal())
         # Two sessions near midnight of neighbouring days must not overlap.
-        self._now, self._session = max(start, self._now + 1800), session
+        self.now, self.session = max(start, self.now + 1800), session
         items = self._browse(listed_before=start / DAY_S)
         if len(items) == 0:
             return
-        waiting, self._cart = self._cart, []
+        waiting, self.cart = self.cart, []
         for item in waiting:
             if rng.random() < 0.75:
                 self._look(item)
                 self._decide(item, bias=0.3)
-        if rng.random() < _chance(-0.8 + 0.5 * self._ready):
-            self._record(-1, "search", query=write_query(rng, self._words[int(items[0])]))
+        if rng.random() < _chance(-0.8 + 0.5 * self.ready):
+            self._record(-1, "search", query=write_query(rng, self.words[int(items[0])]))
         for item in items.tolist():
             self._look(item)
             # Seeing a thing again is a sign of wanting it.
             pull = (
-                0.9 * self._ready
-                + 0.6 * float(self._truth.affinity[self._user, item])
-                + 0.5 * (self._seen[item] - 1)
+                0.9 * self.ready
+                + 0.6 * float(self.truth.affinity[self.user, item])
+                + 0.5 * (self.seen[item] - 1)
             )
             if rng.random() < _chance(-3.45 + pull):
                 self._record(item, "cart")
@@ -170,40 +181,40 @@ class _Visit:
 
     def _browse(self, listed_before: float) -> Ints:
         """What is looked at: one thing leads, then things like it, by taste and popularity (Gumbel top-k)."""
-        rng = self._rng
-        age = listed_before - self._truth.listed
+        rng = self.rng
+        age = listed_before - self.truth.listed
         fresh = _NOVELTY * np.exp(-np.maximum(age, 0.0) / _NOVELTY_DAYS)
-        score = np.where(age >= 0, self._likes + fresh, -np.inf)
+        score = np.where(age >= 0, self.likes + fresh, -np.inf)
         score = score + rng.gumbel(size=len(score))
         lead = int(np.argmax(score))
         if not np.isfinite(score[lead]):
             return np.empty(0, dtype=np.int64)
-        score = score + _FOCUS * self._same_kind[self._truth.category[lead]]
+        score = score + _FOCUS * self.same_kind[self.truth.category[lead]]
         score[lead] = np.inf
         count = min(
-            1 + int(rng.poisson(np.exp(1.05 + 0.3 * self._ready))), _MOST_VIEWS, int((score > -np.inf).sum())
+            1 + int(rng.poisson(np.exp(1.05 + 0.3 * self.ready))), _MOST_VIEWS, int((score > -np.inf).sum())
         )
         best = np.argpartition(-score, count - 1)[:count]
         return best[np.argsort(-score[best], kind="stable")]
 
     def _look(self, item: int) -> None:
-        self._seen[item] = self._seen.get(item, 0) + 1
+        self.seen[item] = self.seen.get(item, 0) + 1
         self._record(item, "view")
-        if self._rng.random() < _chance(-1.2 + 0.7 * float(self._truth.affinity[self._user, item])):
+        if self.rng.random() < _chance(-1.2 + 0.7 * float(self.truth.affinity[self.user, item])):
             self._record(item, "click")
 
     def _decide(self, item: int, bias: float) -> None:
         """Buy what lies in the cart, or leave it there for the next time."""
-        wish = bias - 0.3 + 0.8 * self._ready + 0.4 * float(self._truth.affinity[self._user, item])
-        if self._rng.random() < _chance(wish):
-            self._record(item, "purchase", quantity=1 + int(self._rng.random() < 0.08))
-            self._likes[item] -= _OWNED
-        elif len(self._cart) < 5:
-            self._cart.append(item)
+        wish = bias - 0.3 + 0.8 * self.ready + 0.4 * float(self.truth.affinity[self.user, item])
+        if self.rng.random() < _chance(wish):
+            self._record(item, "purchase", quantity=1 + int(self.rng.random() < 0.08))
+            self.likes[item] -= _OWNED
+        elif len(self.cart) < 5:
+            self.cart.append(item)
 
     def _record(self, item: int, event: str, query: str | None = None, quantity: int = 1) -> None:
-        self._now += 4 + int(self._rng.exponential(40.0))
-        self._log.add(self._user, item, event, self._now, self._session, query, quantity)
+        self.now += 4 + int(self.rng.exponential(40.0))
+        self.log.add(Event(self.user, item, event, self.now, self.session, query, quantity))
 
 
 def _chance(logit: float) -> float:

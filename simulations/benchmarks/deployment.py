@@ -33,7 +33,7 @@ from common.storage.run_folder import SiteEntry
 from server.superlink.commands import await_model, order_run
 from server.superlink.orders import ADDRESS, Post
 from simulations.benchmarks import BenchResult
-from simulations.deployment.local import LocalLeague
+from simulations.deployment.local import Cast, LocalLeague
 from simulations.deployment.progress import sentence_of
 from simulations.setup.options import Setting
 
@@ -128,9 +128,7 @@ def _measure(kind: type[StandingLeague] | type[StockLeague], part: Part) -> dict
     with tempfile.TemporaryDirectory(prefix="hansa-deployment-", ignore_cleanup_errors=True) as folder:
         began = time.monotonic()
         settings: dict[str, Setting] = {"rounds.deadline_s": 1200.0, "rounds.quantise": True}
-        league = kind.provision(
-            Path(folder), sites=sites, rounds=rounds, protection=protection, seed=0, settings=settings
-        )
+        league = kind.provision(Path(folder), Cast(sites, rounds, protection, 0, settings))
         memory, told = Memory(), Told(f"{kind.kind}, {sites} sites, {protection}", began)
 
         def look() -> None:

@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,37 +78,42 @@ def run(quick: bool) -> BenchResult:
     ------
     MachineError : the H&M files aren't on this machine.
     """
-    jobs = jobs_of("hm", SEEDS[:1] if quick else SEEDS, DAYS[-1:] if quick else DAYS, quick=quick)
+    cells = Cells(DAYS[-1:], quick=True) if quick else Cells()
+    jobs = jobs_of("hm", SEEDS[:1] if quick else SEEDS, cells)
     return table("recommender", run_jobs(jobs))
 
 
-def jobs_of(
-    data: str,
-    seeds: Sequence[int],
-    days: Sequence[str] = DAYS,
-    settings: Sequence[str] = (),
-    path: Path | None = None,
-    *,
-    quick: bool = False,
-    few: bool = True,
-) -> list[Job]:
-    """The cells of a table; ``few`` adds those in which a site trains on 300 users.
+@dataclass(frozen=True)
+class Cells:
+    """Which cells a table has beside its seeds; ``few`` adds those in which a site trains on 300 users."""
+
+    days: Sequence[str] = DAYS
+    settings: Sequence[str] = ()
+    path: Path | None = None
+    quick: bool = False
+    few: bool = True
+
+
+def jobs_of(data: str, seeds: Sequence[int], cells: Cells) -> list[Job]:
+    """The cells of a table.
 
     Raises
     ------
     MachineError : the H&M files aren't there.
     """
     if data == "bazaar":
-        chosen = (*(QUICK["bazaar"] if quick else ()), *settings)
+        chosen = (*(QUICK["bazaar"] if cells.quick else ()), *cells.settings)
         return [Job("bazaar", seed, settings=chosen) for seed in seeds]
-    folder = _hm_folder(path)
-    chosen = (*(QUICK["hm"] if quick else HM_SETTINGS), *settings)
-    all_users = [Job("hm", seed, day, chosen, path=folder) for seed in seeds for day in days]
+    folder = _hm_folder(cells.path)
+    chosen = (*(QUICK["hm"] if cells.quick else HM_SETTINGS), *cells.settings)
+    all_users = [Job("hm", seed, day, chosen, path=folder) for seed in seeds for day in cells.days]
     fewer = (*chosen, f"training.max_users={FEW_USERS}")
     few_users = [
-        Job("hm", seed, day, fewer, FEW_USERS, folder, centralised=False) for seed in seeds for day in days
+        Job("hm", seed, day, fewer, FEW_USERS, folder, centralised=False)
+        for seed in seeds
+        for day in cells.days
     ]
-    return all_users + (few_users if few else [])
+    return all_users + (few_users if cells.few else [])
 
 
 def encoder_jobs(
@@ -253,10 +259,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if chosen.encoders:
             jobs = encoder_jobs(chosen.data, seeds, days[-1], chosen.settings, chosen.path)
         else:
-            jobs = jobs_of(
-                chosen.data, seeds, days, chosen.settings, chosen.path,
-                quick=chosen.quick, few=not chosen.no_few,
-            )  # fmt: skip
+            wanted = Cells(days, chosen.settings, chosen.path, chosen.quick, not chosen.no_few)
+            jobs = jobs_of(chosen.data, seeds, wanted)
         cells = run_jobs(jobs, chosen.cells, chosen.others, lambda line: _say(sys.stderr, line))
     except HansaError as fault:
         _say(sys.stderr, str(fault))

@@ -69,29 +69,42 @@ class BudgetPlan:
     settings: tuple[str, ...]
 
 
-def plan_budget(
-    epsilon: float, rounds: int, *, users: int = 100, records: float | None = None, delta: float = 1e-5,
-    steps_per_round: int = 1, sample_rate: float | None = None, adaptive: bool = False,
-) -> BudgetPlan:  # fmt: skip
-    """Plan a run.
+@dataclass(frozen=True)
+class Wish:
+    """What a plan is asked for.
 
     Parameters
     ----------
     users : of the smallest site.
     records : events that a typical user has there.
     sample_rate : None for the least share of users whose noise is within a tenth of that of all.
+    adaptive : also plan a clip that follows a quantile.
+    """
+
+    epsilon: float
+    rounds: int
+    users: int = 100
+    records: float | None = None
+    delta: float = 1e-5
+    steps_per_round: int = 1
+    sample_rate: float | None = None
+    adaptive: bool = False
+
+
+def plan_budget(wish: Wish) -> BudgetPlan:
+    """Plan a run.
 
     Raises
     ------
     ConfigError : no noise is enough, or a number is out of range.
     """
-    if users < 1 or rounds < 1 or steps_per_round < 1 or epsilon <= 0:
+    if wish.users < 1 or wish.rounds < 1 or wish.steps_per_round < 1 or wish.epsilon <= 0:
         raise ConfigError("a plan needs a positive epsilon, rounds, steps and users", where="budget plan")
-    steps = rounds * steps_per_round
-    if sample_rate is None:
-        sample_rate = _rate(epsilon, delta, steps, users)
+    epsilon, delta, rounds, users = wish.epsilon, wish.delta, wish.rounds, wish.users
+    steps = rounds * wish.steps_per_round
+    sample_rate = _rate(epsilon, delta, steps, users) if wish.sample_rate is None else wish.sample_rate
     sigma = sigma_for(epsilon, delta, sample_rate, steps)
-    each = Mechanism.gaussian(sigma, sample_rate=sample_rate, steps=steps_per_round)
+    each = Mechanism.gaussian(sigma, sample_rate=sample_rate, steps=wish.steps_per_round)
     noise = noise_beside_users(sigma, sample_rate, users, steps)
     points = curve()
     retained = retained_at(noise, points) if points else None
@@ -101,15 +114,15 @@ def plan_budget(
     batch = sample_rate * users
     return BudgetPlan(
         epsilon=epsilon_rdp([each] * rounds, delta), epsilon_pld=epsilon_pld([each] * rounds, delta), delta=delta,
-        unit="one user of a site, added or removed", rounds=rounds, steps_per_round=steps_per_round, users=users,
+        unit="one user of a site, added or removed", rounds=rounds, steps_per_round=wish.steps_per_round, users=users,
         sample_rate=sample_rate, expected_batch=batch, sigma=sigma, clip=_CLIP, noise_beside_users=noise,
         utility_loss=None if retained is None else 1 - retained,
         measured_span=(points[0].noise, points[-1].noise) if points else None,
-        round_epsilon=(epsilon_rdp([each], delta), last), adaptive=_adaptive(sigma, batch) if adaptive else None,
-        warnings=tuple(_warnings(noise, points, users, records, epsilon, delta, each, rounds)),
+        round_epsilon=(epsilon_rdp([each], delta), last), adaptive=_adaptive(sigma, batch) if wish.adaptive else None,
+        warnings=tuple(_warnings(wish, noise, points, each)),
         settings=(
             "privacy.mode=user", f"privacy.epsilon={epsilon:g}", f"privacy.delta={delta:g}", f"rounds.count={rounds}",
-            f"privacy.sample_rate={sample_rate:g}", f"privacy.steps_per_round={steps_per_round}",
+            f"privacy.sample_rate={sample_rate:g}", f"privacy.steps_per_round={wish.steps_per_round}",
             f"privacy.expected_users={max(1, round(batch))}",
         ),
     )  # fmt: skip
@@ -173,10 +186,8 @@ def _adaptive(sigma: float, batch: float) -> dict[str, float]:
     return {"sigma_of_sum": sigma_beside_count(sigma, count), "noise_of_count": count}
 
 
-def _warnings(
-    noise: float, points: tuple[Point, ...], users: int, records: float | None, epsilon: float, delta: float,
-    each: Mechanism, rounds: int,
-) -> list[str]:  # fmt: skip
+def _warnings(wish: Wish, noise: float, points: tuple[Point, ...], each: Mechanism) -> list[str]:
+    users, records, epsilon = wish.users, wish.records, wish.epsilon
     found = []
     if points and not points[0].noise <= noise <= points[-1].noise:
         side = "more" if noise > points[-1].noise else "less"
@@ -201,7 +212,7 @@ def _warnings(
             "them, so most users say little for what they cost; a longer span of data helps more than more rounds"
         )
     if records is not None and records > 1:
-        group = epsilon_rdp([each.for_group(math.ceil(records))] * rounds, delta)
+        group = epsilon_rdp([each.for_group(math.ceil(records))] * wish.rounds, wish.delta)
         found.append(
             f"the same noise on single records would promise a user with {math.ceil(records)} of them only "
             f"epsilon {group:.2f}"

@@ -74,12 +74,9 @@ def plan(
 
     Gives noise, clip, batch and the expected loss of quality, and says where there is too little to learn from.
     """
-    from simulations.budget.plan import plan_budget
+    from simulations.budget.plan import Wish, plan_budget
 
-    made = plan_budget(
-        epsilon, rounds, users=users, records=records, delta=delta, steps_per_round=steps, sample_rate=sample_rate,
-        adaptive=adaptive,
-    )  # fmt: skip
+    made = plan_budget(Wish(epsilon, rounds, users, records, delta, steps, sample_rate, adaptive))
     output_of(context).result(form, made, lambda screen: _show_plan(screen, dataclasses.asdict(made)))
 
 

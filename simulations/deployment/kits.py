@@ -123,7 +123,8 @@ def provision(
         book.receipts = new_signer(_private_folder(root / "coordinator") / "receipts" / KEY)
     contract = _contract(plan, book, rekeyed=bool(added))
     renews = signs_anew or "coordinator" in renew
-    sealed = _write(plan, book, authority, contract, root, {*added, *renewed}, renews)
+    desk = _Desk(plan, book, authority, root)
+    sealed = desk.write(contract, {*added, *renewed}, renew_server=renews)
     write_json(place / _BOOK, asdict(book))
     return Provisioned(
         root, contract.edition, fingerprint(authority.pem()), tuple(book.members), tuple(added), tuple(renewed),
@@ -218,43 +219,51 @@ def _contract(plan: LeaguePlan, book: Book, *, rekeyed: bool) -> Contract:
     )  # fmt: skip
 
 
-def _write(
-    plan: LeaguePlan, book: Book, authority: Authority, contract: Contract, root: Path, fresh: Collection[str],
-    renew_server: bool,
-) -> list[Path]:  # fmt: skip
-    """Write contract and list of the revoked into all folders, and what is new into its own."""
-    contract.write(root / FILE)
-    signature = authority.sign((root / FILE).read_bytes()).hex().encode()
-    write_whole(root / SIGNATURE, signature + b"\n")
-    sealed = []
-    coordinator = root / "coordinator"
-    addresses = list(dict.fromkeys([*plan.coordinator.addresses, "127.0.0.1", "localhost"]))
-    if addresses != book.addresses or renew_server:
-        _write_coordinator(coordinator, authority, addresses)
-        book.addresses = addresses
-        sealed.append("coordinator")
-    write_json(
-        coordinator / "coordinator.json", {"listen": plan.coordinator.listen, "port": plan.coordinator.port}
-    )
-    write_whole(coordinator / "revoked.crl", authority.revocations(book.revoked_serials()))
-    for kit in (coordinator, *(root / "sites" / name for name in book.members)):
-        kit.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_whole(kit / "ca.crt", authority.pem())
-        for name in (FILE, SIGNATURE):
-            write_whole(kit / name, (root / name).read_bytes())
-    for name in fresh:
-        kit = root / "sites" / name
-        reached = f"{plan.coordinator.addresses[0]}:{plan.coordinator.port}"
-        write_json(kit / "site.json", {"name": name, "coordinator": reached})
-        site_papers(kit, plan, name)
-        sealed.append(name)
-    coordinator_papers(coordinator, plan)
-    archives = []
-    for name in sealed:
-        kit = coordinator if name == "coordinator" else root / "sites" / name
-        write_sums(kit)
-        archives.append(seal_kit(kit, root / f"{name}.kit.tar.gz", authority))
-    return archives
+@dataclass(frozen=True)
+class _Desk:
+    """What all kits are written from: the plan, the authority's keys and book, and the folder that the kits lie in."""
+
+    plan: LeaguePlan
+    book: Book
+    authority: Authority
+    root: Path
+
+    def write(self, contract: Contract, fresh: Collection[str], *, renew_server: bool) -> list[Path]:
+        """Write contract and list of the revoked into all folders, and what is new into its own; the new archives."""
+        plan, book, authority, root = self.plan, self.book, self.authority, self.root
+        contract.write(root / FILE)
+        signature = authority.sign((root / FILE).read_bytes()).hex().encode()
+        write_whole(root / SIGNATURE, signature + b"\n")
+        sealed = []
+        coordinator = root / "coordinator"
+        addresses = list(dict.fromkeys([*plan.coordinator.addresses, "127.0.0.1", "localhost"]))
+        if addresses != book.addresses or renew_server:
+            _write_coordinator(coordinator, authority, addresses)
+            book.addresses = addresses
+            sealed.append("coordinator")
+        write_json(
+            coordinator / "coordinator.json",
+            {"listen": plan.coordinator.listen, "port": plan.coordinator.port},
+        )
+        write_whole(coordinator / "revoked.crl", authority.revocations(book.revoked_serials()))
+        for kit in (coordinator, *(root / "sites" / name for name in book.members)):
+            kit.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_whole(kit / "ca.crt", authority.pem())
+            for name in (FILE, SIGNATURE):
+                write_whole(kit / name, (root / name).read_bytes())
+        for name in fresh:
+            kit = root / "sites" / name
+            reached = f"{plan.coordinator.addresses[0]}:{plan.coordinator.port}"
+            write_json(kit / "site.json", {"name": name, "coordinator": reached})
+            site_papers(kit, plan, name)
+            sealed.append(name)
+        coordinator_papers(coordinator, plan)
+        archives = []
+        for name in sealed:
+            kit = coordinator if name == "coordinator" else root / "sites" / name
+            write_sums(kit)
+            archives.append(seal_kit(kit, root / f"{name}.kit.tar.gz", authority))
+        return archives
 
 
 def _write_coordinator(kit: Path, authority: Authority, addresses: list[str]) -> None:

@@ -7,7 +7,7 @@ returns only if a model was released.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,10 +58,23 @@ class Rehearsal:
 Tell = Callable[[str], None]
 
 
-def rehearse(
-    folder: Path, *, sites: int, rounds: int, protection: str, seed: int, tell: Tell,
-    settings: dict[str, Setting] | None = None,
-) -> Rehearsal:  # fmt: skip
+@dataclass(frozen=True)
+class Cast:
+    """Who plays in a rehearsal, and for how long.
+
+    Parameters
+    ----------
+    settings : of the league, by dotted name, beside the ones of a rehearsal.
+    """
+
+    sites: int
+    rounds: int
+    protection: str
+    seed: int
+    settings: Mapping[str, Setting]
+
+
+def rehearse(folder: Path, cast: Cast, tell: Tell) -> Rehearsal:
     """Provision a league of bazaar sites, start it, wait for its model, and stop it.
 
     Raises
@@ -69,10 +82,8 @@ def rehearse(
     HansaError : no model was released; the folder keeps logs and state.
     """
     began = time.monotonic()
-    league = LocalLeague.provision(
-        folder, sites=sites, rounds=rounds, protection=protection, seed=seed, settings=settings or {}
-    )
-    tell(f"Provisioned {sites} sites; starting the coordinator and the sites.")
+    league = LocalLeague.provision(folder, cast)
+    tell(f"Provisioned {cast.sites} sites; starting the coordinator and the sites.")
     try:
         league.start()
         league.await_model(tell)
@@ -81,7 +92,7 @@ def rehearse(
     tell("All processes have ended.")
     lines = read_lines(league.run.rounds_file)
     return Rehearsal(
-        folder, league.run.release, tuple(site.name for site in league.sites), len(lines), protection,
+        folder, league.run.release, tuple(site.name for site in league.sites), len(lines), cast.protection,
         tuple(float(line["seconds"]) for line in lines),
         sum(int(line["bytes"]["up"]) for line in lines), sum(int(line["bytes"]["down"]) for line in lines),
         round(time.monotonic() - began, 3), tuple(forced),
@@ -105,18 +116,16 @@ class LocalLeague:
         self.coordinator: Child | None = None
 
     @classmethod
-    def provision(
-        cls, folder: Path, *, sites: int, rounds: int, protection: str, seed: int,
-        settings: dict[str, Setting],
-    ) -> LocalLeague:  # fmt: skip
+    def provision(cls, folder: Path, cast: Cast) -> LocalLeague:
         """Derive sites of a bazaar and write everybody's kit."""
         options = SimulateOptions(
-            run=folder, rounds=rounds, seed=seed, compare=False, report=False, quiet=True,
+            run=folder, rounds=cast.rounds, seed=cast.seed, compare=False, report=False, quiet=True,
             # Small sites, and models that can be told from each other: privacy is off unless it's asked for.
             overrides={
-                "privacy.mode": "off", "rounds.protection": protection, "rounds.deadline_s": 300.0, **settings
+                "privacy.mode": "off", "rounds.protection": cast.protection, "rounds.deadline_s": 300.0,
+                **cast.settings,
             },
-            data_overrides={"n_sites": sites, **SMALL},
+            data_overrides={"n_sites": cast.sites, **SMALL},
         )  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         drawn, config = create_run(options, plan_config(options))

@@ -42,7 +42,7 @@ def hooks(losses: UserLosses, users: UserBatch) -> Gradients:
         with warnings.catch_warnings():
             # The first layers read data, which need no gradient, so this warning is expected.
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            wrapped(*users).sum().backward()
+            wrapped(*users.parts()).sum().backward()
         return {name: _sample_gradients(p) for name, p in losses.named_parameters()}
     finally:
         wrapped.to_standard_module()
@@ -58,7 +58,8 @@ def looped(losses: UserLosses, users: UserBatch) -> Gradients:
     """Per-user gradients by plain autograd, one user at a time: slow, but certainly right."""
     names, parameters = zip(*losses.named_parameters(), strict=True)
     rows = [
-        torch.autograd.grad(losses(*users.take(slice(i, i + 1))).sum(), parameters) for i in range(len(users))
+        torch.autograd.grad(losses(*users.take(slice(i, i + 1)).parts()).sum(), parameters)
+        for i in range(len(users))
     ]
     return {name: torch.stack([row[i] for row in rows]) for i, name in enumerate(names)}
 

@@ -15,7 +15,6 @@ import json
 import secrets
 from collections.abc import Collection, Iterator
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +78,11 @@ def ingest_site(
     ):
         return IngestReport(**old["report"] | {"unchanged": True, "written": 0, "reread": []})
     reader = SiteReader(folder)
-    context = IngestContext(store, key, Pseudonyms(key), erased, erased_pictures, scratch)
     summary = IngestReport()
+    context = IngestContext(store, key, Pseudonyms(key), erased, erased_pictures, scratch, summary, say)
     quick = quick_looks(folder, reader.images.root, pictures, erased | erased_pictures)
-    packs = seal_pictures(reader.images, context, pictures, (old or {}).get("packs", {}), summary, say)
-    tables, complaints = _seal_tables(reader, context, (old or {}).get("tables", {}), summary, say)
+    packs = seal_pictures(reader.images, context, pictures, (old or {}).get("packs", {}))
+    tables, complaints = _seal_tables(reader, context, (old or {}).get("tables", {}))
     judge(reader.info, complaints, summary.rows[PRODUCTS.name], folder)
     keep = {name: entry["parts"] for name, entry in tables.items()}
     keep["images"] = [entry["pack"] for entry in packs.values()]
@@ -115,7 +114,7 @@ def _key(store: ObjectStore) -> bytes:
 
 
 def _seal_tables(
-    reader: SiteReader, context: IngestContext, old: dict[str, Entry], summary: IngestReport, say: Report
+    reader: SiteReader, context: IngestContext, old: dict[str, Entry]
 ) -> tuple[dict[str, Entry], tuple[Complaint, ...]]:
     """Every table's entry of the manifest; a table that hasn't changed keeps its entry and isn't read."""
     entries: dict[str, Entry] = {}
@@ -130,26 +129,24 @@ def _seal_tables(
         stored = set(context.store.names(table.name))
         if entry is None or entry["looks"] != looks or not set(entry["parts"]) <= stored:
             book = ComplaintBook()
-            entry = _seal_table(reader, table, path, context, book, summary, say) | {"looks": looks}
+            entry = _seal_table(reader, table, path, context, book) | {"looks": looks}
             complaints = (*complaints, *book.close())
         elif table is PRODUCTS:
             reader.items = read_parts(context.store, table, entry["parts"], ["item_id"])["item_id"]
         entries[table.name] = entry
-        summary.add(table.name, TableFacts(**entry["facts"]))
+        context.summary.add(table.name, TableFacts(**entry["facts"]))
     return entries, complaints
 
 
 def _seal_table(
-    reader: SiteReader, table: Table, path: Path | None, context: IngestContext, book: ComplaintBook,
-    summary: IngestReport, say: Report,
-) -> Entry:  # fmt: skip
+    reader: SiteReader, table: Table, path: Path | None, context: IngestContext, book: ComplaintBook
+) -> Entry:
     facts, parts = TableFacts(), list[str]()
     if path is not None:
         rows = _finished(reader, table, book)
-        parts, new = seal_table(table, path, rows, context, facts, partial(say, table.name))
-        summary.written += new
+        parts = seal_table(table, path, rows, context, facts)
     facts.complaints = count_refused(book.close())
-    summary.reread.append(table.name)
+    context.summary.reread.append(table.name)
     return {"parts": parts, "facts": asdict(facts)}
 
 

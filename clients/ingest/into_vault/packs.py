@@ -11,15 +11,15 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from clients.ingest.images import ImageStore
-from clients.ingest.into_vault.manifest import FORM, IngestReport, digest_of
-from clients.ingest.into_vault.store import ObjectReader, Report, keyed_name
+from clients.ingest.into_vault.manifest import FORM, digest_of
+from clients.ingest.into_vault.store import ObjectReader, keyed_name
 from clients.ingest.into_vault.tables import IngestContext
 from clients.ingest.pictures import PictureSettings, tidy_picture
 from common.canonical import canonical
@@ -102,9 +102,8 @@ class PackedImages(ImageStore):
 
 
 def seal_pictures(
-    images: ImageStore, context: IngestContext, settings: PictureSettings, old: Mapping[str, dict[str, Any]],
-    summary: IngestReport, say: Report,
-) -> dict[str, dict[str, Any]]:  # fmt: skip
+    images: ImageStore, context: IngestContext, settings: PictureSettings, old: Mapping[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
     """Seal all pictures in packs; a pack whose members haven't changed is kept and not read.
 
     Parameters
@@ -121,12 +120,14 @@ def seal_pictures(
     for name in names:
         buckets.setdefault(int(context.names.of(name, "bucket"), 16) % count, []).append(name)
     stored, packs, sealed = set(context.store.names("images")), {}, 0
+    summary = context.summary
     with ThreadPoolExecutor(2) as pool:
+        packer = _Packer(images, context, settings, stored, pool)
         for number, members in sorted(buckets.items()):
             looks = digest_of([FORM, asdict(settings), [(name, images.look(name)) for name in members]])
             entry = old.get(str(number))
             if entry is None or entry["looks"] != looks or entry["pack"] not in stored:
-                name, kept = _seal_pack(number, members, images, context, settings, stored, summary, pool)
+                name, kept = packer.seal(number, members)
                 entry = {
                     "looks": looks,
                     "pack": name,
@@ -137,31 +138,39 @@ def seal_pictures(
                     summary.reread.append("images")
             packs[str(number)] = entry
             sealed += len(members)
-            say("images", sealed / len(names))
+            context.say("images", sealed / len(names))
     summary.pictures = sum(entry["members"] for entry in packs.values())
     summary.pictures_refused = sum(entry["refused"] for entry in packs.values())
     return packs
 
 
-def _seal_pack(
-    number: int, members: list[str], images: ImageStore, context: IngestContext, settings: PictureSettings,
-    stored: set[str], summary: IngestReport, pool: ThreadPoolExecutor,
-) -> tuple[str, int]:  # fmt: skip
-    """Seal a pack; returns its name and number of pictures. To save memory, pictures are read twice instead of kept."""
-    digests = b"".join(
-        hashlib.sha256(name.encode() + b"\0" + _read(images, name)).digest() for name in members
-    )
-    form = json.dumps([FORM, asdict(settings)]).encode()
-    packed = f"{number:05d}-{keyed_name(context.key, 'images', form, digests)}"
-    if packed in stored:
-        return packed, len(unpack(context.store.read("images", packed)))
-    tidy = pool.map(lambda name: _tidy(_read(images, name), settings), members)
-    pictures = {
-        context.names.of(name, "image"): data for name, data in zip(members, tidy, strict=True) if data
-    }
-    context.store.write("images", packed, pack(pictures))
-    summary.written += 1
-    return packed, len(pictures)
+@dataclass(frozen=True)
+class _Packer:
+    """Seals packs; those whose names are in `stored` are sealed already."""
+
+    images: ImageStore
+    context: IngestContext
+    settings: PictureSettings
+    stored: Collection[str]
+    pool: ThreadPoolExecutor
+
+    def seal(self, number: int, members: list[str]) -> tuple[str, int]:
+        """A pack's name and number of pictures. To save memory, pictures are read twice instead of kept."""
+        images, context = self.images, self.context
+        digests = b"".join(
+            hashlib.sha256(name.encode() + b"\0" + _read(images, name)).digest() for name in members
+        )
+        form = json.dumps([FORM, asdict(self.settings)]).encode()
+        packed = f"{number:05d}-{keyed_name(context.key, 'images', form, digests)}"
+        if packed in self.stored:
+            return packed, len(unpack(context.store.read("images", packed)))
+        tidy = self.pool.map(lambda name: _tidy(_read(images, name), self.settings), members)
+        pictures = {
+            context.names.of(name, "image"): data for name, data in zip(members, tidy, strict=True) if data
+        }
+        context.store.write("images", packed, pack(pictures))
+        context.summary.written += 1
+        return packed, len(pictures)
 
 
 def _read(images: ImageStore, name: str) -> bytes:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
 from clients.anonymise import Pseudonyms, mask
 from clients.anonymise.identifiers import MAYBE
-from clients.ingest.into_vault.manifest import TableFacts
+from clients.ingest.into_vault.manifest import IngestReport, TableFacts
 from clients.ingest.into_vault.scratch import Scratch
-from clients.ingest.into_vault.store import ObjectStore, keyed_name
+from clients.ingest.into_vault.store import ObjectStore, Report, keyed_name
 from clients.ingest.logs import clean_events
 from clients.ingest.parquet.read import claimed_rows
 from clients.ingest.text import clean_text
@@ -37,7 +38,14 @@ _NAMED = (("user_id", "user"), ("review_id", "review"), ("image", "image"))
 
 @dataclass(frozen=True)
 class IngestContext:
-    """What all tables of one ingest share; `erased` are pseudonyms of persons, `erased_pictures` of their pictures."""
+    """What all tables and packs of one ingest share.
+
+    Parameters
+    ----------
+    erased, erased_pictures : pseudonyms of persons who were erased, and of their pictures.
+    summary : what has been done so far; filled in on the way.
+    say : called with a phase and the share of it that is done.
+    """
 
     store: ObjectStore
     key: bytes
@@ -45,30 +53,32 @@ class IngestContext:
     erased: frozenset[str]
     erased_pictures: frozenset[str]
     scratch: Path | None
+    summary: IngestReport
+    say: Report
 
 
 def seal_table(
-    table: Table, path: Path, batches: Iterable[tuple[pl.DataFrame, float]], context: IngestContext, facts: TableFacts,
-    say: Callable[[float], None],
-) -> tuple[list[str], int]:  # fmt: skip
-    """Seal the checked rows of one table; returns the names of its parts, and how many of them are new.
+    table: Table, path: Path, batches: Iterable[tuple[pl.DataFrame, float]], context: IngestContext, facts: TableFacts
+) -> list[str]:  # fmt: skip
+    """Seal the checked rows of one table; returns the names of its parts.
 
     Raises
     ------
     HansaError : the vault or the scratch can't be written.
     """
+    say = partial(context.say, table.name)
     cleaned = _told(batches, say, lambda frame: _clean(frame, table, context, facts))
-    stored, parts, new = set(context.store.names(table.name)), [], 0
+    stored, parts = set(context.store.names(table.name)), []
     for bucket, part in _by_user(cleaned, path, context, facts) if table is EVENTS else _in_order(cleaned):
         buffer = io.BytesIO()
         part.write_parquet(buffer, compression="zstd")
         name = f"{bucket:05d}-{keyed_name(context.key, table.name, buffer.getvalue())}"
         if name not in stored:
             context.store.write(table.name, name, buffer.getvalue())
-            new += 1
+            context.summary.written += 1
         parts.append(name)
         facts.rows += part.height
-    return parts, new
+    return parts
 
 
 def _told(

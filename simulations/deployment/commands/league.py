@@ -47,17 +47,9 @@ def local(
         raise RunError("the rehearsal's merchants can't be changed", where="--set data.*")
     where = folder or Path(tempfile.mkdtemp(prefix="hansa-league-"))
     # Imported here: torch and Flower take seconds, and `--help` doesn't wait for them.
-    from simulations.deployment.local import Rehearsal, rehearse
+    from simulations.deployment.local import Cast, Rehearsal, rehearse
 
-    done = rehearse(
-        where.resolve(),
-        sites=sites,
-        rounds=rounds,
-        protection=protection,
-        seed=seed,
-        tell=note,
-        settings=settings,
-    )
+    done = rehearse(where.resolve(), Cast(sites, rounds, protection, seed, settings), note)
 
     def show(screen: Console, summary: Rehearsal = done) -> None:
         screen.print(f"{summary.rounds} rounds, {len(summary.sites)} sites, {summary.seconds:.1f} s.")

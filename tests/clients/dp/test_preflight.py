@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from clients.dp.layers import layer_faults
 from clients.dp.objective import UserLosses
 from clients.dp.preflight import perturbed, preflight, sample_faults, sensitivity_faults
-from clients.dp.sample import UserBatch, UserRows, draw_users
+from clients.dp.sample import UserRows, draw_users
 from clients.dp.train import clipped_sums
 from clients.dp.units import unit_data
 from clients.training.samples import TrainingData
@@ -102,9 +102,7 @@ def buffer() -> UserLosses:
 class _HeadUnused(UserLosses):
     """Sentiment is measured against nothing, as at a site without reviews."""
 
-    def of_vectors(
-        self, vectors: Tensor, reviews: Tensor, raw: Tensor, users: UserBatch | UserRows
-    ) -> Tensor:
+    def of_vectors(self, vectors: Tensor, reviews: Tensor, raw: Tensor, users: UserRows) -> Tensor:
         model, self.model.sentiment = self.model.sentiment, nn.Identity()  # type: ignore[assignment]
         try:
             return super().of_vectors(vectors, reviews, raw, users)
@@ -115,9 +113,7 @@ class _HeadUnused(UserLosses):
 class _TwiceUsed(UserLosses):
     """Reviews go through the head one at a time, sharing its weights."""
 
-    def of_vectors(
-        self, vectors: Tensor, reviews: Tensor, raw: Tensor, users: UserBatch | UserRows
-    ) -> Tensor:
+    def of_vectors(self, vectors: Tensor, reviews: Tensor, raw: Tensor, users: UserRows) -> Tensor:
         again: Tensor = self.model.sentiment(reviews[:, -1])
         return super().of_vectors(vectors, reviews, raw, users) + 0.1 * again[:, 0]
 
@@ -126,19 +122,17 @@ class _Coupled(UserLosses):
     """Adds what a batch's members say of each other."""
 
     @staticmethod
-    def couple(own: Tensor, vectors: Tensor, users: UserBatch | UserRows) -> Tensor:
+    def couple(own: Tensor, vectors: Tensor, users: UserRows) -> Tensor:
         raise NotImplementedError
 
-    def of_vectors(
-        self, vectors: Tensor, reviews: Tensor, raw: Tensor, users: UserBatch | UserRows
-    ) -> Tensor:
+    def of_vectors(self, vectors: Tensor, reviews: Tensor, raw: Tensor, users: UserRows) -> Tensor:
         own = super().of_vectors(vectors, reviews, raw, users)
         return self.couple(own, vectors.mean(1), users)
 
 
 class _InfoNce(_Coupled):
     @staticmethod
-    def couple(own: Tensor, vectors: Tensor, users: UserBatch | UserRows) -> Tensor:
+    def couple(own: Tensor, vectors: Tensor, users: UserRows) -> Tensor:
         unit = nn.functional.normalize(vectors, dim=1)
         truth = torch.arange(len(own))
         return own + 50 * nn.functional.cross_entropy(10 * unit @ unit.T, truth, reduction="none")
@@ -146,13 +140,13 @@ class _InfoNce(_Coupled):
 
 class _InBatchBpr(_Coupled):
     @staticmethod
-    def couple(own: Tensor, vectors: Tensor, users: UserBatch | UserRows) -> Tensor:
+    def couple(own: Tensor, vectors: Tensor, users: UserRows) -> Tensor:
         return own - nn.functional.logsigmoid(20 * (vectors * (vectors - vectors.roll(1, 0))).sum(1))
 
 
 class _ClassWeighted(_Coupled):
     @staticmethod
-    def couple(own: Tensor, vectors: Tensor, users: UserBatch | UserRows) -> Tensor:
+    def couple(own: Tensor, vectors: Tensor, users: UserRows) -> Tensor:
         happy = (users.labels > 0).any(1)
         share = happy.float().mean().clamp(0.05, 0.95)
         return own * torch.where(happy, 1 / share, 1 / (1 - share))
@@ -160,13 +154,13 @@ class _ClassWeighted(_Coupled):
 
 class _IgnoredIndex(_Coupled):
     @staticmethod
-    def couple(own: Tensor, vectors: Tensor, users: UserBatch | UserRows) -> Tensor:
+    def couple(own: Tensor, vectors: Tensor, users: UserRows) -> Tensor:
         return own / (users.has_behaviour.sum() + 1) * len(own)
 
 
 class _Mean(_Coupled):
     @staticmethod
-    def couple(own: Tensor, vectors: Tensor, users: UserBatch | UserRows) -> Tensor:
+    def couple(own: Tensor, vectors: Tensor, users: UserRows) -> Tensor:
         return own.mean()
 
 
@@ -202,7 +196,7 @@ def test_a_planted_trap_is_refused_and_the_error_teaches(trap: str) -> None:
 
 class _Neighbours(_Coupled):
     @staticmethod
-    def couple(own: Tensor, vectors: Tensor, users: UserBatch | UserRows) -> Tensor:
+    def couple(own: Tensor, vectors: Tensor, users: UserRows) -> Tensor:
         return 0 * own + (vectors * vectors.detach().roll(1, 0)).sum(1)
 
 

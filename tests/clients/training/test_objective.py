@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from clients.data.dataset import as_user_inputs
 from clients.training.objective import (
+    Candidates,
     EncodedItems,
     _encode,
     _members,
@@ -258,10 +259,12 @@ def test_the_wanted_item_is_no_negative_even_where_the_history_lacks_it() -> Non
     seen = as_user_inputs(np.array([[0]]), np.zeros((1, 1), int), np.zeros((1, 1), int), np.ones((1, 1), bool),
                           np.array([[9]]))  # fmt: skip
     losses = [
-        float(_ranking(model, data, CONFIG.training, catalogue, seen, np.array([[3]]), np.array(negatives),
-                       np.array([[-1]])).detach())
-        for negatives in ([3, 3], [3, 5], [5, 5])
-    ]  # fmt: skip
+        float(_ranking(model, data, CONFIG.training, catalogue, seen, candidates).detach())
+        for candidates in (
+            Candidates(np.array([[3]]), np.array(negatives), np.array([[-1]]))
+            for negatives in ([3, 3], [3, 5], [5, 5])
+        )
+    ]
     assert losses[0] == pytest.approx(0.0, abs=1e-6)
     assert 0 < losses[1] < losses[2]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from common.files import PROJECT, read_lines
 from common.runtime.processes import Child
 from common.storage.run_folder import RunFolder
-from simulations.deployment.local import LocalLeague
+from simulations.deployment.local import Cast, LocalLeague
 from simulations.engines.engine import run_league
 from simulations.setup.options import Setting
 from tests.conftest import TINY_TRAINING
@@ -33,14 +33,7 @@ def new_league(
     settings: dict[str, Setting] | None = None,
 ) -> LocalLeague:  # fmt: skip
     """Kits and data of a league; nothing runs yet."""
-    return LocalLeague.provision(
-        folder,
-        sites=sites,
-        rounds=rounds,
-        protection=protection,
-        seed=4,
-        settings={**FAST, **(settings or {})},
-    )
+    return LocalLeague.provision(folder, Cast(sites, rounds, protection, 4, {**FAST, **(settings or {})}))
 
 
 def simulated(league: LocalLeague, folder: Path) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from common.errors import ConfigError, MachineError
-from simulations.benchmarks.recommender import DAYS, HM, encoder_jobs, jobs_of, main, table
+from simulations.benchmarks.recommender import DAYS, HM, Cells, encoder_jobs, jobs_of, main, table
 from simulations.benchmarks.support.cells import Cell, read_cells
 from simulations.benchmarks.support.one_league import Job, interval, run_jobs, site_values
 
@@ -119,7 +119,7 @@ def test_a_cell_of_other_settings_is_another_cell(tmp_path: Path) -> None:
 
 def test_missing_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(MachineError, match="H&M files"):
-        jobs_of("hm", [0], path=tmp_path / "absent")
+        jobs_of("hm", [0], Cells(path=tmp_path / "absent"))
     with pytest.raises(MachineError, match="H&M files"):
         encoder_jobs("hm", [0], DAYS[-1], path=tmp_path / "absent")
     assert main(["--path", str(tmp_path / "absent")]) == MachineError.exit_code
