@@ -75,10 +75,10 @@ app.add_typer(vault.app, name="vault", rich_help_panel="Set up", short_help="A s
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    with only_document() if wants_json(given) else nullcontext() as write:
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    with only_document() if wants_json(words) else nullcontext() as write:
         output = Output()
-        code, failure = _call(given, output)
+        code, failure = _call(words, output)
         if failure is not None and write is None:
             tell(failure)
         elif write is not None and (failure is not None or output.ready):

@@ -36,20 +36,20 @@ def recover_ckks_key(scheme: ckks.Scheme, parts: Sequence[Buffer], values: Float
     """
     ring, prime_place = _smallest_ring(scheme)
     mirror = ring.conjugate_places()
-    rows, known = [], []
+    rows, sums = [], []
     for place, part in enumerate(parts[:2]):
-        found = scheme.ciphertext(part, scheme.sum_bytes, where="attack")
-        first, second = (_values(found, which, prime_place, ring.degree) for which in (0, 1))
+        ciphertext = scheme.ciphertext(part, scheme.sum_bytes, where="attack")
+        first, second = (_values(ciphertext, half, prime_place, ring.degree) for half in (0, 1))
         chunk = np.zeros(scheme.slots)
-        seen = values[place * scheme.slots : (place + 1) * scheme.slots]
-        chunk[: len(seen)] = seen
-        if len(seen) < scheme.slots:
+        plain_values = values[place * scheme.slots : (place + 1) * scheme.slots]
+        chunk[: len(plain_values)] = plain_values
+        if len(plain_values) < scheme.slots:
             return None  # floats that weren't told are missing equations
-        twice = ring.transform(np.rint(2 * scheme.scale * _real_polynomial(chunk)).astype(np.int64))
+        doubled = ring.transform(np.rint(2 * scheme.scale * _real_polynomial(chunk)).astype(np.int64))
         rows.append(second)
-        known.append((twice - first - first[mirror]) % ring.prime)
+        sums.append((doubled - first - first[mirror]) % ring.prime)
     # rows[0]·s + rows[0][mirror]·s[mirror] = known[0], and the same for 1: Cramer's rule at each root.
-    (a, c), (u, v) = rows, known
+    (a, c), (u, v) = rows, sums
     b, d = a[mirror], c[mirror]
     determinant = ring.inverses((a * d - b * c) % ring.prime)
     secret = ring.signed(ring.inverse((u * d - b * v) * determinant % ring.prime))
@@ -61,14 +61,14 @@ def read_with_key(
 ) -> Floats:
     """The floats of ciphertexts, by a key that was recovered."""
     ring, prime_place = _smallest_ring(scheme)
-    key, found = ring.transform(secret % ring.prime), []
+    key, chunks = ring.transform(secret % ring.prime), []
     bounds = scheme.fresh_bytes if fresh else scheme.sum_bytes
     for part in parts:
         cipher = scheme.ciphertext(part, bounds, where="attack")
-        first, second = (_values(cipher, which, prime_place, ring.degree) for which in (0, 1))
+        first, second = (_values(cipher, half, prime_place, ring.degree) for half in (0, 1))
         plain = ring.signed(ring.inverse((first + second * key) % ring.prime)).astype(np.float64)
-        found.append(_slots(plain) / scheme.scale)
-    return np.concatenate(found)
+        chunks.append(_slots(plain) / scheme.scale)
+    return np.concatenate(chunks)
 
 
 def recover_bfv_key(
@@ -84,9 +84,9 @@ def recover_bfv_key(
     """
     ring = _bfv_ring(scheme)
     first, second, scaled = _bfv_polynomials(scheme, ring, part, words)
-    known = (scaled - first + (0 if noise is None else noise)) % ring.prime
+    right_side = (scaled - first + (0 if noise is None else noise)) % ring.prime
     secret = ring.signed(
-        ring.inverse(ring.transform(known) * ring.inverses(ring.transform(second)) % ring.prime)
+        ring.inverse(ring.transform(right_side) * ring.inverses(ring.transform(second)) % ring.prime)
     )
     return secret if set(secret.tolist()) <= {-1, 0, 1} else None
 
@@ -95,8 +95,8 @@ def bfv_noise(scheme: bfv.Scheme, part: Buffer, words: Words, key: bytes) -> Num
     """A ciphertext's noise, which takes the key to know: c₀ + c₁·s − ⌊q·m/t⌉."""
     ring = _bfv_ring(scheme)
     first, second, scaled = _bfv_polynomials(scheme, ring, part, words)
-    held = scheme.files.secret_key(key)  # what `data` gives lives only as long as the key
-    data = held.data()
+    secret_key = scheme.files.secret_key(key)  # what `data` gives lives only as long as the key
+    data = secret_key.data()
     secret = np.array(
         [data.data(place) for place in range(ring.degree)], dtype=object
     )  # SEAL keeps it transformed
@@ -107,13 +107,13 @@ def bfv_noise(scheme: bfv.Scheme, part: Buffer, words: Words, key: bytes) -> Num
 def _bfv_polynomials(
     scheme: bfv.Scheme, ring: Ring, part: Buffer, words: Words
 ) -> tuple[Numbers, Numbers, Numbers]:
-    found = scheme.ciphertext(part, scheme.sum_bytes, where="attack")
+    ciphertext = scheme.ciphertext(part, scheme.sum_bytes, where="attack")
     whole = np.zeros(scheme.slots, dtype=np.uint64)
     whole[: len(words)] = words
     plain: seal.Plaintext = scheme.plaintext(whole)
     message = [plain.data(place) if place < plain.coeff_count() else 0 for place in range(ring.degree)]
     scaled = [(value * ring.prime + MODULUS // 2) // MODULUS for value in message]
-    first, second = (_values(found, which, 0, ring.degree) for which in (0, 1))
+    first, second = (_values(ciphertext, half, 0, ring.degree) for half in (0, 1))
     return first, second, np.array(scaled, dtype=object)
 
 
@@ -130,21 +130,21 @@ def _smallest_ring(scheme: ckks.Scheme) -> tuple[Ring, int]:
     return Ring(parameters.poly_modulus_degree(), primes[place]), place
 
 
-def _values(cipher: Any, which: int, prime_place: int, degree: int) -> Numbers:
+def _values(cipher: Any, half: int, prime_place: int, degree: int) -> Numbers:
     """One polynomial of a ciphertext modulo one of its primes."""
-    start = (which * cipher.coeff_modulus_size() + prime_place) * degree
+    start = (half * cipher.coeff_modulus_size() + prime_place) * degree
     data = cipher.dyn_array()
     return np.array([data.at(start + place) for place in range(degree)], dtype=object)
 
 
 def _exponents(slots: int) -> NDArray[np.int64]:
     """Slot j is the value at the root e^(iπ·3ʲ/N)."""
-    found = np.empty(slots, dtype=np.int64)
+    exponents = np.empty(slots, dtype=np.int64)
     value = 1
     for place in range(slots):
-        found[place] = value
+        exponents[place] = value
         value = value * 3 % (4 * slots)
-    return found
+    return exponents
 
 
 def _real_polynomial(values: Floats) -> Floats:
@@ -154,8 +154,8 @@ def _real_polynomial(values: Floats) -> Floats:
     spread[odd // 2] = values
     spread[(2 * degree - odd) // 2] = values
     turned = np.exp(-1j * np.pi * np.arange(degree) / degree)
-    found: Floats = (np.fft.fft(spread) * turned).real / degree
-    return found
+    polynomial: Floats = (np.fft.fft(spread) * turned).real / degree
+    return polynomial
 
 
 def _slots(polynomial: Floats) -> Floats:
@@ -163,5 +163,5 @@ def _slots(polynomial: Floats) -> Floats:
     degree = len(polynomial)
     turned = polynomial * np.exp(1j * np.pi * np.arange(degree) / degree)
     values = np.fft.ifft(turned) * degree
-    found: Floats = values[_exponents(degree // 2) // 2].real
-    return found
+    reals: Floats = values[_exponents(degree // 2) // 2].real
+    return reals

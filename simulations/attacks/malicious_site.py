@@ -50,33 +50,33 @@ class LyingApp:
             return honest_app(message, context)
         header, site = wire.read_header(message.content, where="attack"), self._site
         layout, hidden = site.layout(), self._config.rounds.encrypted
-        sealed = SecaggSite(self._folder.site_out(site.name) / "private", site.name, self._config, site)
+        secagg = SecaggSite(self._folder.site_out(site.name) / "private", site.name, self._config, site)
         if hidden:
-            vector = sealed.vector(header.round - 1)
+            vector = secagg.vector(header.round - 1)
         else:
             vector = wire.decode_floats(message.content, layout.size, where="attack")
         result = site.train(vector, header.round)
         update = (result.update * FACTORS[self._attack]).astype(np.float32)
         payload: wire.Payload = update
         if hidden:
-            payload = np.frombuffer(self._sealed(sealed, update, header), np.uint8)
-        told = wire.Header(
+            payload = np.frombuffer(self._protected(secagg, update, header), np.uint8)
+        reply_header = wire.Header(
             header.run, header.round, site.name, layout.digest, header.protection, {"weight": 1.0}
         )
-        return Message(wire.pack(told, vector=payload, metrics=result.metrics), reply_to=message)
+        return Message(wire.pack(reply_header, vector=payload, metrics=result.metrics), reply_to=message)
 
-    def _sealed(self, sealed: SecaggSite, update: wire.FloatVector, header: wire.Header) -> bytes:
+    def _protected(self, secagg: SecaggSite, update: wire.FloatVector, header: wire.Header) -> bytes:
         """As much of the lie as fits fields: past the site's own clipping, never past ± the range."""
         attempt, rounds = Attempt.of(str(header.plan["attempt"])), self._config.rounds
         packing = attempt.packing(rounds)
         if self._attack == "nan":
             count = packing.words(update.size)
-            return sealed.protect_packed(
+            return secagg.protect_packed(
                 np.random.default_rng(0).integers(0, MODULUS, count, dtype=np.uint64), attempt
             )
-        unit = attempt.share([sealed.name]) * attempt.scale(rounds)
+        unit = attempt.share([secagg.name]) * attempt.scale(rounds)
         whole = np.rint(np.clip(update.astype(np.float64), -rounds.clip_range, rounds.clip_range) * unit)
-        return sealed.protect_packed(packing.pack(whole.astype(np.int64)), attempt)
+        return secagg.protect_packed(packing.pack(whole.astype(np.int64)), attempt)
 
 
 def _promote(site: Site) -> None:

@@ -76,22 +76,22 @@ def _fourier(values: Numbers, root: int, prime: int) -> Numbers:
 
 
 def _powers(base: int, count: int, prime: int) -> Numbers:
-    found = np.empty(count, dtype=object)
+    powers = np.empty(count, dtype=object)
     value = 1
     for place in range(count):
-        found[place] = value
+        powers[place] = value
         value = value * base % prime
-    return found
+    return powers
 
 
 def _least_root(order: int, prime: int) -> int:
     """The least primitive root of unity of an order that is a power of two."""
-    found = next(
+    root_found = next(
         root
         for base in range(2, prime)
         if pow(root := pow(base, (prime - 1) // order, prime), order // 2, prime) == prime - 1
     )
-    square, least, value = found * found % prime, found, found
+    square, least, value = root_found * root_found % prime, root_found, root_found
     for _ in range(order // 2):
         least = min(least, value)
         value = value * square % prime

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from simulations.bazaar.texts import told
+from simulations.bazaar.texts import observed
 from simulations.bazaar.world import Dim, Floats, Ints, SiteTruth
 
 SIDE = 64
@@ -46,11 +46,11 @@ _OUTLINES: Floats = np.array(
 
 def draw_pictures(rng: np.random.Generator, truth: SiteTruth, signal: float) -> Pixels:
     """All pictures of one merchant, (items, SIDE, SIDE, 3)."""
-    shown = told(rng, truth.items, signal)
-    seeds = rng.standard_normal((len(shown), 8))
+    visible = observed(rng, truth.items, signal)
+    seeds = rng.standard_normal((len(visible), 8))
     chunks = [
-        _draw(rng, shown[i : i + _CHUNK], truth.category[i : i + _CHUNK], seeds[i : i + _CHUNK])
-        for i in range(0, len(shown), _CHUNK)
+        _draw(rng, visible[i : i + _CHUNK], truth.category[i : i + _CHUNK], seeds[i : i + _CHUNK])
+        for i in range(0, len(visible), _CHUNK)
     ]
     return np.concatenate(chunks)
 
@@ -66,26 +66,26 @@ def encode_picture(pixels: Pixels, suffix: str) -> bytes:
     return buffer.getvalue()
 
 
-def _draw(rng: np.random.Generator, shown: Floats, category: Ints, seeds: Floats) -> Pixels:
-    squashed = _squash(shown)[:, :, None, None]
+def _draw(rng: np.random.Generator, visible: Floats, category: Ints, seeds: Floats) -> Pixels:
+    squashed = _squash(visible)[:, :, None, None]
     axis = np.linspace(-1, 1, SIDE)
     zoom = 1.0 + 0.12 * np.tanh(seeds[:, 0])[:, None, None]
     x = (axis[None, None, :] - 0.12 * np.tanh(seeds[:, 1])[:, None, None]) / zoom
     y = (axis[None, :, None] - 0.12 * np.tanh(seeds[:, 2])[:, None, None]) / zoom
     inside = _outline(x, y, category, squashed[:, Dim.CURVE])
     pattern = _pattern(x, y, squashed, seeds)
-    grain = rng.standard_normal((len(shown), SIDE, SIDE), dtype=np.float32)
+    grain = rng.standard_normal((len(visible), SIDE, SIDE), dtype=np.float32)
     grain = grain + np.roll(grain, 1, axis=2)  # short threads rather than single dots
     value = 0.18 + 0.72 * squashed[:, Dim.LIGHTNESS]
     value = value * (
         1.0 + (0.3 + 0.4 * squashed[:, Dim.CONTRAST]) * pattern * (0.5 + 0.5 * squashed[:, Dim.ORNATE])
     )
     value = value * (1.0 + 0.16 * squashed[:, Dim.ROUGH] ** 2 * grain) * (1.0 - 0.12 * x)
-    thing = _colour(squashed[:, Dim.WARMTH], value, pattern * squashed[:, Dim.ORNATE])
+    object_colour = _colour(squashed[:, Dim.WARMTH], value, pattern * squashed[:, Dim.ORNATE])
     backdrop = (0.55 + 0.4 * squashed[:, Dim.BACKGROUND]) * (
         1.0 - 0.08 * y * np.tanh(seeds[:, 3])[:, None, None]
     )
-    picture = np.where(inside[..., None], thing, np.broadcast_to(backdrop, inside.shape)[..., None])
+    picture = np.where(inside[..., None], object_colour, np.broadcast_to(backdrop, inside.shape)[..., None])
     return (picture.clip(0, 1) * 255).astype(np.uint8)
 
 

@@ -32,7 +32,7 @@ class ProductTexts:
     words: list[tuple[str, ...]]
 
 
-def told(rng: np.random.Generator, true: Floats, signal: float) -> Floats:
+def observed(rng: np.random.Generator, true: Floats, signal: float) -> Floats:
     """Values with correlation `signal` to the standardised truth, of the same shape."""
     return signal * true + np.sqrt(1.0 - signal**2) * rng.standard_normal(true.shape)
 
@@ -40,7 +40,7 @@ def told(rng: np.random.Generator, true: Floats, signal: float) -> Floats:
 def write_products(rng: np.random.Generator, truth: SiteTruth, language: str, signal: float) -> ProductTexts:
     """Write the catalogue of one merchant."""
     lexicon = LEXICONS[language]
-    steps = np.searchsorted(_EDGES, told(rng, truth.items, signal))
+    steps = np.searchsorted(_EDGES, observed(rng, truth.items, signal))
     rows = [_write_product(rng, lexicon, int(truth.category[i]), steps[i]) for i in range(len(steps))]
     columns = [list(column) for column in zip(*rows, strict=True)]
     return ProductTexts(*columns)
@@ -49,22 +49,28 @@ def write_products(rng: np.random.Generator, truth: SiteTruth, language: str, si
 def _write_product(
     rng: np.random.Generator, lexicon: Lexicon, category: int, steps: Ints
 ) -> tuple[str, str, str, str, str, tuple[str, ...]]:
-    thing, brand = pick(rng, lexicon.categories[category]), pick(rng, lexicon.brands)
+    category_word, brand = pick(rng, lexicon.categories[category]), pick(rng, lexicon.brands)
     words = {dim: pick(rng, lexicon.steps[dim][int(steps[dim])]) for dim in TEXT_DIMS}
     first, second = rng.permutation([Dim.MATERIAL, Dim.HERITAGE, Dim.WARMTH, Dim.ORNATE])[:2]
     title = pick(rng, lexicon.titles).format(
-        a=words[Dim(first)], b=words[Dim(second)], thing=thing, brand=brand
+        a=words[Dim(first)], b=words[Dim(second)], thing=category_word, brand=brand
     )
-    parts = [pick(rng, lexicon.openings).format(thing=thing, brand=brand)]
+    parts = [pick(rng, lexicon.openings).format(thing=category_word, brand=brand)]
     for index in rng.permutation(len(TEXT_DIMS)):
         dim = TEXT_DIMS[int(index)]
         if rng.random() < _P_SENTENCE:
             word = _another(rng, lexicon.steps[dim], int(steps[dim]))
-            parts.append(_capital(pick(rng, lexicon.sentences[dim]).format(word=word, thing=thing)))
+            parts.append(_capital(pick(rng, lexicon.sentences[dim]).format(word=word, thing=category_word)))
         if rng.random() < _P_FILLER:
             parts.append(pick(rng, lexicon.filler))
     attributes = "; ".join(f"{name}={words[dim]}" for dim, name in lexicon.attribute_names.items())
-    searchable = (thing, words[Dim.MATERIAL], words[Dim.WARMTH], words[Dim.ORNATE], words[Dim.HERITAGE])
+    searchable = (
+        category_word,
+        words[Dim.MATERIAL],
+        words[Dim.WARMTH],
+        words[Dim.ORNATE],
+        words[Dim.HERITAGE],
+    )
     return (
         _capital(title),
         lexicon.stop.join(parts),
@@ -84,19 +90,21 @@ def write_query(rng: np.random.Generator, words: tuple[str, ...]) -> str:
 def write_review(rng: np.random.Generator, language: str, category: int, rating: float, signal: float) -> str:
     """A review whose wording agrees with the rating (1..5) as the signal says, with negations and reservations."""
     lexicon = LEXICONS[language]
-    mood = float(told(rng, np.array([(rating - 3.6) / 1.1]), signal)[0])
+    mood = float(observed(rng, np.array([(rating - 3.6) / 1.1]), signal)[0])
     step = int(np.clip(round(mood * 1.1 + 2.6), 0, 4))
     word = pick(rng, lexicon.praise[step])
     if step != 2 and rng.random() < _P_NEGATED:
         word = pick(rng, lexicon.negated_good if step > 2 else lexicon.negated_bad)
-    thing, aspect = pick(rng, lexicon.categories[category]), pick(rng, lexicon.aspects)
+    category_word, aspect = pick(rng, lexicon.categories[category]), pick(rng, lexicon.aspects)
     near = int(np.clip(step + rng.integers(-1, 2), 0, 4))
     text = pick(rng, lexicon.review_forms).format(
-        word=word, thing=thing, aspect=aspect, second=pick(rng, lexicon.praise[near])
+        word=word, thing=category_word, aspect=aspect, second=pick(rng, lexicon.praise[near])
     )
     if rng.random() < _P_MIXED:
-        other = pick(rng, lexicon.praise[3 if step < 2 else 1])
-        text += lexicon.joint + pick(rng, lexicon.turns).format(aspect=pick(rng, lexicon.aspects), word=other)
+        second_praise = pick(rng, lexicon.praise[3 if step < 2 else 1])
+        text += lexicon.joint + pick(rng, lexicon.turns).format(
+            aspect=pick(rng, lexicon.aspects), word=second_praise
+        )
     return _capital(text)
 
 

@@ -76,7 +76,7 @@ def merchants(config: BazaarConfig) -> list[Merchant]:
     """All merchants of a league, in training first, the held-out ones last."""
     total = config.n_sites + config.held_out
     lacking = round(config.missing_modalities * config.n_sites)
-    found = []
+    drawn = []
     for number in range(total):
         mixed = ("en", "zh")[number % 2]
         language = mixed if config.languages == "mixed" else config.languages
@@ -84,7 +84,7 @@ def merchants(config: BazaarConfig) -> list[Merchant]:
         slug, title, region = _PLACES[language][turn % 6]
         again = turn // 6
         missing = ("image", "reviews", "text")[number % 3] if number < lacking else None
-        found.append(
+        drawn.append(
             Merchant(
                 number=number,
                 name=f"{slug}-{again + 1}" if again else slug,
@@ -95,7 +95,7 @@ def merchants(config: BazaarConfig) -> list[Merchant]:
                 missing=missing,
             )
         )
-    return found
+    return drawn
 
 
 def write_league(out: Path, config: BazaarConfig) -> list[Path]:
@@ -144,10 +144,10 @@ def _write_sites(out: Path, config: BazaarConfig, league: list[Merchant]) -> Non
         "out": str(out.resolve()), "config": config.model_dump(mode="json"),
         "numbers": [merchant.number for merchant in second],
     }  # fmt: skip
-    with fork("merchants", order) as other:
+    with fork("merchants", order) as child:
         write_sites(out, config, first)
         try:
-            other.recv_bytes()
+            child.recv_bytes()
         except EOFError:
             raise MachineError(
                 "the process that draws half of the merchants failed", where=str(out),
@@ -293,15 +293,15 @@ def _write_table(table: pl.DataFrame, path: Path) -> None:
     if path.suffix == ".parquet":
         table.write_parquet(path, compression="zstd", statistics=False)
         return
-    written = table.with_columns(
+    formatted = table.with_columns(
         pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%SZ")
         for name, kind in table.schema.items()
         if kind == pl.Datetime
     )
     if path.suffix == ".csv":
-        written.write_csv(path)
+        formatted.write_csv(path)
     else:
-        written.write_ndjson(path)
+        formatted.write_ndjson(path)
 
 
 def _site_toml(config: BazaarConfig, merchant: Merchant) -> str:

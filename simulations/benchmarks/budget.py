@@ -58,15 +58,15 @@ def _row(folder: Path, users: int, epsilon: float, off: dict[str, float]) -> dic
     private: dict[str, Setting] = {
         "privacy.mode": "user", "privacy.epsilon": epsilon, "privacy.expected_users": users,
     }  # fmt: skip
-    found = _figures(folder, users, private)
+    figures = _figures(folder, users, private)
     config = RunFolder(folder).config()
     sigma = noise_multiplier(config)
     steps = ROUNDS * config.privacy.steps_per_round
     gain = off["federated"] - off["popularity"]
     return {
         "users": users, "epsilon": epsilon, "sigma": sigma, "popularity": off["popularity"], "off": off["federated"],
-        "private": found["federated"], "noise": noise_beside_users(sigma, config.privacy.sample_rate, users, steps),
-        "retained": (found["federated"] - off["popularity"]) / gain,
+        "private": figures["federated"], "noise": noise_beside_users(sigma, config.privacy.sample_rate, users, steps),
+        "retained": (figures["federated"] - off["popularity"]) / gain,
     }  # fmt: skip
 
 
@@ -100,11 +100,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the curve of `hansa budget plan`.")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", action="store_true")
-    given = parser.parse_args()
-    found = run(given.quick)
-    sys.stdout.write(json.dumps(found, indent=1) + "\n")
-    if given.write:
-        write_whole(CURVE, (readable(curve_of(found["rows"])) + "\n").encode())
+    arguments = parser.parse_args()
+    result = run(arguments.quick)
+    sys.stdout.write(json.dumps(result, indent=1) + "\n")
+    if arguments.write:
+        write_whole(CURVE, (readable(curve_of(result["rows"])) + "\n").encode())
     return 0
 
 

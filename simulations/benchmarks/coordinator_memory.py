@@ -54,10 +54,10 @@ def run(quick: bool) -> dict[str, Any]:
 def _peak_bytes(sites: int, size: int) -> int:
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory(prefix="hansa-memory-") as root:
-        done = subprocess.run(  # noqa: S603 — our own program, no shell
+        completed = subprocess.run(  # noqa: S603 — our own program, no shell
             [sys.executable, "-c", _PROGRAM, root, str(sites), str(size)],
             env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
-    if done.returncode != 0:
-        raise RunError("the measured league failed", where=f"{sites} sites", why=done.stderr[-500:])
-    return int(json.loads(done.stdout))
+    if completed.returncode != 0:
+        raise RunError("the measured league failed", where=f"{sites} sites", why=completed.stderr[-500:])
+    return int(json.loads(completed.stdout))

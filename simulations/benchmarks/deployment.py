@@ -71,13 +71,13 @@ def measure(parts: Sequence[Part], kinds: Sequence[str] = ("hansa", "stock")) ->
     rows: list[dict[str, Any]] = []
     ratios: dict[str, float] = {}
     for part in parts:
-        found = {kind: _measure(_KINDS[kind], part) for kind in kinds}
-        rows += found.values()
-        if len({row["model"] for row in found.values()}) > 1:
+        measured = {kind: _measure(_KINDS[kind], part) for kind in kinds}
+        rows += measured.values()
+        if len({row["model"] for row in measured.values()}) > 1:
             raise RunError("the two leagues released different models", where=f"{part.sites} sites")
-        if len(found) == 2:
+        if len(measured) == 2:
             ratios[f"stock_over_ours_{part.sites}"] = round(
-                found["stock"]["round_s"] / found["hansa"]["round_s"], 2
+                measured["stock"]["round_s"] / measured["hansa"]["round_s"], 2
             )
     if ratios:
         ratios["stock_over_ours"] = min(ratios.values())
@@ -105,12 +105,14 @@ class StockLeague(LocalLeague):
             "site-name": site.name, "site-dir": site.folder, "out-dir": str(out), "config-json": str(kit / FILE),
             "keys-file": str(kit / "private" / KEYS_FILE),
         }  # fmt: skip
-        told = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
+        node_config = " ".join(
+            f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()
+        )
         superlink = str(read_json(Post(self.kit).private / ADDRESS)["superlink"])
         arguments = [
             "flower-supernode", "--root-certificates", str(kit / "ca.crt"), "--superlink", superlink,
             "--auth-supernode-private-key", str(kit / "private" / "node.key"), "--port", str(free_port()),
-            "--isolation", "subprocess", "--node-config", told,
+            "--isolation", "subprocess", "--node-config", node_config,
         ]  # fmt: skip
         home = {"FLWR_HOME": str(kit / "private" / "flower")}
         self.children[site.name] = Child.start(site.name, arguments, kit / "logs" / "site.log", home)
@@ -129,14 +131,14 @@ def _measure(kind: type[StandingLeague] | type[StockLeague], part: Part) -> dict
         began = time.monotonic()
         settings: dict[str, Setting] = {"rounds.deadline_s": 1200.0, "rounds.quantise": True}
         league = kind.provision(Path(folder), Cast(sites, rounds, protection, 0, settings))
-        memory, told = Memory(), Told(f"{kind.kind}, {sites} sites, {protection}", began)
+        memory, narrator = Memory(), Narrator(f"{kind.kind}, {sites} sites, {protection}", began)
 
         def look() -> None:
             memory.look()
-            told.look(league)
+            narrator.look(league)
 
         try:
-            told.say("keys and data are made; its processes start")
+            narrator.say("keys and data are made; its processes start")
             league.start()
             order = order_run(league.kit)
             await_model(league.kit, order, look)
@@ -152,13 +154,13 @@ def _measure(kind: type[StandingLeague] | type[StockLeague], part: Part) -> dict
         "first_round_s": round(float(lines[0]["seconds"]), 3),
         "up_mb_a_round": round(statistics.mean(line["bytes"]["up"] for line in later) / 1e6, 3),
         "down_mb_a_round": round(statistics.mean(line["bytes"]["down"] for line in later) / 1e6, 3),
-        **{f"{what} mb": figure for what, figure in memory.largest_mb().items()},
+        **{f"{process} mb": figure for process, figure in memory.largest_mb().items()},
         "whole_s": round(time.monotonic() - began, 1), "load_average": round(os.getloadavg()[0], 1),
         "model": hashlib.sha256(model).hexdigest()[:16],
     }  # fmt: skip
 
 
-class Told:
+class Narrator:
     """What somebody who waits is told on the standard error: each round as it ends."""
 
     def __init__(self, league: str, began: float) -> None:
@@ -214,13 +216,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if chosen.rounds < 2:
         parser.error("--rounds takes two or more: the first one opens the sites' data, and doesn't count")
     try:
-        found = measure(
+        result = measure(
             [Part(sites, chosen.protection, chosen.rounds) for sites in chosen.sites], chosen.kinds
         )
     except HansaError as fault:
         sys.stderr.write(f"{fault}\n")
         return fault.exit_code
-    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.write(json.dumps(result) + "\n")
     return 0
 
 

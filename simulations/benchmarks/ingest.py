@@ -72,10 +72,10 @@ def _sites(base: Path, quick: bool) -> Iterator[tuple[str, Path]]:
 
 def _chinese_shop(out: Path) -> Path:
     source = DATA / "zh_reviews" / "online_shopping_8_cats.csv"
-    found = pl.read_csv(source).with_row_index("n")
-    kinds = found["cat"].unique().sort().to_list()
+    all_reviews = pl.read_csv(source).with_row_index("n")
+    kinds = all_reviews["cat"].unique().sort().to_list()
     products = pl.DataFrame({"item_id": kinds, "title": kinds, "category": kinds})
-    reviews = found.select(
+    reviews = all_reviews.select(
         pl.format("r{}", "n").alias("review_id"),
         pl.format("u{}", pl.col("n") % 5000).alias("user_id"),
         pl.col("cat").alias("item_id"),
@@ -98,8 +98,8 @@ def _measure(base: Path, name: str, site: Path) -> dict[str, Any]:
     first, second = _ingest(site, whole, word), _ingest(site, whole, word)
     if not second["unchanged"]:
         raise MachineError("a second ingest found something to do", where=name)
-    with _opened(whole, word) as one, _opened(killed, word) as other:
-        other.write(*KEY, one.read(*KEY))
+    with _opened(whole, word) as whole_vault, _opened(killed, word) as killed_vault:
+        killed_vault.write(*KEY, whole_vault.read(*KEY))
     caught = _kill(site, killed, word, first["seconds"])
     last = _ingest(site, killed, word)
     same = last["digest"] == first["digest"] and _content(whole, word) == _content(killed, word)
@@ -130,8 +130,8 @@ def _hansa(*arguments: str, word: Path) -> dict[str, Any]:
         said = out.read()
     if child.returncode:
         raise MachineError(f"hansa {arguments[0]} failed", why=said.decode(errors="replace")[:500])
-    found: dict[str, Any] = json.loads(said)
-    return found | _spent(used) | {"seconds": time.perf_counter() - began}
+    result: dict[str, Any] = json.loads(said)
+    return result | _spent(used) | {"seconds": time.perf_counter() - began}
 
 
 def _spent(used: resource.struct_rusage) -> dict[str, float]:

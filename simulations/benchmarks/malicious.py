@@ -82,7 +82,7 @@ PINNED: dict[str, Setting] = {
 
 
 @dataclass(frozen=True)
-class Job:
+class AttackCell:
     """One cell to run."""
 
     league: str
@@ -123,11 +123,13 @@ def parts(
     jobs = jobs_of(only, seeds, quick=quick)
     with tempfile.TemporaryDirectory(prefix="hansa-malicious-") as root:
         worlds = _Worlds(Path(root))
-        cells = kept_cells([job.key() for job in jobs], lambda key: worlds.cell(Job(**key)), file, tell)
+        cells = kept_cells(
+            [job.key() for job in jobs], lambda key: worlds.cell(AttackCell(**key)), file, tell
+        )
     return table(cells)
 
 
-def jobs_of(only: str, seeds: Sequence[int], *, quick: bool = False) -> list[Job]:
+def jobs_of(only: str, seeds: Sequence[int], *, quick: bool = False) -> list[AttackCell]:
     """The cells of a table, the yardsticks first.
 
     Raises
@@ -145,9 +147,11 @@ def jobs_of(only: str, seeds: Sequence[int], *, quick: bool = False) -> list[Job
         )  # fmt: skip
     attacks = named or (("none", "scaled", "promotion") if quick else ATTACKS)
     rounds = 3 if quick else ROUNDS
-    made = [Job(HONEST, "none", seed, rounds) for seed in seeds]
-    made += [Job(league, attack, seed, rounds) for seed in seeds for league in leagues for attack in attacks]
-    return list(dict.fromkeys(made))
+    jobs = [AttackCell(HONEST, "none", seed, rounds) for seed in seeds]
+    jobs += [
+        AttackCell(league, attack, seed, rounds) for seed in seeds for league in leagues for attack in attacks
+    ]
+    return list(dict.fromkeys(jobs))
 
 
 def table(cells: Sequence[dict[str, Any]]) -> BenchResult:
@@ -181,13 +185,18 @@ def _loss(figure: float, honest: float | None) -> float:
 
 
 def _mean(rows: Sequence[dict[str, Any]], league: str, attack: Attack) -> dict[str, Any]:
-    found = [row for row in rows if row["league"] == league and row["attack"] == attack]
+    matching = [row for row in rows if row["league"] == league and row["attack"] == attack]
     means = {
-        name: round(float(np.mean([row[name] for row in found])), 4)
+        name: round(float(np.mean([row[name] for row in matching])), 4)
         for name in ("ndcg", "loss", "loss_to_same", "undone", "groups_refused", "quarantined", "seconds")
-        if found
+        if matching
     }
-    return {"league": league, "attack": attack, "seed": f"mean of {len(found)}" if found else "", **means}
+    return {
+        "league": league,
+        "attack": attack,
+        "seed": f"mean of {len(matching)}" if matching else "",
+        **means,
+    }
 
 
 class _Worlds:
@@ -196,7 +205,7 @@ class _Worlds:
     def __init__(self, root: Path) -> None:
         self._root, self._made = root, dict[int, tuple[RunFolder, LeagueConfig]]()
 
-    def cell(self, job: Job) -> dict[str, Any]:
+    def cell(self, job: AttackCell) -> dict[str, Any]:
         """Run one cell."""
         if job.seed not in self._made:
             options = SimulateOptions(
@@ -223,11 +232,11 @@ def _figure(league: RunFolder, config: LeagueConfig, attack: Attack) -> tuple[fl
     with tempfile.TemporaryDirectory(prefix="hansa-malicious-") as root:
         folder, sites = RunFolder(Path(root)), league.sites()
         folder.create(config, sites)
-        told: UserConfig = {"run-dir": root, "progress": "silent"}
+        run_config: UserConfig = {"run-dir": root, "progress": "silent"}
         app = LyingApp(folder, config, len(sites) - 1, attack)
-        grid = LocalGrid(app.answer, len(sites), told)
+        grid = LocalGrid(app.answer, len(sites), run_config)
         become(COORDINATOR)
-        context = Context(RUN_ID, COORDINATOR, {}, RecordDict(), told)
+        context = Context(RUN_ID, COORDINATOR, {}, RecordDict(), run_config)
         state = _rounds_only(grid, League.from_context(context))
         # The released model is the best one that the league measured, each site by its own figures.
         honest = [state.best_figures[site.name][METRIC] for site in sites[:-1]]

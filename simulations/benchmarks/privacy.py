@@ -36,7 +36,7 @@ from common.errors import HansaError
 from simulations.benchmarks import BenchResult
 from simulations.benchmarks.recommender import HM, HM_SETTINGS
 from simulations.benchmarks.support.cells import Cell, kept_cells
-from simulations.benchmarks.support.one_league import Job, macro, mean, run_jobs
+from simulations.benchmarks.support.one_league import LeagueCell, macro, mean, run_jobs
 from simulations.benchmarks.support.privacy_cost import LARGE
 
 MODES = ("off", "record", "user", "distributed")
@@ -47,7 +47,7 @@ PARTS = ("cost", "bazaar", "hm")
 _HM_DAY, _HM_LEAST = "2020-09-21", 800  # the fewest customers of a site in HM_SETTINGS
 
 
-class Cost(NamedTuple):
+class CostGroup(NamedTuple):
     """One group of cost rows: where, by which encoders, and about how many users go through the model."""
 
     data: str
@@ -57,11 +57,11 @@ class Cost(NamedTuple):
 
 
 COSTS = (
-    Cost("bazaar", "frozen", (*MODES, LARGE), 4096),
-    Cost("bazaar", "scratch", ("off", "user"), 256),
-    Cost("hm", "frozen", (*MODES, LARGE), 4096),
+    CostGroup("bazaar", "frozen", (*MODES, LARGE), 4096),
+    CostGroup("bazaar", "scratch", ("off", "user"), 256),
+    CostGroup("hm", "frozen", (*MODES, LARGE), 4096),
 )
-QUICK_COSTS = (Cost("bazaar", "frozen", MODES, 512), Cost("bazaar", "scratch", ("off", "user"), 64))
+QUICK_COSTS = (CostGroup("bazaar", "frozen", MODES, 512), CostGroup("bazaar", "scratch", ("off", "user"), 64))
 Tell = Callable[[str], None]
 
 
@@ -73,7 +73,7 @@ def run(quick: bool) -> BenchResult:
     return table(cost_cells(costs_of(quick)), run_jobs(jobs))
 
 
-def costs_of(quick: bool) -> list[Cost]:
+def costs_of(quick: bool) -> list[CostGroup]:
     """The groups of cost rows whose data are on this machine."""
     return [cost for cost in (QUICK_COSTS if quick else COSTS) if cost.data != "hm" or HM.is_dir()]
 
@@ -92,11 +92,13 @@ def table(costs: Sequence[Cell], leagues: Sequence[Cell]) -> BenchResult:
         for row in rows
         if row["encoders"] == "frozen" and row["mode"] != "off"
     }
-    found, kept = quality(leagues)
-    return {"name": "privacy", "rows": [*rows, *found], "ratios": {**ratios, **kept}}
+    figures, retained = quality(leagues)
+    return {"name": "privacy", "rows": [*rows, *figures], "ratios": {**ratios, **retained}}
 
 
-def cost_cells(costs: Sequence[Cost], file: Path | None = None, tell: Tell = lambda line: None) -> list[Cell]:
+def cost_cells(
+    costs: Sequence[CostGroup], file: Path | None = None, tell: Tell = lambda line: None
+) -> list[Cell]:
     """A cell for each group; those that stand in a file are not measured again."""
     groups = [
         (cost, {"cost": cost.data, "encoders": cost.encoders, "samples": cost.samples}) for cost in costs
@@ -109,7 +111,7 @@ def cost_cells(costs: Sequence[Cost], file: Path | None = None, tell: Tell = lam
     return kept_cells([key for _, key in groups], measured, file, tell)
 
 
-def _cost_rows(cost: Cost) -> list[dict[str, Any]]:
+def _cost_rows(cost: CostGroup) -> list[dict[str, Any]]:
     """A row for each mode, each measured in a fresh process."""
     with tempfile.TemporaryDirectory(prefix="hansa-bench-") as scratch:
         site = _largest_site(cost.data, Path(scratch))
@@ -117,14 +119,16 @@ def _cost_rows(cost: Cost) -> list[dict[str, Any]]:
     off = measured["off"]["cpu_s_per_1000"]
     return [
         {
-            "kind": "cost", "data": cost.data, "encoders": cost.encoders, "mode": mode, **found,
-            "cpu_over_off": round(found["cpu_s_per_1000"] / off, 3),
+            "kind": "cost", "data": cost.data, "encoders": cost.encoders, "mode": mode, **figures,
+            "cpu_over_off": round(figures["cpu_s_per_1000"] / off, 3),
         }
-        for mode, found in measured.items()
+        for mode, figures in measured.items()
     ]  # fmt: skip
 
 
-def jobs_of(data: str, seeds: Sequence[int], epsilons: Sequence[float], *, quick: bool = False) -> list[Job]:
+def jobs_of(
+    data: str, seeds: Sequence[int], epsilons: Sequence[float], *, quick: bool = False
+) -> list[LeagueCell]:
     """Leagues without privacy and with each ε, seed by seed."""
     return [_job(data, seed, epsilon, quick) for seed in seeds for epsilon in (None, *epsilons)]
 
@@ -132,7 +136,7 @@ def jobs_of(data: str, seeds: Sequence[int], epsilons: Sequence[float], *, quick
 def quality(cells: Sequence[Cell]) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """A row per data source and ε, means over seeds; and the shares of the non-private gain."""
     rows: list[dict[str, Any]] = []
-    kept: dict[str, float] = {}
+    retained: dict[str, float] = {}
     for data in dict.fromkeys(cell["key"]["data"] for cell in cells):
         own = [cell for cell in cells if cell["key"]["data"] == data]
         plain = {cell["key"]["seed"]: cell for cell in own if _variant(cell) == "off"}
@@ -142,8 +146,8 @@ def quality(cells: Sequence[Cell]) -> tuple[list[dict[str, Any]], dict[str, floa
             share = _share(beside, [plain[cell["key"]["seed"]] for cell in beside])
             rows.append(_quality_row(data, variant, chosen, share))
             if variant != "off":
-                kept[f"{data}_share_of_gain_epsilon_{variant}"] = share
-    return rows, kept
+                retained[f"{data}_share_of_gain_epsilon_{variant}"] = share
+    return rows, retained
 
 
 def _variant(cell: Cell) -> str:
@@ -170,7 +174,7 @@ def _share(cells: Sequence[Cell], plain: Sequence[Cell]) -> float:
     return _rounded(gain(cells) / gain(plain)) if cells else float("nan")
 
 
-def _job(data: str, seed: int, epsilon: float | None, quick: bool) -> Job:
+def _job(data: str, seed: int, epsilon: float | None, quick: bool) -> LeagueCell:
     hm = data == "hm"
     settings: list[str] = list(HM_SETTINGS) if hm else []
     if quick:
@@ -179,7 +183,7 @@ def _job(data: str, seed: int, epsilon: float | None, quick: bool) -> Job:
         # Whole numbers under masks: what they sum to is what ciphertexts would, for less time.
         settings += ["privacy.mode=distributed", f"privacy.epsilon={epsilon:g}", "rounds.protection=masked"]
         settings += [f"privacy.expected_users={_HM_LEAST}"] if hm else []
-    return Job(
+    return LeagueCell(
         "hm" if hm else "bazaar", seed, _HM_DAY if hm else "", tuple(settings),
         "off" if epsilon is None else f"{epsilon:g}", HM if hm else None, centralised=False,
     )  # fmt: skip
@@ -214,8 +218,8 @@ def _measured(site: tuple[Path, str], encoders: str, mode: str, samples: int) ->
         mode,
         str(samples),
     ]
-    done = subprocess.run(command, input=site[1], capture_output=True, text=True, check=True)  # noqa: S603
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    completed = subprocess.run(command, input=site[1], capture_output=True, text=True, check=True)  # noqa: S603
+    return dict(json.loads(completed.stdout.splitlines()[-1]))
 
 
 def _rounded(value: float) -> float:

@@ -170,20 +170,20 @@ def _ckks_per_tensor(size: int) -> Costs:
 
 def _add_ckks(context: Any, total: list[Any], blobs: list[bytes]) -> list[Any]:
     parsed = [ts.ckks_vector_from(context, blob) for blob in blobs]
-    return [one + other for one, other in zip(total, parsed, strict=True)] if total else parsed
+    return [total_part + part for total_part, part in zip(total, parsed, strict=True)] if total else parsed
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """TenSEAL warns of each long vector on the standard streams, where only our own output may be."""
     sys.stdout.flush()
-    kept, nowhere = [os.dup(1), os.dup(2)], os.open(os.devnull, os.O_WRONLY)
+    saved, nowhere = [os.dup(1), os.dup(2)], os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     try:
         yield
     finally:
-        for stream, copy in enumerate(kept, 1):
+        for stream, copy in enumerate(saved, 1):
             os.dup2(copy, stream)
             os.close(copy)
         os.close(nowhere)

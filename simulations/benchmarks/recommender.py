@@ -24,7 +24,7 @@ from common.errors import HansaError, MachineError
 from common.files import PROJECT
 from simulations.benchmarks import BenchResult
 from simulations.benchmarks.support.cells import Cell
-from simulations.benchmarks.support.one_league import Job, interval, macro, mean, run_jobs, site_values
+from simulations.benchmarks.support.one_league import LeagueCell, interval, macro, mean, run_jobs, site_values
 from simulations.setup.options import DataSource
 
 METHODS = (
@@ -94,7 +94,7 @@ class Cells:
     few: bool = True
 
 
-def jobs_of(data: str, seeds: Sequence[int], cells: Cells) -> list[Job]:
+def jobs_of(data: str, seeds: Sequence[int], cells: Cells) -> list[LeagueCell]:
     """The cells of a table.
 
     Raises
@@ -103,13 +103,13 @@ def jobs_of(data: str, seeds: Sequence[int], cells: Cells) -> list[Job]:
     """
     if data == "bazaar":
         chosen = (*(QUICK["bazaar"] if cells.quick else ()), *cells.settings)
-        return [Job("bazaar", seed, settings=chosen) for seed in seeds]
+        return [LeagueCell("bazaar", seed, settings=chosen) for seed in seeds]
     folder = _hm_folder(cells.path)
     chosen = (*(QUICK["hm"] if cells.quick else HM_SETTINGS), *cells.settings)
-    all_users = [Job("hm", seed, day, chosen, path=folder) for seed in seeds for day in cells.days]
+    all_users = [LeagueCell("hm", seed, day, chosen, path=folder) for seed in seeds for day in cells.days]
     fewer = (*chosen, f"training.max_users={FEW_USERS}")
     few_users = [
-        Job("hm", seed, day, fewer, FEW_USERS, folder, centralised=False)
+        LeagueCell("hm", seed, day, fewer, FEW_USERS, folder, centralised=False)
         for seed in seeds
         for day in cells.days
     ]
@@ -118,7 +118,7 @@ def jobs_of(data: str, seeds: Sequence[int], cells: Cells) -> list[Job]:
 
 def encoder_jobs(
     data: DataSource, seeds: Sequence[int], day: str, settings: Sequence[str] = (), path: Path | None = None
-) -> list[Job]:
+) -> list[LeagueCell]:
     """The same small league with ready-made encoders and with ones from scratch; a round's CPU seconds are counted.
 
     Raises
@@ -127,7 +127,7 @@ def encoder_jobs(
     """
     folder = _hm_folder(path) if data == "hm" else None
     return [
-        Job(
+        LeagueCell(
             data, seed, "" if data == "bazaar" else day,
             (*SUBSET[data], *settings, f"model.encoders={encoders}"), encoders, folder, timed=True,
         )
@@ -215,12 +215,12 @@ def _add_ratio(
 
 def _held_out(rows: list[dict[str, Any]], ratios: dict[str, float], cells: Sequence[Cell]) -> None:
     """A merchant that never trained, over its own popularity baseline; paired over seeds and merchants."""
-    seen = [site["methods"] for cell in cells for site in cell["held_out"].values()]
+    methods = [site["methods"] for cell in cells for site in cell["held_out"].values()]
     values = {
-        method: np.array([np.nan if (v := m.get(method, {}).get("ndcg@20")) is None else v for m in seen])
+        method: np.array([np.nan if (v := m.get(method, {}).get("ndcg@20")) is None else v for m in methods])
         for method in ("popularity", "no_training", "federated", "final")
     }
-    for method in ("no_training", "federated", "final") if seen else ():
+    for method in ("no_training", "federated", "final") if methods else ():
         low, high = interval(values[method], values["popularity"])
         name = f"held_out_{method}_over_popularity"
         ratios[name] = _round(float(np.nanmean(values[method]) / np.nanmean(values["popularity"])))
@@ -259,8 +259,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if chosen.encoders:
             jobs = encoder_jobs(chosen.data, seeds, days[-1], chosen.settings, chosen.path)
         else:
-            wanted = Cells(days, chosen.settings, chosen.path, chosen.quick, not chosen.no_few)
-            jobs = jobs_of(chosen.data, seeds, wanted)
+            cells_wanted = Cells(days, chosen.settings, chosen.path, chosen.quick, not chosen.no_few)
+            jobs = jobs_of(chosen.data, seeds, cells_wanted)
         cells = run_jobs(jobs, chosen.cells, chosen.others, lambda line: _say(sys.stderr, line))
     except HansaError as fault:
         _say(sys.stderr, str(fault))

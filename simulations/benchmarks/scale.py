@@ -46,15 +46,15 @@ def run(quick: bool) -> dict[str, Any]:
         for sites in (10, 100, 1000, 10_000):
             for fanout in sorted({100, sites}):
                 tree = Tree(sites, fanout)
-                rounds[sites, fanout] = found = tree.round(costs)
-                told = {name: round(value, 2) for name, value in found.items()}
+                rounds[sites, fanout] = seconds = tree.round(costs)
+                rounded = {name: round(value, 2) for name, value in seconds.items()}
                 coordinators = sum(tree.levels)
                 rows.append({"what": "round", "parameters": size, "sites": sites, "fanout": fanout,
-                             "coordinators": coordinators, **told})  # fmt: skip
+                             "coordinators": coordinators, **rounded})  # fmt: skip
         wider = replace(costs, upload_bytes=round(costs.upload_bytes * _wider_upload()))
-        found = Tree(10_000, 100, most_summed=10_000).round(wider)
+        seconds = Tree(10_000, 100, most_summed=10_000).round(wider)
         rows.append({"what": "round", "parameters": size, "sites": 10_000, "fanout": 100, "coordinators": 101,
-                     "scheme": WiderScheme.parameters, **{k: round(v, 2) for k, v in found.items()}})  # fmt: skip
+                     "scheme": WiderScheme.parameters, **{k: round(v, 2) for k, v in seconds.items()}})  # fmt: skip
         ratios[f"round_10000_over_100_{size}"] = round(
             rounds[10_000, 100]["round_s"] / rounds[100, 100]["round_s"], 3
         )
@@ -99,21 +99,21 @@ class WiderScheme(bfv.Scheme):
     parameters = f"BFV/{bfv.DEGREE}/[60]/{MODULUS}/symmetric-seeded, 192-bit level"
 
     def __init__(self) -> None:
-        wanted = seal.EncryptionParameters(seal.SCHEME_TYPE.BFV)
-        wanted.set_poly_modulus_degree(bfv.DEGREE)
-        wanted.set_coeff_modulus(seal.CoeffModulus.Create(bfv.DEGREE, [60]))
-        wanted.set_plain_modulus(MODULUS)
-        SealScheme.__init__(self, SealFiles(wanted, seal.SEC_LEVEL_TYPE.TC192))
+        parameters = seal.EncryptionParameters(seal.SCHEME_TYPE.BFV)
+        parameters.set_poly_modulus_degree(bfv.DEGREE)
+        parameters.set_coeff_modulus(seal.CoeffModulus.Create(bfv.DEGREE, [60]))
+        parameters.set_plain_modulus(MODULUS)
+        SealScheme.__init__(self, SealFiles(parameters, seal.SEC_LEVEL_TYPE.TC192))
         self.encoder = seal.BatchEncoder(self.context)
 
 
 def _wider_upload() -> float:
     """How much longer its uploads are."""
-    wide, now = (
+    wide, usual = (
         len(bfv.Key(scheme).encrypt(np.zeros(bfv.DEGREE, np.uint64))[0])
         for scheme in (WiderScheme(), bfv.Scheme())
     )
-    return wide / now
+    return wide / usual
 
 
 def noise_left(count: int, scheme: bfv.Scheme) -> int:
@@ -165,9 +165,9 @@ def _pass_s(upload: bytes) -> float:
 
 def _seconds(work: Callable[[], Any]) -> float:
     """Median processor seconds of a piece of work."""
-    found = []
+    durations = []
     for _ in range(_TIMES):
         began = time.process_time()
         work()
-        found.append(time.process_time() - began)
-    return median(found)
+        durations.append(time.process_time() - began)
+    return median(durations)

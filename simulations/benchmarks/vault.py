@@ -54,7 +54,7 @@ def run(quick: bool) -> BenchResult:
 
 
 def _measure(name: str, pair: Pair, size: int, repeats: int) -> dict[str, Any]:
-    best = [min(_seconds(each) for _ in range(repeats)) for each in pair]
+    best = [min(_seconds(action) for _ in range(repeats)) for action in pair]
     return {
         "method": name,
         "bytes": size,

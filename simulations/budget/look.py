@@ -26,7 +26,7 @@ from common.storage.run_folder import RunFolder, SiteEntry
 from server.run.receipts import Receipts
 
 
-def look(where: Path, key: Path | None = None, passphrase: str = "prompt") -> dict[str, Any]:  # noqa: S107
+def look(folder: Path, key: Path | None = None, passphrase: str = "prompt") -> dict[str, Any]:  # noqa: S107
     """The budget of a site folder, or of the sites of a run folder.
 
     Parameters
@@ -37,30 +37,30 @@ def look(where: Path, key: Path | None = None, passphrase: str = "prompt") -> di
     ------
     HansaError : it's neither, or a ledger can't be believed.
     """
-    if (where / "config.json").exists():
-        return look_at_run(where)
-    with ledger_of(where, key, passphrase) as ledger:
+    if (folder / "config.json").exists():
+        return look_at_run(folder)
+    with ledger_of(folder, key, passphrase) as ledger:
         return look_at_ledger(ledger)
 
 
-def verify_all(where: Path, key: Path | None = None, passphrase: str = "prompt") -> dict[str, Any]:  # noqa: S107
+def verify_all(root: Path, key: Path | None = None, passphrase: str = "prompt") -> dict[str, Any]:  # noqa: S107
     """Verify the ledger of a site, or all those of a run, and hold the coordinator's receipts against them.
 
     Raises
     ------
     HansaError : a ledger can't be believed; nothing is said of those that come after it.
     """
-    if not (where / "config.json").exists():
-        with ledger_of(where, key, passphrase) as ledger:
+    if not (root / "config.json").exists():
+        with ledger_of(root, key, passphrase) as ledger:
             return {"ok": True, "sites": [{"site": ledger.site, **asdict(verify_ledger(ledger))}]}
-    found, folder = [], RunFolder(where)
+    checks, folder = [], RunFolder(root)
     heads = Receipts(folder.state / "receipts").heads
     for site in _sites_here(folder):
         with open_ledger(Path(site.folder), folder.site_out(site.name) / "private") as ledger:
             if site.name in heads:
                 ledger.require(heads[site.name])
-            found.append({"site": site.name, **asdict(verify_ledger(ledger)), "receipt": site.name in heads})
-    return {"ok": True, "sites": found}
+            checks.append({"site": site.name, **asdict(verify_ledger(ledger)), "receipt": site.name in heads})
+    return {"ok": True, "sites": checks}
 
 
 @contextmanager
@@ -92,11 +92,11 @@ def look_at_run(root: Path) -> dict[str, Any]:
     for site in sites:
         with open_ledger(Path(site.folder), folder.site_out(site.name) / "private") as ledger:
             looks.append(look_at_ledger(ledger, config))
-    left = [each["left"] for each in looks if each["left"] is not None]
+    lefts = [balance["left"] for balance in looks if balance["left"] is not None]
     return {
         "run": str(root), "mode": config.privacy.mode, "run_epsilon": config.privacy.epsilon,
-        "delta": config.privacy.delta, "unit": UNIT, "spent": max(each["spent"] for each in looks),
-        "left": min(left) if left else None, "stopped": stopped_sites(read_lines(folder.rounds_file)), "sites": looks,
+        "delta": config.privacy.delta, "unit": UNIT, "spent": max(balance["spent"] for balance in looks),
+        "left": min(lefts) if lefts else None, "stopped": stopped_sites(read_lines(folder.rounds_file)), "sites": looks,
     }  # fmt: skip
 
 
@@ -113,15 +113,15 @@ def _sites_here(folder: RunFolder) -> list[SiteEntry]:
 def look_at_ledger(ledger: Ledger, config: LeagueConfig | None = None) -> dict[str, Any]:
     """One ledger's balance, by purpose and by run, and what comes next."""
     book = ledger.book()
-    found: dict[str, Any] = {"site": ledger.site, "ledger": ledger.where, **asdict(ledger.balance(book))}
+    facts: dict[str, Any] = {"site": ledger.site, "ledger": ledger.where, **asdict(ledger.balance(book))}
     counted = ledger.budget.counted(book, ledger.now(book))
-    found |= {
+    facts |= {
         "spent_pld": ledger.budget.reported(counted), "relation": "add-remove", "adversary": COORDINATOR,
         "entries": book.head.n + 1, "answers": len(book.debits), "losses_declared": len(book.lost),
         "purposes": _purposes(ledger, book), "runs": _runs(ledger, book),
         "next_round": _next_round(ledger, book, config),
     }  # fmt: skip
-    return found
+    return facts
 
 
 def _purposes(ledger: Ledger, book: Book) -> dict[str, dict[str, float | int]]:
@@ -140,29 +140,32 @@ def _runs(ledger: Ledger, book: Book) -> list[dict[str, Any]]:
         runs.setdefault(debit.charge.run, []).append(debit.charge)
     return [
         {
-            "run": run[:12], "league": asked[0].league, "answers": len(asked),
-            "rounds": sorted({each.round for each in asked if each.purpose == "training"}),
-            "epsilon_alone": ledger.budget.spent([each.for_user() for each in asked]),
+            "run": run[:12], "league": charges[0].league, "answers": len(charges),
+            "rounds": sorted({charge.round for charge in charges if charge.purpose == "training"}),
+            "epsilon_alone": ledger.budget.spent([charge.for_user() for charge in charges]),
         }
-        for run, asked in runs.items()
+        for run, charges in runs.items()
     ]  # fmt: skip
 
 
 def _next_round(ledger: Ledger, book: Book, config: LeagueConfig | None) -> dict[str, Any] | None:
     """What one more round costs now, how many fit, and when the budget ends; None where nothing says what a round
     is."""
-    asked = _price(book, config)
-    if asked is None:
+    price = _price(book, config)
+    if price is None:
         return None
-    counted, each = ledger.budget.counted(book, ledger.now(book)), asked.for_user()
-    cost = ledger.budget.spent([*counted, each]) - ledger.budget.spent(counted)
-    fit = ledger.budget.rounds_left(counted, each)
-    told: dict[str, Any] = {"epsilon": cost, "rounds_left": fit}
+    counted, mechanism = ledger.budget.counted(book, ledger.now(book)), price.for_user()
+    cost = ledger.budget.spent([*counted, mechanism]) - ledger.budget.spent(counted)
+    fit = ledger.budget.rounds_left(counted, mechanism)
+    facts: dict[str, Any] = {"epsilon": cost, "rounds_left": fit}
     if config is not None:
-        done = len({d.charge.round for d in book.debits if d.charge.run == config.digest()})
-        due = config.rounds.count - done
-        told |= {"rounds_due": due, "ends_after_round": done + fit if fit is not None and fit < due else None}
-    return told
+        rounds_done = len({d.charge.round for d in book.debits if d.charge.run == config.digest()})
+        due = config.rounds.count - rounds_done
+        facts |= {
+            "rounds_due": due,
+            "ends_after_round": rounds_done + fit if fit is not None and fit < due else None,
+        }
+    return facts
 
 
 def _price(book: Book, config: LeagueConfig | None) -> Charge | None:

@@ -104,22 +104,24 @@ def plan_budget(wish: Wish) -> BudgetPlan:
     steps = rounds * wish.steps_per_round
     sample_rate = _rate(epsilon, delta, steps, users) if wish.sample_rate is None else wish.sample_rate
     sigma = sigma_for(epsilon, delta, sample_rate, steps)
-    each = Mechanism.gaussian(sigma, sample_rate=sample_rate, steps=wish.steps_per_round)
+    mechanism = Mechanism.gaussian(sigma, sample_rate=sample_rate, steps=wish.steps_per_round)
     noise = noise_beside_users(sigma, sample_rate, users, steps)
     points = curve()
     retained = retained_at(noise, points) if points else None
-    last = epsilon_rdp([each] * rounds, delta) - (
-        epsilon_rdp([each] * (rounds - 1), delta) if rounds > 1 else 0
+    last = epsilon_rdp([mechanism] * rounds, delta) - (
+        epsilon_rdp([mechanism] * (rounds - 1), delta) if rounds > 1 else 0
     )
     batch = sample_rate * users
     return BudgetPlan(
-        epsilon=epsilon_rdp([each] * rounds, delta), epsilon_pld=epsilon_pld([each] * rounds, delta), delta=delta,
+        epsilon=epsilon_rdp([mechanism] * rounds, delta),
+        epsilon_pld=epsilon_pld([mechanism] * rounds, delta), delta=delta,
         unit="one user of a site, added or removed", rounds=rounds, steps_per_round=wish.steps_per_round, users=users,
         sample_rate=sample_rate, expected_batch=batch, sigma=sigma, clip=_CLIP, noise_beside_users=noise,
         utility_loss=None if retained is None else 1 - retained,
         measured_span=(points[0].noise, points[-1].noise) if points else None,
-        round_epsilon=(epsilon_rdp([each], delta), last), adaptive=_adaptive(sigma, batch) if wish.adaptive else None,
-        warnings=tuple(_warnings(wish, noise, points, each)),
+        round_epsilon=(epsilon_rdp([mechanism], delta), last),
+        adaptive=_adaptive(sigma, batch) if wish.adaptive else None,
+        warnings=tuple(_warnings(wish, noise, points, mechanism)),
         settings=(
             "privacy.mode=user", f"privacy.epsilon={epsilon:g}", f"privacy.delta={delta:g}", f"rounds.count={rounds}",
             f"privacy.sample_rate={sample_rate:g}", f"privacy.steps_per_round={wish.steps_per_round}",
@@ -186,12 +188,12 @@ def _adaptive(sigma: float, batch: float) -> dict[str, float]:
     return {"sigma_of_sum": sigma_beside_count(sigma, count), "noise_of_count": count}
 
 
-def _warnings(wish: Wish, noise: float, points: tuple[Point, ...], each: Mechanism) -> list[str]:
+def _warnings(wish: Wish, noise: float, points: tuple[Point, ...], mechanism: Mechanism) -> list[str]:
     users, records, epsilon = wish.users, wish.records, wish.epsilon
-    found = []
+    warnings = []
     if points and not points[0].noise <= noise <= points[-1].noise:
         side = "more" if noise > points[-1].noise else "less"
-        found.append(
+        warnings.append(
             f"the noise is {side} than was ever measured: the loss is that of the nearest measurement"
         )
     if points and retained_at(noise, points) < _POOR:
@@ -201,22 +203,22 @@ def _warnings(wish: Wish, noise: float, points: tuple[Point, ...], each: Mechani
             if enough
             else ""
         )
-        found.append(
+        warnings.append(
             f"{users} users are few for epsilon {epsilon:g}: noise takes more than half of the gain;{step} "
             "or raise epsilon, or let sites share the noise (privacy.mode=distributed)"
         )
     targets, length = TrainingConfig().targets_per_user, 2 * TrainingConfig().targets_per_user
     if records is not None and records < length:
-        found.append(
+        warnings.append(
             f"users with {records:g} records are too thin: a sample holds {targets} targets and the history before "
             "them, so most users say little for what they cost; a longer span of data helps more than more rounds"
         )
     if records is not None and records > 1:
-        group = epsilon_rdp([each.for_group(math.ceil(records))] * wish.rounds, wish.delta)
-        found.append(
+        group = epsilon_rdp([mechanism.for_group(math.ceil(records))] * wish.rounds, wish.delta)
+        warnings.append(
             f"the same noise on single records would promise a user with {math.ceil(records)} of them only "
             f"epsilon {group:.2f}"
         )
     if epsilon > 8:
-        found.append("above epsilon 8 the promise is weak: an attacker's odds may rise by e^epsilon")
-    return found
+        warnings.append("above epsilon 8 the promise is weak: an attacker's odds may rise by e^epsilon")
+    return warnings

@@ -32,9 +32,9 @@ def recommend(
     items = _who(user, history)
     from simulations.runs.serve import recommend as ask
 
-    found = ask(run, site, user or None, items, count)
-    rows = [(each.rank, each.item_id, each.title, each.score, each.why) for each in found]
-    document = {"site": site, "user": user or None, "history": items, "recommendations": found}
+    items_found = ask(run, site, user or None, items, count)
+    rows = [(item.rank, item.item_id, item.title, item.score, item.why) for item in items_found]
+    document = {"site": site, "user": user or None, "history": items, "recommendations": items_found}
     output_of(context).result(
         form, document, lambda screen: screen.print(table(("#", "item", "title", "score", "why"), rows))
     )
@@ -55,14 +55,16 @@ def predict(
     items = _who(user, history)
     from simulations.runs.serve import predict as ask
 
-    found = ask(run, site, user or None, items)
+    prediction = ask(run, site, user or None, items)
     rows = [
-        ("purchase intent", found.purchase_intent),
-        ("next event", found.next_event),
-        ("its probability", found.next_event_probability),
+        ("purchase intent", prediction.purchase_intent),
+        ("next event", prediction.next_event),
+        ("its probability", prediction.next_event_probability),
     ]
     output_of(context).result(
-        form, {"site": site, "prediction": found}, lambda screen: screen.print(table(("what", "value"), rows))
+        form,
+        {"site": site, "prediction": prediction},
+        lambda screen: screen.print(table(("what", "value"), rows)),
     )
 
 

@@ -31,8 +31,8 @@ def bench(
     `hansa bench malicious --only he+masked --seeds 0,1,2 --cells cells.jsonl`.
     """
     if list_:
-        known = benchmarks.names()
-        output_of(context).result(form, {"benchmarks": known}, lambda screen: screen.print("\n".join(known)))
+        names = benchmarks.names()
+        output_of(context).result(form, {"benchmarks": names}, lambda screen: screen.print("\n".join(names)))
         return
     if not name:
         raise ConfigError("no benchmark was named", where="bench", next_step="hansa bench --list names them")

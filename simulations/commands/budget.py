@@ -49,8 +49,8 @@ def show(
     """
     from simulations.budget.look import look
 
-    found = look(where, key, passphrase)
-    output_of(context).result(form, found, lambda screen: _show(screen, found))
+    facts = look(where, key, passphrase)
+    output_of(context).result(form, facts, lambda screen: _show(screen, facts))
 
 
 @app.command()
@@ -76,8 +76,10 @@ def plan(
     """
     from simulations.budget.plan import Wish, plan_budget
 
-    made = plan_budget(Wish(epsilon, rounds, users, records, delta, steps, sample_rate, adaptive))
-    output_of(context).result(form, made, lambda screen: _show_plan(screen, dataclasses.asdict(made)))
+    budget_plan = plan_budget(Wish(epsilon, rounds, users, records, delta, steps, sample_rate, adaptive))
+    output_of(context).result(
+        form, budget_plan, lambda screen: _show_plan(screen, dataclasses.asdict(budget_plan))
+    )
 
 
 @app.command()
@@ -92,8 +94,8 @@ def verify(
     """
     from simulations.budget.look import verify_all
 
-    found = verify_all(where, key, passphrase)
-    output_of(context).result(form, found, lambda screen: _show_rows(screen, "ledgers", found["sites"]))
+    checks = verify_all(where, key, passphrase)
+    output_of(context).result(form, checks, lambda screen: _show_rows(screen, "ledgers", checks["sites"]))
 
 
 @app.command()
@@ -116,31 +118,31 @@ def lost(
         )  # fmt: skip
     with ledger_of(site, key, passphrase) as ledger:
         ledger.write_off()
-        found = look_at_ledger(ledger)
-    output_of(context).result(form, found, lambda screen: _show(screen, found))
+        facts = look_at_ledger(ledger)
+    output_of(context).result(form, facts, lambda screen: _show(screen, facts))
 
 
-def _show(screen: Console, found: dict[str, Any]) -> None:
+def _show(screen: Console, facts: dict[str, Any]) -> None:
     rows = [
         {
-            "site": each["site"], "spent": each["spent"], "left": _or_all(each["left"]),
-            "budget": _or_all(each["budget"]), "period": each["period"], "answers": each["answers"],
-            "next round": figure((each["next_round"] or {}).get("epsilon")),
-            "rounds left": _or_all((each["next_round"] or {}).get("rounds_left")),
+            "site": site["site"], "spent": site["spent"], "left": _or_all(site["left"]),
+            "budget": _or_all(site["budget"]), "period": site["period"], "answers": site["answers"],
+            "next round": figure((site["next_round"] or {}).get("epsilon")),
+            "rounds left": _or_all((site["next_round"] or {}).get("rounds_left")),
         }
-        for each in found.get("sites", [found])
+        for site in facts.get("sites", [facts])
     ]  # fmt: skip
-    _show_rows(screen, f"Epsilon, delta {found['delta']:g}: {found['unit']}", rows)
-    for each in found.get("sites", [found]):
-        for purpose, part in each["purposes"].items():
+    _show_rows(screen, f"Epsilon, delta {facts['delta']:g}: {facts['unit']}", rows)
+    for site in facts.get("sites", [facts]):
+        for purpose, part in site["purposes"].items():
             alone = f"{part['answers']} answers, epsilon {part['epsilon_alone']:.3f} by itself"
-            screen.print(plain(f"{each['site']}: {purpose}, {alone}"), markup=False)
-        ends = (each["next_round"] or {}).get("ends_after_round")
+            screen.print(plain(f"{site['site']}: {purpose}, {alone}"), markup=False)
+        ends = (site["next_round"] or {}).get("ends_after_round")
         if ends is not None:
             screen.print(
-                plain(f"{each['site']}: the budget ends after round {ends} of this run."), markup=False
+                plain(f"{site['site']}: the budget ends after round {ends} of this run."), markup=False
             )
-    for name, round_ in found.get("stopped", {}).items():
+    for name, round_ in facts.get("stopped", {}).items():
         screen.print(plain(f"{name} left the run at round {round_}: its budget was spent."), markup=False)
 
 
@@ -153,20 +155,20 @@ def _show_rows(screen: Console, title: str, rows: list[dict[str, Any]]) -> None:
         screen.print(table(list(rows[0]), [list(row.values()) for row in rows], title=title))
 
 
-def _show_plan(screen: Console, made: dict[str, Any]) -> None:
+def _show_plan(screen: Console, facts: dict[str, Any]) -> None:
     notes = {"warnings", "settings"}
-    rows = [(name.replace("_", " "), _cell(value)) for name, value in made.items() if name not in notes]
+    rows = [(name.replace("_", " "), _cell(value)) for name, value in facts.items() if name not in notes]
     screen.print(table(("what", "value"), rows, title="Plan"))
-    for warning in made["warnings"]:
+    for warning in facts["warnings"]:
         screen.print(plain(f"Note: {warning}."), markup=False)
     screen.print(
-        plain("hansa simulate " + " ".join(f"--set {each}" for each in made["settings"])), markup=False
+        plain("hansa simulate " + " ".join(f"--set {setting}" for setting in facts["settings"])), markup=False
     )
 
 
 def _cell(value: object) -> str:
     if isinstance(value, tuple):
-        return " to ".join(f"{each:.4g}" for each in value)
+        return " to ".join(f"{part:.4g}" for part in value)
     if isinstance(value, dict):
-        return ", ".join(f"{name} {each:.4g}" for name, each in value.items())
+        return ", ".join(f"{name} {part:.4g}" for name, part in value.items())
     return f"{value:.4g}" if isinstance(value, float) else figure(value)

@@ -39,10 +39,15 @@ def doctor(context: typer.Context, form: FormatOption = Format.text) -> None:
     Looks at Python, packages, cores, memory and disk. Exit code 7 where something needed is missing.
     """
     findings = list(examine(Path.cwd()))
-    missing = [each for each in findings if not each.ok]
+    missing = [finding for finding in findings if not finding.ok]
     rows = [
-        ("well" if each.ok else "missing", each.what, each.found, "" if each.ok else each.next_step)
-        for each in findings
+        (
+            "well" if finding.ok else "missing",
+            finding.what,
+            finding.found,
+            "" if finding.ok else finding.next_step,
+        )
+        for finding in findings
     ]
     output_of(context).result(
         form,
@@ -60,9 +65,9 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield Finding("Python", version[:2] == ("3", "11"), platform.python_version(), "use Python 3.11")
     for name in PACKAGES:
         yield _package(name)
-    for module, what in ENCODERS.items():
+    for module, purpose in ENCODERS.items():
         present = find_spec(module) is not None
-        yield Finding(what, present, module, "" if present else "run make setup")
+        yield Finding(purpose, present, module, "" if present else "run make setup")
     yield _works("torchvision fits torch", _try_torchvision)
     yield Finding("cores", True, str(os.cpu_count() or 1))
     free = psutil.virtual_memory().available

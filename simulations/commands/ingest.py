@@ -49,17 +49,17 @@ def ingest(
             progress.step(round(100 * share))
 
         began = time.perf_counter()
-        made = ingest_site(site_folder, store, say, settings, scratch=vault)
+        report = ingest_site(site_folder, store, say, settings, scratch=vault)
         seconds = time.perf_counter() - began
-    rows = [*((f"rows of {name}", count) for name, count in made.rows.items()), ("pictures", made.pictures),
-            ("pictures refused", made.pictures_refused), ("events repeated", made.repeats),
-            ("clocks mended", made.clocks_mended), ("rows or values refused", made.complaints),
-            *((f"masked: {kind}", count) for kind, count in sorted(made.masked.items())),
-            ("objects written", made.written), ("unchanged since last time", "yes" if made.unchanged else "no"),
-            ("content digest", made.digest[:16]), ("seconds", seconds)]  # fmt: skip
-    document = dataclasses.asdict(made) | {"ingest_s": seconds}
-    if made.complaints:
+    rows = [*((f"rows of {name}", count) for name, count in report.rows.items()), ("pictures", report.pictures),
+            ("pictures refused", report.pictures_refused), ("events repeated", report.repeats),
+            ("clocks mended", report.clocks_mended), ("rows or values refused", report.complaints),
+            *((f"masked: {kind}", count) for kind, count in sorted(report.masked.items())),
+            ("objects written", report.written), ("unchanged since last time", "yes" if report.unchanged else "no"),
+            ("content digest", report.digest[:16]), ("seconds", seconds)]  # fmt: skip
+    document = dataclasses.asdict(report) | {"ingest_s": seconds}
+    if report.complaints:
         note(
-            f"{made.complaints} rows or values were refused: hansa quality {site_folder} --out DIR names them."
+            f"{report.complaints} rows or values were refused: hansa quality {site_folder} --out DIR names them."
         )
     output_of(context).result(form, document, lambda screen: screen.print(table(("ingest", ""), rows)))

@@ -31,8 +31,8 @@ def status(
         from simulations.commands.watch import watch as watch_run
 
         watch_run(run)
-    found = read_status(run)
-    output_of(context).result(form, found, lambda screen: _show_status(screen, found))
+    facts = read_status(run)
+    output_of(context).result(form, facts, lambda screen: _show_status(screen, facts))
 
 
 def evaluate(context: typer.Context, run: RunArgument, form: FormatOption = Format.text) -> None:
@@ -55,9 +55,9 @@ def report(context: typer.Context, run: RunArgument, form: FormatOption = Format
     from common.reports import write_report
     from simulations.runs.pictures import SitePictures
 
-    written = write_report(run, SitePictures(RunFolder(run)))
+    path = write_report(run, SitePictures(RunFolder(run)))
     output_of(context).result(
-        form, {"report": written}, lambda screen: screen.print(f"Report: {plain(written)}", markup=False)
+        form, {"report": path}, lambda screen: screen.print(f"Report: {plain(path)}", markup=False)
     )
 
 
@@ -101,20 +101,20 @@ def read_status(run: Path) -> dict[str, Any]:
     }
 
 
-def _show_status(screen: Console, found: dict[str, Any]) -> None:
+def _show_status(screen: Console, facts: dict[str, Any]) -> None:
     rows = [
-        ("phase", found["phase"]),
-        ("rounds", f"{found['rounds_done']} of {found['rounds']}"),
-        ("sites", ", ".join(found["sites"])),
-        ("left out of training", ", ".join(found["held_out"]) or "none"),
-        ("last loss", found["last_loss"]),
-        ("quarantined", ", ".join(found["quarantined"]) or "none"),
+        ("phase", facts["phase"]),
+        ("rounds", f"{facts['rounds_done']} of {facts['rounds']}"),
+        ("sites", ", ".join(facts["sites"])),
+        ("left out of training", ", ".join(facts["held_out"]) or "none"),
+        ("last loss", facts["last_loss"]),
+        ("quarantined", ", ".join(facts["quarantined"]) or "none"),
         (
             "budget spent",
-            ", ".join(f"{name} from round {n}" for name, n in found["budget_spent"].items()) or "none",
+            ", ".join(f"{name} from round {n}" for name, n in facts["budget_spent"].items()) or "none",
         ),
-        ("time in rounds", f"{found['seconds']:.1f} s"),
-        ("report", found["report"]),
-        ("next", found["next_step"]),
+        ("time in rounds", f"{facts['seconds']:.1f} s"),
+        ("report", facts["report"]),
+        ("next", facts["next_step"]),
     ]
-    screen.print(table((found["run"], ""), rows))
+    screen.print(table((facts["run"], ""), rows))

@@ -50,20 +50,23 @@ def quality(
         data = house.data
         progress.start("pictures", len(data.images.names()))
         figures = embedding_spread(data, house.features) | crowd_figures(site_folder, info)
-        found = assess(
+        assessment = assess(
             data, info.quality, lambda done, total: progress.step(done) if done % 500 == 0 else None, figures
         )
-        pages = [write_quality(found, data.images, out)[0]]
+        pages = [write_quality(assessment, data.images, out)[0]]
         if alignment:
             progress.start("alignment", data.products.height)
             aligned = align(data, house.features, lambda done, total: progress.step(done))
             pages.append(write_alignment(aligned, data.images, out)[0])
     rows = [
-        (c.name, c.count, c.of, c.share, c.limit, "passed" if c.passed else "FAILED") for c in found.checks
+        (c.name, c.count, c.of, c.share, c.limit, "passed" if c.passed else "FAILED")
+        for c in assessment.checks
     ]
     headings = ("check", "found", "of", "share", "limit", "verdict")
-    output_of(context).result(form, as_document(found), lambda screen: screen.print(table(headings, rows)))
+    output_of(context).result(
+        form, as_document(assessment), lambda screen: screen.print(table(headings, rows))
+    )
     for page in pages:
         note(f"Report: {page}")
-    if not found.passed:
+    if not assessment.passed:
         raise typer.Exit(FAILED)

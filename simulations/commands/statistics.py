@@ -34,18 +34,18 @@ def statistics(
         names = list(STATISTICS)
         output_of(context).result(form, {"statistics": names}, lambda screen: screen.print("\n".join(names)))
         return
-    found = release(site_folder, [name.strip() for name in only.split(",") if name.strip()], epsilon, top)
+    released = release(site_folder, [name.strip() for name in only.split(",") if name.strip()], epsilon, top)
     document = {
         "epsilon": epsilon, "unit": "user", "relation": "add-remove",
-        "statistics": [{**asdict(one), "rows": [list(row) for row in one.rows]} for one in found],
+        "statistics": [{**asdict(statistic), "rows": [list(row) for row in statistic.rows]} for statistic in released],
     }  # fmt: skip
 
     def show(screen: Console) -> None:
-        for one in found:
-            title = f"{one.name}: {one.mechanism}, ε {one.epsilon:.3g}"
-            if one.within is not None:
-                title += f", 95 % within ±{one.within}"
-            screen.print(table(("value", "users"), one.rows, title=title))
+        for statistic in released:
+            title = f"{statistic.name}: {statistic.mechanism}, ε {statistic.epsilon:.3g}"
+            if statistic.within is not None:
+                title += f", 95 % within ±{statistic.within}"
+            screen.print(table(("value", "users"), statistic.rows, title=title))
 
     output_of(context).result(form, document, show)
     note(f"ε {epsilon:g} was taken from the budget of this site's users; `hansa budget` shows what is left.")

@@ -48,49 +48,51 @@ def watch(run: Path) -> None:
 
     folder = run_folder_of(run)
     if not sys.stdout.isatty():
-        told = ""
+        last_line = ""
         while True:
-            found = overview(folder)
-            if (line := _line(found)) != told:
+            facts = overview(folder)
+            if (line := _line(facts)) != last_line:
                 print(line, flush=True)
-                told = line
-            if found["phase"] in _DONE:
+                last_line = line
+            if facts["phase"] in _DONE:
                 return
             time.sleep(_POLL_S)
     with Live(console=console(True), auto_refresh=False) as live:
         while True:
-            found = overview(folder)
-            live.update(_screen(found), refresh=True)
-            if found["phase"] in _DONE:
+            facts = overview(folder)
+            live.update(_screen(facts), refresh=True)
+            if facts["phase"] in _DONE:
                 return
             time.sleep(_POLL_S)
 
 
-def _line(found: dict[str, Any]) -> str:
-    parts = [f"{found['phase']}: round {found['round']} of {found['rounds']}"]
-    if found["loss"] is not None:
-        parts.append(f"loss {found['loss']:.4f}")
-    if found["metric"] is not None:
-        parts.append(f"ndcg@20 {found['metric']:.4f}")
-    out = [site["name"] for site in found["sites"] if site["state"] in ("quarantined", "away")]
-    if out:
-        parts.append(f"without {', '.join(out)}")
-    if found["fault"]:
-        parts.append(found["fault"]["what"])
+def _line(facts: dict[str, Any]) -> str:
+    parts = [f"{facts['phase']}: round {facts['round']} of {facts['rounds']}"]
+    if facts["loss"] is not None:
+        parts.append(f"loss {facts['loss']:.4f}")
+    if facts["metric"] is not None:
+        parts.append(f"ndcg@20 {facts['metric']:.4f}")
+    absent = [site["name"] for site in facts["sites"] if site["state"] in ("quarantined", "away")]
+    if absent:
+        parts.append(f"without {', '.join(absent)}")
+    if facts["fault"]:
+        parts.append(facts["fault"]["what"])
     return "  ".join(parts)
 
 
-def _screen(found: dict[str, Any]) -> Group:
-    step = found["step"]
-    doing = f"  {step['type']} for {found['at'] - step['began']:.0f} s" if step else ""
-    done = found["round"] / found["rounds"]
-    bar = "█" * round(30 * done) + "░" * (30 - round(30 * done))
-    left = f"  about {found['left_s']:.0f} s left" if found["left_s"] else ""
-    head = f"{found['league']}  {found['phase']}  {bar}  {found['round']} of {found['rounds']}{left}{doing}"
-    spent = found["privacy"]
+def _screen(facts: dict[str, Any]) -> Group:
+    step = facts["step"]
+    doing = f"  {step['type']} for {facts['at'] - step['began']:.0f} s" if step else ""
+    share = facts["round"] / facts["rounds"]
+    bar = "█" * round(30 * share) + "░" * (30 - round(30 * share))
+    remaining = f"  about {facts['left_s']:.0f} s left" if facts["left_s"] else ""
+    head = (
+        f"{facts['league']}  {facts['phase']}  {bar}  {facts['round']} of {facts['rounds']}{remaining}{doing}"
+    )
+    spent = facts["privacy"]
     figures = (
-        f"loss {figure(found['loss'], 4)}  ndcg@20 {figure(found['metric'], 4)}  "
-        f"received {found['bytes']['up'] / 1e6:.1f} MB  sent {found['bytes']['down'] / 1e6:.1f} MB"
+        f"loss {figure(facts['loss'], 4)}  ndcg@20 {figure(facts['metric'], 4)}  "
+        f"received {facts['bytes']['up'] / 1e6:.1f} MB  sent {facts['bytes']['down'] / 1e6:.1f} MB"
         + (f"  epsilon {spent['spent']:.2f} of {spent['epsilon']}" if spent else "")
     )
     rows = [
@@ -98,12 +100,12 @@ def _screen(found: dict[str, Any]) -> Group:
             site["name"], site["state"].replace("_", " "), _clock(site["seen"]), site["seconds"], site["metric"],
             site["rounds"], site["reason"],
         )
-        for site in found["sites"]
+        for site in facts["sites"]
     ]  # fmt: skip
     titles = ("site", "state", "last heard", "seconds", "ndcg@20", "rounds", "why it was left out")
     parts: list[Text | Table] = [Text(head, style="bold"), Text(figures), table(titles, rows)]
-    if found["fault"]:
-        fault = found["fault"]
+    if facts["fault"]:
+        fault = facts["fault"]
         parts.append(
             Text(f"{fault['what']} ({fault['where']}) {fault['why']} Next: {fault['next_step']}", style="red")
         )

@@ -12,14 +12,14 @@ from simulations.connectors.hm import HmConnector
 CONNECTORS: tuple[Connector, ...] = (HmConnector(), JourneyConnector(), FoldersConnector())
 
 
-def connector(name: str, known: tuple[Connector, ...] = CONNECTORS) -> Connector:
+def connector(name: str, connectors: tuple[Connector, ...] = CONNECTORS) -> Connector:
     """The connector of that name.
 
     Raises
     ------
     ConfigError : there is none; the nearest name is suggested.
     """
-    named = {each.name: each for each in known}
+    named = {entry.name: entry for entry in connectors}
     if name not in named:
         raise ConfigError(f"unknown data source '{name}'", where="data", next_step=did_you_mean(name, named))
     return named[name]

@@ -121,10 +121,10 @@ def derive_sites(
     InputError : `out` holds something else, or there is no site.
     """
     digest = _digest(identity, sources)
-    known = _recorded(out)
-    if known is not None and known.get("digest") == digest and _all_there(out, known):
-        return [SiteRef(**(site | {"folder": out / site["folder"]})) for site in known["sites"]]
-    if out.exists() and known is None and any(out.iterdir()):
+    recorded = _recorded(out)
+    if recorded is not None and recorded.get("digest") == digest and _all_there(out, recorded):
+        return [SiteRef(**(site | {"folder": out / site["folder"]})) for site in recorded["sites"]]
+    if out.exists() and recorded is None and any(out.iterdir()):
         raise InputError(
             "the folder for derived sites holds other things",
             where=str(out),
@@ -166,8 +166,8 @@ def sample_users(events: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
     if count <= 0 or len(users) <= count:
         return events
     # A hash, so that the draw depends neither on the order of rows nor on a library's generator.
-    drawn = sorted(users, key=lambda user: hashlib.sha256(f"{seed}:{user}".encode()).digest())[:count]
-    return events.filter(pl.col("user_id").is_in(drawn))
+    ordered = sorted(users, key=lambda user: hashlib.sha256(f"{seed}:{user}".encode()).digest())[:count]
+    return events.filter(pl.col("user_id").is_in(ordered))
 
 
 def _digest(identity: Mapping[str, Any], sources: Iterable[Path]) -> str:

@@ -109,18 +109,20 @@ def _sites(transactions: Path, products: Path, options: JourneyOptions) -> Itera
     for store in _stores(purchases, options):
         events = purchases.filter(pl.col("store_id") == store).drop("store_id")
         counts = events.filter(pl.col("at") < split.test_from).group_by("item_id").len()
-        kept = (
+        recent = (
             counts.filter(pl.col("len") >= options.min_purchases)
             .select("item_id")
             .join(catalogue, on="item_id")
         )
         events = sample_users(
-            events.join(kept.select("item_id"), on="item_id", how="semi"),
+            events.join(recent.select("item_id"), on="item_id", how="semi"),
             options.users_per_site,
             options.seed,
         )
         prices = purchases.filter(pl.col("store_id") == store, pl.col("at") < split.test_from)
-        priced = kept.join(prices.group_by("item_id").agg(pl.col("price").median()), on="item_id", how="left")
+        priced = recent.join(
+            prices.group_by("item_id").agg(pl.col("price").median()), on="item_id", how="left"
+        )
         if not priced.is_empty():
             yield SiteTables(f"store-{store}", f"Store {store}", priced, events, region="US", split=split)
 
@@ -167,13 +169,13 @@ def _stores(purchases: pl.DataFrame, options: JourneyOptions) -> list[int]:
 
 def _catalogue(path: Path) -> pl.DataFrame:
     kind = pl.coalesce("product_type", "product_category", "department")
-    told = ("product_category", "product_type", "package_size", "brand")
+    columns = ("product_category", "product_type", "package_size", "brand")
     return (
         pl.scan_parquet(path)
         .select(
             pl.col("product_id").cast(pl.String).alias("item_id"),
             kind.alias("title"),
-            pl.concat_str(told, separator=", ", ignore_nulls=True).alias("description"),
+            pl.concat_str(columns, separator=", ", ignore_nulls=True).alias("description"),
             pl.col("department").alias("category"),
             "brand",
         )

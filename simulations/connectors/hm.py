@@ -120,16 +120,16 @@ def _sites(files: HmFiles, column: str, options: HmOptions) -> Iterator[SiteTabl
         articles.select("article_id", pl.col(column).alias("site")), on="article_id"
     ).drop_nulls("site")
     pictures = ImageStore(files.images).names() if files.images else frozenset()
-    taken: list[str] = []
+    names: list[str] = []
     flat = files.images is None or files.images.suffix == ".zip"
     for title in sorted(sold["site"].cast(pl.String).unique().to_list()):
         everyone = _events(sold.filter(pl.col("site").cast(pl.String) == title))
         if everyone["user_id"].n_unique() < options.min_users:
             continue
-        taken.append(slug(title, taken))
+        names.append(slug(title, names))
         products = _products(articles, everyone, pictures, flat=flat)
         events = sample_users(everyone, options.users_per_site, options.seed)
-        yield SiteTables(taken[-1], title, products, events, images=files.images, split=split)
+        yield SiteTables(names[-1], title, products, events, images=files.images, split=split)
 
 
 def _window(purchases: pl.LazyFrame, options: HmOptions) -> tuple[pl.DataFrame, SplitDates]:
@@ -182,14 +182,14 @@ def _products(
     prices = events.group_by("item_id").agg(pl.col("price").median())
     item = pl.col("article_id")
     picture = pl.format("{}.jpg", item) if flat else pl.format("{}/{}.jpg", item.str.head(3), item)
-    told = ("product_type_name", "colour_group_name", "graphical_appearance_name", "section_name")
+    columns = ("product_type_name", "colour_group_name", "graphical_appearance_name", "section_name")
     return (
         articles.join(prices, left_on="article_id", right_on="item_id", how="inner")
         .select(
             item.alias("item_id"),
             pl.col("prod_name").alias("title"),
             pl.concat_str(
-                [pl.concat_str(told, separator=", ", ignore_nulls=True), "detail_desc"],
+                [pl.concat_str(columns, separator=", ", ignore_nulls=True), "detail_desc"],
                 separator=". ",
                 ignore_nulls=True,
             ).alias("description"),
@@ -222,14 +222,14 @@ def _find_files(path: Path | None) -> HmFiles:
 
 
 def _one(folder: Path, patterns: tuple[str, ...]) -> Path:
-    found = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
-    if not found:
+    paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+    if not paths:
         raise InputError(
             f"the folder has no {' and no '.join(patterns)}",
             where=str(folder),
             next_step="put the competition's files there",
         )
-    return found[0]
+    return paths[0]
 
 
 def _scan(path: Path, text_column: str) -> pl.LazyFrame:

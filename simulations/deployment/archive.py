@@ -38,20 +38,20 @@ def check_sums(kit: Path) -> None:
     ------
     RunError : a file differs, is missing, or isn't listed.
     """
-    found = {}
+    listed = {}
     for line in (kit / SUMS).read_text(encoding="utf-8").splitlines():
         digest, _, name = line.partition("  ")
-        found[name] = digest
-    for name in sorted({*found, *(str(path.relative_to(kit)) for path in _files(kit))}):
+        listed[name] = digest
+    for name in sorted({*listed, *(str(path.relative_to(kit)) for path in _files(kit))}):
         path = kit / name
-        if not path.is_file() or found.get(name) != hashlib.sha256(path.read_bytes()).hexdigest():
+        if not path.is_file() or listed.get(name) != hashlib.sha256(path.read_bytes()).hexdigest():
             raise RunError(
                 "the kit isn't whole", where=name, why=f"it isn't what {SUMS} says",
                 next_step="get the archive again",
             )  # fmt: skip
 
 
-def seal_kit(kit: Path, archive: Path, authority: Authority) -> Path:
+def pack_kit(kit: Path, archive: Path, authority: Authority) -> Path:
     """Pack a kit, and write `.sha256` and `.sig` beside it."""
     packed = io.BytesIO()
     with (
@@ -75,12 +75,12 @@ def seal_kit(kit: Path, archive: Path, authority: Authority) -> Path:
     return archive
 
 
-def open_kit(archive: Path, into: Path, told: str) -> str:
+def open_kit(archive: Path, into: Path, expected: str) -> str:
     """Unpack a kit into a folder that holds nothing of another kit; returns the authority's fingerprint.
 
     Parameters
     ----------
-    told : the authority's fingerprint as the receiver heard it, at least its first 16 digits; empty to take the
+    expected : the authority's fingerprint as the receiver heard it, at least its first 16 digits; empty to take the
         archive's word.
 
     Raises
@@ -102,17 +102,17 @@ def open_kit(archive: Path, into: Path, told: str) -> str:
                 "the kit's archive can't be read", where=archive.name, why=f"it or {archive.name}.sig is damaged",
                 next_step="get both again",
             ) from None  # fmt: skip
-        found = fingerprint(certificate)
-        heard = told.lower().replace(":", "").replace(" ", "")
-        if heard and (len(heard) < 16 or not found.startswith(heard)):
+        actual = fingerprint(certificate)
+        stated = expected.lower().replace(":", "").replace(" ", "")
+        if stated and (len(stated) < 16 or not actual.startswith(stated)):
             raise RunError(
-                "the kit is of another authority than you were told", where=archive.name, why=f"its own is {found}",
+                "the kit is of another authority than you were told", where=archive.name, why=f"its own is {actual}",
                 next_step="don't use it; ask who provisions the league",
             )  # fmt: skip
         check_signature(certificate, data, signature, archive.name)
         check_sums(fresh)
         _move(fresh, into)
-    return found
+    return actual
 
 
 def _unpack(tar: tarfile.TarFile, into: Path) -> None:
@@ -148,5 +148,5 @@ def _move(fresh: Path, into: Path) -> None:
 
 
 def _files(kit: Path) -> list[Path]:
-    found = [path for path in kit.rglob("*") if path.is_file() and path.name != SUMS]
-    return sorted(path for path in found if not str(path.relative_to(kit)).startswith(_MADE_LATER))
+    paths = [path for path in kit.rglob("*") if path.is_file() and path.name != SUMS]
+    return sorted(path for path in paths if not str(path.relative_to(kit)).startswith(_MADE_LATER))

@@ -26,7 +26,7 @@ from common.provision.contract import FILE, SIGNATURE, Contract, Member
 from common.provision.site_keys import Request, new_signer, write_keys
 from common.settings.rules import require_cohort
 from server.run.receipts import KEY
-from simulations.deployment.archive import seal_kit, write_sums
+from simulations.deployment.archive import pack_kit, write_sums
 from simulations.deployment.papers import coordinator_papers, site_papers
 from simulations.deployment.plan import LeaguePlan, Party
 
@@ -34,7 +34,7 @@ _BOOK = "book.json"
 
 
 @dataclass
-class Book:
+class LeagueBook:
     """What the authority remembers of the league.
 
     Parameters
@@ -55,16 +55,18 @@ class Book:
     receipts: str = ""
 
     @classmethod
-    def read(cls, path: Path) -> Book:
+    def read(cls, path: Path) -> LeagueBook:
         """The book that was kept, or a new one."""
         if not path.exists():
             return cls(secrets.token_hex(8))
-        told = read_json(path)
-        return cls(**{**told, "members": {name: Member(**each) for name, each in told["members"].items()}})
+        stored = read_json(path)
+        return cls(
+            **{**stored, "members": {name: Member(**member) for name, member in stored["members"].items()}}
+        )
 
     def revoked_serials(self) -> list[int]:
         """Serial numbers of all certificates of the revoked."""
-        return [int(each, 16) for name in self.revoked for each in self.serials.get(name, [])]
+        return [int(serial, 16) for name in self.revoked for serial in self.serials.get(name, [])]
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def provision(
     require_cohort(plan.settings, sum(not party.held_out for party in plan.site))
     place = root / "authority"
     authority = authority or _authority(place, plan.settings.name)
-    book = Book.read(place / _BOOK)
+    book = LeagueBook.read(place / _BOOK)
     _require_names(plan, book, renew, revoke)
     book.revoked += [name for name in revoke if name not in book.revoked]
     for name in revoke:
@@ -124,11 +126,11 @@ def provision(
     contract = _contract(plan, book, rekeyed=bool(added))
     renews = signs_anew or "coordinator" in renew
     desk = _Desk(plan, book, authority, root)
-    sealed = desk.write(contract, {*added, *renewed}, renew_server=renews)
+    packed = desk.write(contract, {*added, *renewed}, renew_server=renews)
     write_json(place / _BOOK, asdict(book))
     return Provisioned(
         root, contract.edition, fingerprint(authority.pem()), tuple(book.members), tuple(added), tuple(renewed),
-        tuple(revoke), tuple(sealed),
+        tuple(revoke), tuple(packed),
     )  # fmt: skip
 
 
@@ -141,7 +143,9 @@ def _authority(place: Path, name: str) -> Authority:
     return authority
 
 
-def _require_names(plan: LeaguePlan, book: Book, renew: Collection[str], revoke: Collection[str]) -> None:
+def _require_names(
+    plan: LeaguePlan, book: LeagueBook, renew: Collection[str], revoke: Collection[str]
+) -> None:
     planned = {party.name for party in plan.site}
     unknown = [name for name in {*renew, *revoke} - {"coordinator"} if name not in book.members]
     if unknown:
@@ -157,53 +161,53 @@ def _require_names(plan: LeaguePlan, book: Book, renew: Collection[str], revoke:
         raise RunError("no site would be left", where="--revoke")
 
 
-def _enrol(book: Book, party: Party, authority: Authority, kit: Path) -> None:
+def _enrol(book: LeagueBook, party: Party, authority: Authority, kit: Path) -> None:
     """Issue a site's certificate, for its own request or for keys that are made here."""
     before = book.members.get(party.name)
     if party.request:
-        asked = Request.read(Path(party.request))
-        if asked.name != party.name:
-            raise RunError(f"the request is of '{asked.name}', not '{party.name}'", where=party.request)
+        request = Request.read(Path(party.request))
+        if request.name != party.name:
+            raise RunError(f"the request is of '{request.name}', not '{party.name}'", where=party.request)
     elif before is None:
-        asked = write_keys(kit / "private", party.name)
+        request = write_keys(kit / "private", party.name)
     else:
-        asked = Request(
+        request = Request(
             party.name, before.node_key, book.requests[party.name], before.sign, before.agree, before.wrap
         )
-    certificate = authority.issue_client(party.name, asked.certificate.encode())
+    certificate = authority.issue_client(party.name, request.certificate.encode())
     kit.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_whole(kit / "client.crt", certificate)
     serial = x509.load_pem_x509_certificate(certificate).serial_number
     book.serials.setdefault(party.name, []).append(f"{serial:x}")
-    book.requests[party.name] = asked.certificate
-    made = Member(
-        party.name, asked.node_key, fingerprint(certificate), asked.sign, asked.agree, asked.wrap,
+    book.requests[party.name] = request.certificate
+    member = Member(
+        party.name, request.node_key, fingerprint(certificate), request.sign, request.agree, request.wrap,
         former=before.certificate if before else "",
     )  # fmt: skip
-    if before is not None and made.public_keys() != before.public_keys():
+    if before is not None and member.public_keys() != before.public_keys():
         raise RunError(
             f"the request of '{party.name}' has other keys than before", where=party.request,
             why="its peers hold to the first ones within a run",
             next_step="revoke the site, and add it under a new name",
         )  # fmt: skip
-    book.members[party.name] = made
+    book.members[party.name] = member
     _describe(book, party)
 
 
-def _describe(book: Book, party: Party) -> None:
+def _describe(book: LeagueBook, party: Party) -> None:
     book.members[party.name] = replace(
         book.members[party.name], title=party.title, language=party.language, region=party.region,
         held_out=party.held_out,
     )  # fmt: skip
 
 
-def _contract(plan: LeaguePlan, book: Book, *, rekeyed: bool) -> Contract:
+def _contract(plan: LeaguePlan, book: LeagueBook, *, rekeyed: bool) -> Contract:
     """The next edition where anything has changed, else the present one."""
     code = code_digest(installed_code())
     terms = {
         "settings": plan.settings.digest(), "code": code, "until": plan.contract.until,
         "bounds": asdict(plan.contract.bounds()),
-        "members": {name: asdict(each) for name, each in book.members.items()}, "receipts": book.receipts,
+        "members": {name: asdict(member) for name, member in book.members.items()}, "receipts": book.receipts,
     }  # fmt: skip
     # Who holds an older edition lacks the keys of new members, or works under other settings.
     breaks = rekeyed or any(
@@ -224,7 +228,7 @@ class _Desk:
     """What all kits are written from: the plan, the authority's keys and book, and the folder that the kits lie in."""
 
     plan: LeaguePlan
-    book: Book
+    book: LeagueBook
     authority: Authority
     root: Path
 
@@ -234,13 +238,13 @@ class _Desk:
         contract.write(root / FILE)
         signature = authority.sign((root / FILE).read_bytes()).hex().encode()
         write_whole(root / SIGNATURE, signature + b"\n")
-        sealed = []
+        packed = []
         coordinator = root / "coordinator"
         addresses = list(dict.fromkeys([*plan.coordinator.addresses, "127.0.0.1", "localhost"]))
         if addresses != book.addresses or renew_server:
             _write_coordinator(coordinator, authority, addresses)
             book.addresses = addresses
-            sealed.append("coordinator")
+            packed.append("coordinator")
         write_json(
             coordinator / "coordinator.json",
             {"listen": plan.coordinator.listen, "port": plan.coordinator.port},
@@ -256,13 +260,13 @@ class _Desk:
             reached = f"{plan.coordinator.addresses[0]}:{plan.coordinator.port}"
             write_json(kit / "site.json", {"name": name, "coordinator": reached})
             site_papers(kit, plan, name)
-            sealed.append(name)
+            packed.append(name)
         coordinator_papers(coordinator, plan)
         archives = []
-        for name in sealed:
+        for name in packed:
             kit = coordinator if name == "coordinator" else root / "sites" / name
             write_sums(kit)
-            archives.append(seal_kit(kit, root / f"{name}.kit.tar.gz", authority))
+            archives.append(pack_kit(kit, root / f"{name}.kit.tar.gz", authority))
         return archives
 
 
@@ -276,7 +280,7 @@ def _write_coordinator(kit: Path, authority: Authority, addresses: list[str]) ->
 
 def _private_folder(folder: Path) -> Path:
     """Make a folder that its owner alone may enter; returns the place for secrets in it."""
-    for each in (folder, folder / "private") if folder.name != "authority" else (folder,):
-        each.mkdir(parents=True, exist_ok=True, mode=0o700)
-        each.chmod(0o700)
-    return each
+    for path in (folder, folder / "private") if folder.name != "authority" else (folder,):
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.chmod(0o700)
+    return path

@@ -128,9 +128,9 @@ class LocalLeague:
             data_overrides={"n_sites": cast.sites, **SMALL},
         )  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        drawn, config = create_run(options, plan_config(options))
-        provision(plan_of(config, drawn.sites(), "127.0.0.1", free_port()), folder / "kits")
-        return cls(folder, drawn.sites())
+        run, config = create_run(options, plan_config(options))
+        provision(plan_of(config, run.sites(), "127.0.0.1", free_port()), folder / "kits")
+        return cls(folder, run.sites())
 
     @property
     def kit(self) -> Path:
@@ -180,14 +180,14 @@ class LocalLeague:
         """
         order = order_run(self.kit)
         tell("The run has begun; the first message opens the sites' data.")
-        told, ends = 0, time.monotonic() + _LONGEST_S
+        shown, ends = 0, time.monotonic() + _LONGEST_S
 
         def look() -> None:
-            nonlocal told
+            nonlocal shown
             lines = read_lines(self.run.rounds_file)
-            for line in lines[told:]:
+            for line in lines[shown:]:
                 tell(sentence_of(line))
-            told = len(lines)
+            shown = len(lines)
             self._require_sites()
             if time.monotonic() > ends:
                 raise RunError("the rehearsal took too long", where=self.folder.name)

@@ -26,7 +26,7 @@ _PAGES = Environment(
 
 def site_papers(kit: Path, plan: LeaguePlan, name: str) -> None:
     """Write a site's papers into its kit, and its guides beside the kit's archive too."""
-    party = next(each for each in plan.site if each.name == name)
+    party = next(entry for entry in plan.site if entry.name == name)
     ends = x509.load_pem_x509_certificate((kit / "client.crt").read_bytes()).not_valid_after_utc
     facts = _facts(plan, name) | {
         "site": True, "unit": "hansa-site.service", "service": "site", "own_keys": bool(party.request),

@@ -33,7 +33,7 @@ from common.storage.run_folder import SiteEntry
 _OWN = ("coordinator", "contract", "site")
 
 
-class Place(Settings):
+class CoordinatorPlace(Settings):
     """Where the coordinator is."""
 
     addresses: tuple[str, ...] = Field(
@@ -43,7 +43,7 @@ class Place(Settings):
     listen: str = Field("0.0.0.0", description="address of its machine that the guard listens on")  # noqa: S104
 
 
-class Terms(Settings):
+class ContractTerms(Settings):
     """What the contract promises beside its settings."""
 
     until: str = ""
@@ -80,17 +80,17 @@ class Party(Settings):
 class LeaguePlan(Settings):
     """The whole file."""
 
-    coordinator: Place
-    contract: Terms = Terms()
+    coordinator: CoordinatorPlace
+    contract: ContractTerms = ContractTerms()
     site: tuple[Party, ...] = Field(min_length=1)
     settings: LeagueConfig = LeagueConfig()
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        names = [each.name for each in self.site]
+        names = [party.name for party in self.site]
         if len(set(names)) != len(names) or "coordinator" in names:
             raise ValueError("two parties have the same name")
-        if all(each.held_out for each in self.site):
+        if all(party.held_out for party in self.site):
             raise ValueError("no site is left to train")
         return self
 
@@ -99,16 +99,18 @@ def plan_of(config: LeagueConfig, sites: Sequence[SiteEntry], address: str, port
     """The plan of a rehearsal: these sites, at a coordinator of this address alone."""
     parties = tuple(
         Party(
-            name=each.name,
-            title=each.title,
-            language=each.language,
-            region=each.region,
-            held_out=each.held_out,
+            name=site.name,
+            title=site.title,
+            language=site.language,
+            region=site.region,
+            held_out=site.held_out,
         )
-        for each in sites
+        for site in sites
     )
     return LeaguePlan(
-        coordinator=Place(addresses=(address,), port=port, listen=address), site=parties, settings=config
+        coordinator=CoordinatorPlace(addresses=(address,), port=port, listen=address),
+        site=parties,
+        settings=config,
     )
 
 
@@ -120,7 +122,7 @@ def read_plan(path: Path) -> LeaguePlan:
     ConfigError : it can't be read, or a value can't be used.
     """
     try:
-        told: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as fault:
         raise ConfigError(
             "the league's file can't be read", where=str(path), why=str(fault.strerror)
@@ -128,10 +130,10 @@ def read_plan(path: Path) -> LeaguePlan:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
         raise ConfigError("the league's file can't be parsed", where=str(path), why=str(fault)) from None
     settings = load_config(
-        {"name": path.stem, **{key: value for key, value in told.items() if key not in _OWN}}
+        {"name": path.stem, **{key: value for key, value in data.items() if key not in _OWN}}
     )
     try:
-        plan = LeaguePlan(**{key: told[key] for key in _OWN if key in told}, settings=settings)
+        plan = LeaguePlan(**{key: data[key] for key in _OWN if key in data}, settings=settings)
     except ValidationError as fault:
         first = fault.errors()[0]
         raise ConfigError(
@@ -145,7 +147,7 @@ def read_plan(path: Path) -> LeaguePlan:
         )
     beside = path.resolve().parent
     site = tuple(
-        each.model_copy(update={"request": str(beside / each.request)}) if each.request else each
-        for each in plan.site
+        party.model_copy(update={"request": str(beside / party.request)}) if party.request else party
+        for party in plan.site
     )
     return plan.model_copy(update={"site": site})

@@ -7,6 +7,6 @@ from typing import Any
 
 def sentence_of(line: dict[str, Any]) -> str:
     """One round of the log, for a person."""
-    gone = ", ".join(f"{each['site']} ({each['reason']})" for each in line["quarantined"])
-    without = f", without {gone}" if gone else ""
+    left_out = ", ".join(f"{entry['site']} ({entry['reason']})" for entry in line["quarantined"])
+    without = f", without {left_out}" if left_out else ""
     return f"Round {line['round']}: {len(line['sites'])} sites, {line['seconds']:.1f} s{without}."

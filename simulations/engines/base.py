@@ -105,11 +105,18 @@ class SimulatedGrid(Grid):
         ids = []
         for message in messages:
             self._sent += 1
-            sent = message.metadata
-            place = sent.dst_node_id - _FIRST_NODE
+            metadata = message.metadata
+            place = metadata.dst_node_id - _FIRST_NODE
             if not 0 <= place < self._sites:
-                raise ValueError(f"no node {sent.dst_node_id} in this simulation")
-            task = Task(f"m{self._sent}", place, sent.message_type, sent.group_id, sent.created_at, sent.ttl)
+                raise ValueError(f"no node {metadata.dst_node_id} in this simulation")
+            task = Task(
+                f"m{self._sent}",
+                place,
+                metadata.message_type,
+                metadata.group_id,
+                metadata.created_at,
+                metadata.ttl,
+            )
             self._queue(task, message.content)
             ids.append(task.id)
         return ids

@@ -118,8 +118,8 @@ def main(descriptor: int) -> None:
             if descriptors and os.fork() == 0:
                 door.close()
                 os._exit(_work(request, *descriptors))
-            for each in descriptors:
-                os.close(each)
+            for open_descriptor in descriptors:
+                os.close(open_descriptor)
 
 
 @functools.cache

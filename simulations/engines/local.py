@@ -33,8 +33,8 @@ class LocalGrid(SimulatedGrid):
         """Work on the first of the given messages that still waits, and return its reply."""
         for id_ in [id_ for id_, (task, _) in self._tasks.items() if task.expired]:
             del self._tasks[id_]
-        wanted = set(message_ids)
-        first = next((id_ for id_ in self._tasks if id_ in wanted), None)
+        ids = set(message_ids)
+        first = next((id_ for id_ in self._tasks if id_ in ids), None)
         return [self._work(*self._tasks.pop(first))] if first is not None else []
 
     def _queue(self, task: Task, content: RecordDict) -> None:

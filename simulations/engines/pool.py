@@ -60,11 +60,11 @@ class PoolGrid(SimulatedGrid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Replies among those asked for that have come, after a short wait where none has."""
-        wanted = list(message_ids)
+        ids = list(message_ids)
         self._pump(0.0)
-        if not any(id_ in self._done for id_ in wanted):
+        if not any(id_ in self._done for id_ in ids):
             self._pump(_PATIENCE_S)
-        return [self._done.pop(id_)[1] for id_ in wanted if id_ in self._done]
+        return [self._done.pop(id_)[1] for id_ in ids if id_ in self._done]
 
     def _queue(self, task: Task, content: RecordDict) -> None:
         self._workers[self._home[task.place]].waiting.append((task, content))
@@ -86,8 +86,8 @@ class PoolGrid(SimulatedGrid):
         for worker in self._workers:
             if worker.ready and not worker.given and not worker.waiting:
                 self._relieve(worker)
-            given = sum(len(other.given) for other in self._workers)
-            if worker.ready and len(self._done) + given < self._room:
+            running = sum(len(each_worker.given) for each_worker in self._workers)
+            if worker.ready and len(self._done) + running < self._room:
                 try:
                     worker.give(self._opened)
                 except OSError:
@@ -112,11 +112,11 @@ class PoolGrid(SimulatedGrid):
         if not worker.given or facts.get("id") != worker.given[0][0].id:
             raise WireError("a worker answered a message it wasn't given", where="pool")
         task, _ = worker.given.popleft()
-        asked = delivered(task, RecordDict())
+        question = delivered(task, RecordDict())
         if content is not None:
-            self._done[task.id] = task, Message(content, reply_to=asked)
+            self._done[task.id] = task, Message(content, reply_to=question)
         else:
-            self._done[task.id] = task, Message(Error(facts["code"], facts["reason"]), reply_to=asked)
+            self._done[task.id] = task, Message(Error(facts["code"], facts["reason"]), reply_to=question)
 
     def _bury(self, worker: _Worker) -> None:
         """Answer for a worker that died, and start another in its place."""

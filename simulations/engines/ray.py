@@ -174,22 +174,22 @@ def _find_status(answer: dict[str, Any]) -> str:
 
 def _flwr(arguments: list[str], environment: dict[str, str]) -> str:
     program = shutil.which("flwr", path=environment["PATH"]) or "flwr"
-    done = subprocess.run(  # noqa: S603 — a fixed program of this environment, no shell
+    completed = subprocess.run(  # noqa: S603 — a fixed program of this environment, no shell
         [program, *arguments], env=environment, capture_output=True, text=True, check=False
     )
-    start = done.stdout.find("{")
-    if done.returncode != 0 or start < 0:
-        why = (done.stderr or done.stdout)[-500:]
+    start = completed.stdout.find("{")
+    if completed.returncode != 0 or start < 0:
+        why = (completed.stderr or completed.stdout)[-500:]
         raise RunError(f"'flwr {arguments[0]}' failed", where="Ray engine", why=why)
-    return done.stdout[start:]
+    return completed.stdout[start:]
 
 
 def _reason(folder: RunFolder, status: str, log: str) -> HansaError:
     """The league's own error where the coordinator left one, else what Flower says."""
     failure = folder.state / "failure.json"
     if failure.exists():
-        told = read_json(failure)
+        fault = read_json(failure)
         kinds = {kind.__name__: kind for kind in HansaError.__subclasses__()}
-        kind = kinds.get(str(told.get("error")), errors.RunError)
-        return kind(told["what"], where=told["where"], why=told["why"], next_step=told["next_step"])
+        kind = kinds.get(str(fault.get("error")), errors.RunError)
+        return kind(fault["what"], where=fault["where"], why=fault["why"], next_step=fault["next_step"])
     return RunError(f"Flower ended the run as '{status}'", where=str(folder.root), why=log)

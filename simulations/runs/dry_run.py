@@ -58,20 +58,20 @@ def plan_of(options: SimulateOptions, config: LeagueConfig) -> RunSummary:
 
 def _promise(config: LeagueConfig) -> dict[str, str]:
     """Mode, unit and ε of a run, and what each round costs a site."""
-    found = guarantee_of(config)
-    if found is None:
+    guarantee = guarantee_of(config)
+    if guarantee is None:
         return {"differential privacy": "off"}
     rows = {
-        "differential privacy": f"{found.mode}: one {found.unit}, added or removed",
-        "epsilon of the run": f"{found.epsilon:.3f} at delta {found.delta:g} (Rényi, Opacus)",
-        "noise over clip": f"{found.noise_multiplier:g}",
+        "differential privacy": f"{guarantee.mode}: one {guarantee.unit}, added or removed",
+        "epsilon of the run": f"{guarantee.epsilon:.3f} at delta {guarantee.delta:g} (Rényi, Opacus)",
+        "noise over clip": f"{guarantee.noise_multiplier:g}",
     }
-    if found.epsilon_pld is not None:
-        rows["epsilon by loss distributions"] = f"{found.epsilon_pld:.3f} (dp-accounting)"
-    if found.epsilon_alone is not None:
-        rows["epsilon of a site's own noise"] = f"{found.epsilon_alone:.3f}, if all others collude"
-    if found.epsilon_user is not None:
-        rows["epsilon of a whole user"] = f"{found.epsilon_user:.1f}"
-    if found.seeded:
+    if guarantee.epsilon_pld is not None:
+        rows["epsilon by loss distributions"] = f"{guarantee.epsilon_pld:.3f} (dp-accounting)"
+    if guarantee.epsilon_alone is not None:
+        rows["epsilon of a site's own noise"] = f"{guarantee.epsilon_alone:.3f}, if all others collude"
+    if guarantee.epsilon_user is not None:
+        rows["epsilon of a whole user"] = f"{guarantee.epsilon_user:.1f}"
+    if guarantee.seeded:
         rows["chance"] = "seeded: nothing is promised"
     return rows

@@ -46,11 +46,11 @@ def simulate(options: SimulateOptions) -> RunSummary:
         return plan_of(options, config)
     started = time.monotonic()
     folder, config = create_run(options, config)
-    kept = {
+    choices = {
         "engine": options.engine, "workers": options.workers, "address": options.address, "compare": options.compare,
         "report": options.report, "quiet": options.quiet, "ablation": options.ablation,
     }  # fmt: skip
-    write_json(folder.root / OPTIONS, kept)
+    write_json(folder.root / OPTIONS, choices)
     return _carry_out(folder, config, started)
 
 
@@ -75,8 +75,8 @@ def _carry_out(folder: RunFolder, config: LeagueConfig, started: float) -> RunSu
     style: Style = "silent" if chosen["quiet"] else "auto"
     settings: UserConfig = {"compare": bool(chosen["compare"]), "progress": style}
     # The in-process engine keeps to one core; on the pool the yardstick fills the cores that a phase's end leaves free.
-    wanted = chosen["compare"] and engine == "pool" and not _is_compared(folder, config)
-    beside = yardsticks_alongside(folder, int(chosen["workers"])) if wanted else nullcontext()
+    compares = chosen["compare"] and engine == "pool" and not _is_compared(folder, config)
+    beside = yardsticks_alongside(folder, int(chosen["workers"])) if compares else nullcontext()
     with beside as pipe:
         run_league(folder.root, engine, int(chosen["workers"]), settings, str(chosen.get("address", "")))
         timing["league_s"] = time.monotonic() - at

@@ -138,10 +138,10 @@ def predict(run_dir: Path, site: str, user: str | None, history: list[str]) -> P
     served = Served(run_dir, site)
     dataset, number = served.with_user(user, history)
     table = predict_now(dataset, served.config, served.model, served.deployed)
-    found = table.filter(pl.col("user_id") == dataset.user_ids[number])
-    if found.is_empty():
+    rows_found = table.filter(pl.col("user_id") == dataset.user_ids[number])
+    if rows_found.is_empty():
         raise InputError(f"the site knows nothing of user '{user}' but the name", where=site)
-    return Prediction(**found.row(0, named=True))
+    return Prediction(**rows_found.row(0, named=True))
 
 
 def evaluate(run_dir: Path) -> Metrics:

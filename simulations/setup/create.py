@@ -142,8 +142,8 @@ def derive_sites(options: SimulateOptions, seed: int, root: Path) -> list[SiteEn
     if options.test_day:
         knobs["test_day"] = options.test_day
     name = json.dumps([options.data, options.sites_by, sorted(knobs.items())], default=str)
-    out = default_cache_folder() / "sites" / f"{options.data}-{_short(name)}"
-    refs = connector(options.data).write_sites(options.path, out, options.sites_by, _flat(knobs))
+    folder = default_cache_folder() / "sites" / f"{options.data}-{_short(name)}"
+    refs = connector(options.data).write_sites(options.path, folder, options.sites_by, _flat(knobs))
     return [
         SiteEntry(r.name, r.title, str(Path(r.folder).resolve()), r.language, r.region, r.held_out)
         for r in refs

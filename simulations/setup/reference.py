@@ -32,12 +32,12 @@ _TEMPLATES = Environment(
 
 def page(language: Language) -> str:
     """One reference page as Markdown."""
-    found = [
+    lines_found = [
         {"name": name, "about": about(name, language), "settings": settings_of(name, language)}
         for name in sections()
     ]
     template = _TEMPLATES.get_template(f"settings.{language}.md.jinja")
-    return template.render(sections=found, others=_others(), mend=MEND)
+    return template.render(sections=lines_found, others=_others(), mend=MEND)
 
 
 def _others() -> list[tuple[str, str, str]]:

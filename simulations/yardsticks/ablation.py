@@ -16,7 +16,7 @@ WITHOUT = {"text": {"model.text": False}, "image": {"model.image": False}}
 
 def ablate(folder: RunFolder, config: LeagueConfig) -> dict[str, dict[str, float]]:
     """Macro NDCG@20 of the fine-tuned model without each modality, by the same rounds in this process."""
-    out = {}
+    figures_without = {}
     members = [entry for entry in folder.sites() if not entry.held_out]
     for name, change in WITHOUT.items():
         changed = with_overrides(config, change)
@@ -29,5 +29,5 @@ def ablate(folder: RunFolder, config: LeagueConfig) -> dict[str, dict[str, float
         scratch = folder.root / "ablation" / f"without-{name}"
         figures = [site.evaluate_final(vector, scratch / site.name) for site in sites]
         values = [f["fine_tuned/ndcg@20"] for f in figures if "fine_tuned/ndcg@20" in f]
-        out[name] = {"ndcg@20": float(np.mean(values))}
-    return out
+        figures_without[name] = {"ndcg@20": float(np.mean(values))}
+    return figures_without

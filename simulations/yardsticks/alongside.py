@@ -38,9 +38,9 @@ def await_yardsticks(pipe: Connection, folder: RunFolder, style: Style) -> None:
         with RoundProgress(style) as progress:
             progress.start("without privacy", total=without_privacy(folder.config()).rounds.count)
             while not pipe.poll(_POLL_S):
-                if (done := len(read_lines(league.rounds_file))) > shown:
-                    progress.step(done)
-                    shown = done
+                if (rounds_done := len(read_lines(league.rounds_file))) > shown:
+                    progress.step(rounds_done)
+                    shown = rounds_done
     pipe.poll(None)
 
 

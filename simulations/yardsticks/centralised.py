@@ -119,5 +119,5 @@ def _epoch(
 
 def _macro(model: HansaModel, sites: Sequence[Site]) -> float:
     figures = [site.valid_ndcg(model) for site in sites]
-    known = [f for f in figures if np.isfinite(f)]
-    return float(np.mean(known)) if known else float("nan")
+    finite = [f for f in figures if np.isfinite(f)]
+    return float(np.mean(finite)) if finite else float("nan")

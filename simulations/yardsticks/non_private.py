@@ -27,11 +27,11 @@ def without_privacy(config: LeagueConfig) -> LeagueConfig:
         "rounds.quantise": False,
         "rounds.groups": 1,
     }
-    given, usual = config.model_dump(mode="json"), LeagueConfig().model_dump(mode="json")
+    settings, defaults = config.model_dump(mode="json"), LeagueConfig().model_dump(mode="json")
     for dotted, value in PRIVATE_SETTINGS.items():
         section, name = dotted.split(".")
-        if given[section][name] == value:
-            changes[dotted] = usual[section][name]
+        if settings[section][name] == value:
+            changes[dotted] = defaults[section][name]
     return with_overrides(config, changes)
 
 
@@ -67,11 +67,11 @@ def non_private(folder: RunFolder, config: LeagueConfig, engine: Engine, workers
         {"compare": False, "progress": progress, "yardstick": True},
     )
     for entry in members:
-        found = read_json(beside.site_out(entry.name) / "final.json")
+        results = read_json(beside.site_out(entry.name) / "final.json")
         figures = {
-            "rows": found["rows"],
-            "methods": {"non_private": found["methods"]["federated"]},
-            "ndcg@20_by_row": {"non_private": found["ndcg@20_by_row"]["federated"]},
+            "rows": results["rows"],
+            "methods": {"non_private": results["methods"]["federated"]},
+            "ndcg@20_by_row": {"non_private": results["ndcg@20_by_row"]["federated"]},
             "calibration": [],
         }
         write_json(folder.site_out(entry.name) / FILE, figures)

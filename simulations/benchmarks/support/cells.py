@@ -34,18 +34,18 @@ def kept_cells(
     others : further files of finished cells, only read.
     """
     stored = [cell for path in (file, *others) if path is not None for cell in read_cells(path)]
-    done = {_text(cell["key"]): cell for cell in stored}
+    finished = {_text(cell["key"]): cell for cell in stored}
     cells = []
-    for place, wanted in enumerate(keys, 1):
-        key = _text(wanted)
-        if key not in done:
+    for place, cell_key in enumerate(keys, 1):
+        key = _text(cell_key)
+        if key not in finished:
             began = time.monotonic()
-            figures = make(wanted)
-            done[key] = {"key": wanted, "seconds": round(time.monotonic() - began, 1), **figures}
+            figures = make(cell_key)
+            finished[key] = {"key": cell_key, "seconds": round(time.monotonic() - began, 1), **figures}
             if file is not None:
-                _add(file, done[key])
+                _add(file, finished[key])
         tell(f"{place}/{len(keys)} {key}")
-        cells.append(done[key])
+        cells.append(finished[key])
     return cells
 
 

@@ -31,7 +31,7 @@ BOOTSTRAPS = 1000
 
 
 @dataclass(frozen=True)
-class Job:
+class LeagueCell:
     """One cell to run.
 
     Parameters
@@ -59,7 +59,7 @@ class Job:
         }  # fmt: skip
 
 
-def run_job(job: Job) -> Cell:
+def run_job(job: LeagueCell) -> Cell:
     """Run a league in a temporary folder and keep its figures.
 
     Raises
@@ -102,18 +102,18 @@ def _round_cpu_s(folder: RunFolder) -> float:
 def _figures(folder: RunFolder) -> Cell:
     sites = folder.sites()
     results = {site.name: site_results(folder, site) for site in sites}
-    kept = {name: {"rows": r["rows"], "methods": r["methods"]} for name, r in results.items()}
+    parts = {name: {"rows": r["rows"], "methods": r["methods"]} for name, r in results.items()}
     lines = read_lines(folder.rounds_file)
     return {
-        "sites": {site.name: kept[site.name] for site in sites if not site.held_out},
-        "held_out": {site.name: kept[site.name] for site in sites if site.held_out},
+        "sites": {site.name: parts[site.name] for site in sites if not site.held_out},
+        "held_out": {site.name: parts[site.name] for site in sites if site.held_out},
         "rounds": [{"loss": line["loss"], **line["metrics"]} for line in lines],
         "round_s": float(np.mean([line["seconds"] for line in lines])) if lines else 0.0,
     }
 
 
 def run_jobs(
-    jobs: Sequence[Job],
+    jobs: Sequence[LeagueCell],
     file: Path | None = None,
     others: Sequence[Path] = (),
     tell: Callable[[str], None] = lambda line: None,
@@ -131,10 +131,10 @@ def run_jobs(
     )
 
 
-def macro(cell: Cell, method: str, metric: str, which: str = "macro") -> float:
+def macro(cell: Cell, method: str, metric: str, statistic: str = "macro") -> float:
     """Macro mean, or ``which="worst"``, over the members that count; NaN where the method is absent."""
     figures = macro_metrics(cell["sites"])
-    return float(figures.get(method, {}).get(metric, {}).get(which, np.nan))
+    return float(figures.get(method, {}).get(metric, {}).get(statistic, np.nan))
 
 
 def mean(cells: Sequence[Cell], method: str, metric: str) -> float:

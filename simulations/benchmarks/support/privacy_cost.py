@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
         changes |= {"privacy.steps_per_round": 1}
     config = with_overrides(load_config(json.loads(sys.stdin.read())), changes)
     before_mb = _peak_mb()
-    work, done = _work(Path(folder), config, int(samples))
+    work, count = _work(Path(folder), config, int(samples))
     work()
     spent = []
     for _ in range(_REPEATS):
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
         work()
         spent.append(time.process_time() - began)
     result = {
-        "samples": done, "cpu_s_per_1000": round(1000 * min(spent) / done, 4), "peak_mb": round(_peak_mb()),
+        "samples": count, "cpu_s_per_1000": round(1000 * min(spent) / count, 4), "peak_mb": round(_peak_mb()),
         "start_mb": round(before_mb),
     }  # fmt: skip
     sys.stdout.write(json.dumps(result) + "\n")

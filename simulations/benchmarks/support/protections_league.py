@@ -79,12 +79,12 @@ def _memory(size: int, sites: int) -> dict[str, float]:
 def worth_rows() -> tuple[list[dict[str, Any]], dict[str, float]]:
     """NDCG@20 of the released model under each way of summing, and the part by which each differs from floats."""
     torch.set_num_threads(1)
-    found = {name: _ndcg(settings) for name, settings in _WORTH.items()}
-    floats = found["plain, floats"]
-    rows = [{"protection": name, "ndcg@20": round(value, 5)} for name, value in found.items()]
+    ndcg = {name: _ndcg(settings) for name, settings in _WORTH.items()}
+    floats = ndcg["plain, floats"]
+    rows = [{"protection": name, "ndcg@20": round(value, 5)} for name, value in ndcg.items()]
     apart = {
-        "ndcg_apart_quantised": round(abs(found["plain, whole numbers"] / floats - 1), 5),
-        "ndcg_apart_he+masked": round(abs(found["he+masked"] / floats - 1), 5),
+        "ndcg_apart_quantised": round(abs(ndcg["plain, whole numbers"] / floats - 1), 5),
+        "ndcg_apart_he+masked": round(abs(ndcg["he+masked"] / floats - 1), 5),
     }
     return rows, apart
 

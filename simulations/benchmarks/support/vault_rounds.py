@@ -46,30 +46,30 @@ def runs(base: Path, sites: dict[str, Path], quick: bool) -> tuple[list[dict[str
     pairs, rounds = (3, 2) if quick else (5, 3)
     for site in sites.values():
         open_site(site, load_config({}))  # encodes the features, once
-    found: dict[str, list[Spent]] = {name: [] for name in sites}
+    measured: dict[str, list[Spent]] = {name: [] for name in sites}
     for pair in range(pairs):
         for name in sorted(sites, reverse=bool(pair % 2)):
-            found[name].append(_apart(sites[name], base / f"run-{pair}-{name}", rounds))
+            measured[name].append(_apart(sites[name], base / f"run-{pair}-{name}", rounds))
     rows = [
         {
             "method": f"{words} from the {name}",
-            "seconds": min(each[step][1] for each in spent),
-            "cpu_seconds": min(each[step][0] for each in spent),
+            "seconds": min(once[step][1] for once in spent),
+            "cpu_seconds": min(once[step][0] for once in spent),
         }
         for step, words in _STEPS.items()
-        for name, spent in found.items()
+        for name, spent in measured.items()
     ]
     count = load_config({}).rounds.count
     return rows, {
-        "round_overhead": _over(found, lambda each: each["round"][0]),
-        "round_overhead_wall": _over(found, lambda each: each["round"][1]),
-        "run_overhead": _over(found, lambda each: each["start"][0] + count * each["round"][0]),
-        "fresh_round_overhead": _over(found, lambda each: each["start"][0] + each["round"][0]),
+        "round_overhead": _over(measured, lambda once: once["round"][0]),
+        "round_overhead_wall": _over(measured, lambda once: once["round"][1]),
+        "run_overhead": _over(measured, lambda once: once["start"][0] + count * once["round"][0]),
+        "fresh_round_overhead": _over(measured, lambda once: once["start"][0] + once["round"][0]),
     }
 
 
-def _over(found: dict[str, list[Spent]], figure: Callable[[Spent], float]) -> float:
-    return min(map(figure, found["vault"])) / min(map(figure, found["folder"])) - 1
+def _over(measured: dict[str, list[Spent]], figure: Callable[[Spent], float]) -> float:
+    return min(map(figure, measured["vault"])) / min(map(figure, measured["folder"])) - 1
 
 
 def _apart(site: Path, out: Path, rounds: int) -> Spent:
@@ -90,8 +90,8 @@ def one_run(folder: Path, out: Path, rounds: int) -> Spent:
     private, began = load_config({"privacy": {"mode": "user"}}), _clock()
     for round_ in range(1, rounds + 1):
         with open_ledger(folder, out) as ledger:
-            kept, asked = NoisyOutputs(out / "updates"), price_of_round(private, round_)
-            paid_round(ledger, kept, asked, vector, lambda: vector)
+            outputs, charge = NoisyOutputs(out / "updates"), price_of_round(private, round_)
+            paid_round(ledger, outputs, charge, vector, lambda: vector)
     paid = _since(began)
     return {
         "start": start,
@@ -105,5 +105,5 @@ def _clock() -> tuple[float, float]:
 
 
 def _since(began: tuple[float, float]) -> tuple[float, float]:
-    now = _clock()
-    return now[0] - began[0], now[1] - began[1]
+    reading = _clock()
+    return reading[0] - began[0], reading[1] - began[1]

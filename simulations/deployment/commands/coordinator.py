@@ -117,11 +117,11 @@ def stop(
 
     order_stop(kit, now=now)
     outcome = await_stop(kit, seconds=wait_s)
-    told = {
+    document = {
         "state": outcome.state, "what": str(outcome.fault.get("what", "")),
         "next_step": f"hansa coordinator resume {kit}",
     }  # fmt: skip
-    output_of(context).result(form, told, lambda screen: screen.print(f"The run is {outcome.state}."))
+    output_of(context).result(form, document, lambda screen: screen.print(f"The run is {outcome.state}."))
 
 
 @app.command()
@@ -130,13 +130,13 @@ def status(context: typer.Context, kit: KitArgument, form: FormatOption = Format
 
     Says whether the coordinator is up, how its run goes, and what to do next. Changes nothing.
     """
-    found = read_status(kit)
+    facts = read_status(kit)
 
     def show(screen: Console) -> None:
-        rows = [(key.replace("_", " "), value) for key, value in found.items() if not isinstance(value, dict)]
+        rows = [(key.replace("_", " "), value) for key, value in facts.items() if not isinstance(value, dict)]
         screen.print(table((str(kit), ""), rows))
 
-    output_of(context).result(form, found, show)
+    output_of(context).result(form, facts, show)
 
 
 def read_status(kit: Path) -> dict[str, Any]:
@@ -172,24 +172,24 @@ def _carry_out(context: typer.Context, kit: Path, form: Format, *, resume: bool,
 
     order = order_run(kit, resume=resume)
     folder = run_of(kit)
-    told = len(read_lines(folder.rounds_file))
-    note(f"The run has been ordered; {told} rounds lie on the disk.")
+    shown = len(read_lines(folder.rounds_file))
+    note(f"The run has been ordered; {shown} rounds lie on the disk.")
     if detach:
         output_of(context).result(form, {"state": "running", "run": str(folder.root)}, lambda _: None)
         return
 
     def look() -> None:
-        nonlocal told
+        nonlocal shown
         lines = read_lines(folder.rounds_file)
-        for line in lines[told:]:
+        for line in lines[shown:]:
             note(sentence_of(line))
-        told = len(lines)
+        shown = len(lines)
 
     outcome = await_model(kit, order, look)
     if not (folder.release / "model.safetensors").exists():
         raise RunError("the released model is gone", where=str(folder.release))
     summary = {
-        "state": outcome.state, "run": str(folder.root), "release": str(folder.release), "rounds": told,
+        "state": outcome.state, "run": str(folder.root), "release": str(folder.release), "rounds": shown,
         "tries": outcome.tries,
     }  # fmt: skip
     output_of(context).result(

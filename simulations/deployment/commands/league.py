@@ -45,14 +45,14 @@ def local(
     settings, knobs = parse_set(set_ or [])
     if knobs:
         raise RunError("the rehearsal's merchants can't be changed", where="--set data.*")
-    where = folder or Path(tempfile.mkdtemp(prefix="hansa-league-"))
+    target = folder or Path(tempfile.mkdtemp(prefix="hansa-league-"))
     # Imported here: torch and Flower take seconds, and `--help` doesn't wait for them.
     from simulations.deployment.local import Cast, Rehearsal, rehearse
 
-    done = rehearse(where.resolve(), Cast(sites, rounds, protection, seed, settings), note)
+    rehearsal = rehearse(target.resolve(), Cast(sites, rounds, protection, seed, settings), note)
 
-    def show(screen: Console, summary: Rehearsal = done) -> None:
+    def show(screen: Console, summary: Rehearsal = rehearsal) -> None:
         screen.print(f"{summary.rounds} rounds, {len(summary.sites)} sites, {summary.seconds:.1f} s.")
         screen.print(f"Model: {plain(summary.release)}", markup=False)
 
-    output_of(context).result(form, done, show)
+    output_of(context).result(form, rehearsal, show)

@@ -84,18 +84,18 @@ def provision(
     from simulations.deployment.kits import provision as bring_up_to_date
     from simulations.deployment.plan import read_plan
 
-    done = bring_up_to_date(read_plan(file), out.resolve(), renew=renew or (), revoke=revoke or ())
+    provisioned = bring_up_to_date(read_plan(file), out.resolve(), renew=renew or (), revoke=revoke or ())
 
-    def show(screen: Console, made: Provisioned = done) -> None:
-        rows = [(each.name.removesuffix(".kit.tar.gz"), str(each)) for each in made.archives]
+    def show(screen: Console, provisioned: Provisioned = provisioned) -> None:
+        rows = [(path.name.removesuffix(".kit.tar.gz"), str(path)) for path in provisioned.archives]
         if rows:
             screen.print(table(("for", "kit, to be handed over with its .sha256 and .sig"), rows))
-        screen.print(f"Contract: edition {made.edition}, {len(made.sites)} sites.")
-        screen.print(f"Authority: {made.authority}", markup=False)
+        screen.print(f"Contract: edition {provisioned.edition}, {len(provisioned.sites)} sites.")
+        screen.print(f"Authority: {provisioned.authority}", markup=False)
 
-    output_of(context).result(form, done, show)
+    output_of(context).result(form, provisioned, show)
     note("Tell each site the authority's fingerprint (its first 16 digits do) by telephone or in person.")
-    if done.edition > 1:
+    if provisioned.edition > 1:
         note(
             f"Copy contract.json, contract.sig and coordinator/revoked.crl from {plain(out)} into the coordinator's "
             "kit; give the first two to the sites, for 'hansa site accept'."

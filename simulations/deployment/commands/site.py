@@ -67,14 +67,14 @@ def join(
     """
     from simulations.deployment.archive import open_kit
 
-    found = open_kit(archive, into, authority)
+    fingerprint = open_kit(archive, into, authority)
     if not authority:
         note(
             "Nobody has vouched for this authority: compare the fingerprint with whoever provisions the league."
         )
     output_of(context).result(
-        form, {"kit": into, "authority": found},
-        lambda screen: screen.print(f"Unpacked into {plain(into)}; authority {found}", markup=False),
+        form, {"kit": into, "authority": fingerprint},
+        lambda screen: screen.print(f"Unpacked into {plain(into)}; authority {fingerprint}", markup=False),
     )  # fmt: skip
 
 
@@ -113,20 +113,23 @@ def doctor(
     from clients.supernode.checks import look_over
     from clients.supernode.kit import Kit
 
-    found = look_over(Kit.read(kit))
+    results = look_over(Kit.read(kit))
     if site is not None:
-        found.append(_data(site))
+        results.append(_data(site))
 
     def show(screen: Console) -> None:
         screen.print(
-            table(("look", "verdict", "found"), [(each.name, each.verdict, each.told) for each in found])
+            table(
+                ("look", "verdict", "found"),
+                [(result.name, result.verdict, result.told) for result in results],
+            )
         )
 
-    output_of(context).result(form, {"looks": [dataclasses.asdict(each) for each in found]}, show)
-    bad = [each for each in found if each.verdict == "fault"]
+    output_of(context).result(form, {"looks": [dataclasses.asdict(result) for result in results]}, show)
+    bad = [result for result in results if result.verdict == "fault"]
     if bad:
         raise RunError(
-            f"{len(bad)} of {len(found)} looks found a fault",
+            f"{len(bad)} of {len(results)} looks found a fault",
             where=str(kit),
             why=bad[0].told,
             next_step=bad[0].next_step,
@@ -153,17 +156,17 @@ def status(context: typer.Context, kit: KitArgument, form: FormatOption = Format
     """
     from clients.supernode.membership import read_status
 
-    found = read_status(kit)
+    facts = read_status(kit)
 
     def show(screen: Console) -> None:
         screen.print(
             table(
-                (found.site, ""),
-                [(key.replace("_", " "), value) for key, value in dataclasses.asdict(found).items()],
+                (facts.site, ""),
+                [(key.replace("_", " "), value) for key, value in dataclasses.asdict(facts).items()],
             )
         )
 
-    output_of(context).result(form, found, show)
+    output_of(context).result(form, facts, show)
 
 
 @app.command()
@@ -178,8 +181,8 @@ def pause(
     from clients.supernode.membership import set_pause
 
     set_pause(kit, not end)
-    told = "takes part again" if end else "takes no part in further rounds"
-    output_of(context).result(form, {"paused": not end}, lambda screen: screen.print(f"The site {told}."))
+    text = "takes part again" if end else "takes no part in further rounds"
+    output_of(context).result(form, {"paused": not end}, lambda screen: screen.print(f"The site {text}."))
 
 
 @app.command()
@@ -195,10 +198,10 @@ def leave(
 
     if not yes and not typer.confirm("Destroy the site's keys? It can come back only with a new kit."):
         raise InputError("nothing was done", where="--yes")
-    gone = leave_league(kit)
+    destroyed = leave_league(kit)
     note("Tell whoever provisions the league, so that they revoke the site's certificate.")
     output_of(context).result(
-        form, {"destroyed": gone}, lambda screen: screen.print(f"{len(gone)} keys are destroyed.")
+        form, {"destroyed": destroyed}, lambda screen: screen.print(f"{len(destroyed)} keys are destroyed.")
     )
 
 

@@ -68,11 +68,11 @@ def init(
     secrets = {role: source.read(f"New passphrase of role {role}", confirm=True) for role in ROLES} \
         if source.kind == PROMPT else dict.fromkeys(ROLES, source.read(""))  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    made = {role: RoleKey.generate(role) for role in ROLES}
-    for role, key in made.items():
+    role_keys = {role: RoleKey.generate(role) for role in ROLES}
+    for role, key in role_keys.items():
         lock(target / f"{role}.key", key, secrets[role])
     with Vault.create(
-        folder, made["owner"], {role: key.public() for role, key in made.items()}, rights
+        folder, role_keys["owner"], {role: key.public() for role, key in role_keys.items()}, rights
     ) as vault:
         document = {"vault": folder, "id": vault.facts.id, "keys": [target / f"{role}.key" for role in ROLES]}
     _tell(context, form, document)
@@ -93,9 +93,9 @@ def ls(
     with _open(folder, key, passphrase) as vault:
         mine = KINDS if vault.role == "owner" else tuple(vault.facts.rights.get(vault.role, {}))
         rows = [
-            {"kind": each, "name": name, "bytes": vault.size(each, name)}
-            for each in ([kind] if kind else mine)
-            for name in vault.names(each)
+            {"kind": kind_name, "name": name, "bytes": vault.size(kind_name, name)}
+            for kind_name in ([kind] if kind else mine)
+            for name in vault.names(kind_name)
         ]
     output_of(context).result(
         form, rows,
@@ -165,9 +165,9 @@ def verify(
 
     Opens every object and checks the log. Exit code 8 where something is damaged.
     """
-    held = parse_receipt(receipt)
+    head = parse_receipt(receipt)
     with _open(folder, key, passphrase) as vault:
-        verdict = verify_vault(vault, held)
+        verdict = verify_vault(vault, head)
     _tell(context, form, dataclasses.asdict(verdict) | {"ok": verdict.ok})
     if not verdict.ok:
         raise typer.Exit(DAMAGED)
@@ -210,9 +210,9 @@ def erase_user(
     """
     from clients.ingest.into_vault.forget import forget, pseudonym_of
 
-    given = _first_line(who)
+    identity = _first_line(who)
     with _open(folder, key, passphrase) as vault:
-        receipt = forget(vault, given if pseudonym else pseudonym_of(vault, given))
+        receipt = forget(vault, identity if pseudonym else pseudonym_of(vault, identity))
         removed = read_receipt(receipt, vault.key.signing.public_key()).rows
     _tell(context, form, {"receipt": receipt} | {f"removed_{kind}": count for kind, count in removed.items()})
     if not any(count for kind, count in removed.items() if kind != "features"):
@@ -251,9 +251,9 @@ def _first_line(source: Path) -> str:
         text = sys.stdin.readline() if os.fspath(source) == "-" else source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise InputError("the person's id can't be read", where=str(source)) from None
-    if not (found := text.split("\n", 1)[0].strip()):
+    if not (line := text.split("\n", 1)[0].strip()):
         raise InputError(
             "no id was given", where="the standard input" if os.fspath(source) == "-" else str(source),
             next_step="write the person's user id into a file and name it with --who",
         )  # fmt: skip
-    return found
+    return line

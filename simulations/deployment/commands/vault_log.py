@@ -42,12 +42,13 @@ def log(
     facts = VaultFacts.read(folder / FACTS_FILE)
     entries = verify(folder / LOG_FILE, facts.log_signers(), parse_receipt(receipt))
     names = {signer_id(public.signing): role for role, public in facts.roles.items()}
-    shown = [entry for entry in entries if not kind or entry.kind == kind][-last:]
+    chosen = [entry for entry in entries if not kind or entry.kind == kind][-last:]
     rows = [
-        (each.n, each.at, names.get(each.by, f"{each.by} (before)"), each.kind, _told(each)) for each in shown
+        (entry.n, entry.at, names.get(entry.by, f"{entry.by} (before)"), entry.kind, _told(entry))
+        for entry in chosen
     ]
-    document = [{"n": n, "at": at, "by": by, "kind": what, "facts": each.facts}
-                for (n, at, by, what, _), each in zip(rows, shown, strict=True)]  # fmt: skip
+    document = [{"n": n, "at": at, "by": by, "kind": kind_of_entry, "facts": entry.facts}
+                for (n, at, by, kind_of_entry, _), entry in zip(rows, chosen, strict=True)]  # fmt: skip
     output_of(context).result(
         form, document, lambda screen: screen.print(table(("n", "at", "by", "kind", "facts"), rows))
     )
@@ -64,14 +65,14 @@ def parse_receipt(text: str) -> Receipt | None:
     """
     if not text:
         return None
-    found = _RECEIPT.fullmatch(text.strip())
-    if found is None:
+    match = _RECEIPT.fullmatch(text.strip())
+    if match is None:
         raise ConfigError(
             "this is no head of a log",
             where="--receipt",
             next_step="give it as hansa vault log prints it, NUMBER:HASH",
         )
-    return Receipt(int(found[1]), found[2])
+    return Receipt(int(match[1]), match[2])
 
 
 def _told(entry: Entry) -> str:

@@ -21,7 +21,7 @@ from common.runtime.processes import Child, free_port, stop
 from common.settings.load import load_config
 from server.superlink.orders import Post
 from simulations.deployment.kits import provision
-from simulations.deployment.plan import LeaguePlan, Party, Place, Terms
+from simulations.deployment.plan import ContractTerms, CoordinatorPlace, LeaguePlan, Party
 
 NAMES = ("bergen", "hangzhou", "lubeck")
 PROTOBUF = {"content-type": "application/protobuf"}
@@ -37,8 +37,8 @@ def make_plan(
 ) -> LeaguePlan:
     """A plan of a league on this machine, at a free port."""
     return LeaguePlan(
-        coordinator=Place(addresses=tuple(addresses), port=free_port(), listen=listen),
-        contract=Terms.model_validate(terms),
+        coordinator=CoordinatorPlace(addresses=tuple(addresses), port=free_port(), listen=listen),
+        contract=ContractTerms.model_validate(terms),
         site=tuple(Party(name=name) for name in names),
         settings=load_config({"name": "rehearsal", "rounds": {"protection": "he+masked", "deadline_s": 60}}),
     )

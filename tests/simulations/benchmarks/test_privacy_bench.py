@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from simulations.benchmarks import privacy
-from simulations.benchmarks.privacy import Cost, cost_cells, costs_of, jobs_of, main, quality
+from simulations.benchmarks.privacy import CostGroup, cost_cells, costs_of, jobs_of, main, quality
 from simulations.benchmarks.support import one_league
 from simulations.benchmarks.support.cells import Cell
 
 
-def _cell(job: one_league.Job, gain: float) -> Cell:
+def _cell(job: one_league.LeagueCell, gain: float) -> Cell:
     methods = {
         "federated": {"ndcg@20": 0.1 + gain, "auc": 0.7, "sentiment_accuracy": 0.8},
         "popularity": {"ndcg@20": 0.1}, "local": {"ndcg@20": 0.12},
@@ -38,7 +38,7 @@ def test_a_table_in_parts_runs_nothing_twice_and_tells_how_far_it_is(
 ) -> None:
     ran: list[str] = []
 
-    def league_of(job: one_league.Job) -> Cell:
+    def league_of(job: one_league.LeagueCell) -> Cell:
         ran.append(job.variant)
         return _cell(job, 0.1)
 
@@ -65,7 +65,7 @@ def test_a_table_in_parts_runs_nothing_twice_and_tells_how_far_it_is(
 
 @pytest.mark.slow
 def test_the_cost_of_a_small_group_is_measured() -> None:
-    (cell,) = cost_cells([Cost("bazaar", "frozen", ("off", "user", "distributed"), 128)])
+    (cell,) = cost_cells([CostGroup("bazaar", "frozen", ("off", "user", "distributed"), 128)])
     off, user, distributed = cell["rows"]
     assert off["cpu_over_off"] == 1.0
     assert 0.5 < user["cpu_over_off"] < 5

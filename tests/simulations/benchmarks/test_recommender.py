@@ -12,7 +12,7 @@ import pytest
 from common.errors import ConfigError, MachineError
 from simulations.benchmarks.recommender import DAYS, HM, Cells, encoder_jobs, jobs_of, main, table
 from simulations.benchmarks.support.cells import Cell, read_cells
-from simulations.benchmarks.support.one_league import Job, interval, run_jobs, site_values
+from simulations.benchmarks.support.one_league import LeagueCell, interval, run_jobs, site_values
 
 SMALL = (
     "data.n_sites=2",
@@ -32,7 +32,7 @@ def _cell(seed: int, figures: dict[str, dict[str, float]], rows: int = 50, varia
         }
         for site, methods in figures.items()
     }
-    key = Job("hm", seed, "2020-09-21", variant=variant).key()
+    key = LeagueCell("hm", seed, "2020-09-21", variant=variant).key()
     return {"key": key, "sites": sites, "held_out": {}, "rounds": [], "round_s": 0.0}
 
 
@@ -90,7 +90,7 @@ def test_intervals_are_paired() -> None:
 
 def test_a_finished_cell_is_not_run_again(tmp_path: Path) -> None:
     file = tmp_path / "cells.jsonl"
-    jobs = [Job("bazaar", 3, settings=SMALL, timed=True)]
+    jobs = [LeagueCell("bazaar", 3, settings=SMALL, timed=True)]
     first = run_jobs(jobs, file)
     assert first[0]["round_cpu_s"] > 0
     methods = first[0]["sites"][next(iter(first[0]["sites"]))]["methods"]
@@ -109,11 +109,11 @@ def test_a_finished_cell_is_not_run_again(tmp_path: Path) -> None:
 
 
 def test_a_cell_of_other_settings_is_another_cell(tmp_path: Path) -> None:
-    job = Job("bazaar", 3, settings=("rounds.count=1",))
-    assert job.key() != Job("bazaar", 3, settings=("rounds.count=2",)).key()
-    assert job.key() != Job("bazaar", 4, settings=("rounds.count=1",)).key()
+    job = LeagueCell("bazaar", 3, settings=("rounds.count=1",))
+    assert job.key() != LeagueCell("bazaar", 3, settings=("rounds.count=2",)).key()
+    assert job.key() != LeagueCell("bazaar", 4, settings=("rounds.count=1",)).key()
     with pytest.raises(ConfigError, match="unknown setting"):
-        run_jobs([Job("bazaar", 3, settings=("rounds.cuont=1",))], tmp_path / "cells.jsonl")
+        run_jobs([LeagueCell("bazaar", 3, settings=("rounds.cuont=1",))], tmp_path / "cells.jsonl")
     assert not (tmp_path / "cells.jsonl").exists()
 
 
