@@ -12,6 +12,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import select
 import signal
 import sys
@@ -26,6 +27,7 @@ import pytest
 
 OUTPUT = Path(".output")
 REACH = Path(".reach.json")
+MEMORY_BYTES = 6 << 30  # a mutant that asks for more is killed by it
 ARGUMENTS = ("-x", "-m", "not slow", "-p", "no:cacheprovider", "--no-header", "--basetemp=.tmp")
 
 
@@ -76,6 +78,7 @@ def _forked(job: dict[str, Any]) -> int | None:
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
         _run_tests(job)
     ended = os.pidfd_open(child)
     try:
