@@ -111,7 +111,7 @@ def _run_tests(job: dict[str, Any]) -> None:
             status, reach = _with_reach(tests, job["reach"])
             REACH.write_text(json.dumps(reach), "utf-8")
         else:
-            status = pytest.main(["-p", "no:randomly", *tests])
+            status = pytest.main(tests)
     finally:
         os._exit(status)
 
@@ -122,7 +122,7 @@ def _with_reach(tests: list[str], modules: list[str]) -> tuple[int, dict[str, An
     tracer = coverage.Coverage(data_file=None, include=modules, config_file=False)
     notes = _Reach(tracer)
     tracer.start()
-    status = pytest.main(["-p", "no:randomly", *tests], plugins=[notes])
+    status = pytest.main(tests, plugins=[notes])
     tracer.stop()
     return status, notes.reach(modules)
 
