@@ -6,8 +6,6 @@ the page loads nothing.
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections import Counter
 from dataclasses import asdict
@@ -21,6 +19,7 @@ from clients.quality.page import environment
 from common.canonical import readable
 from common.errors import InputError
 from common.files import write_whole
+from common.reports.data_uri import picture_uri
 
 SHOWN = 12
 LISTED = 200
@@ -101,6 +100,4 @@ def _thumbnail(images: ImageStore, name: str | None) -> str:
     except InputError:
         return ""
     picture.thumbnail((120, 120))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return picture_uri(picture)

@@ -8,14 +8,12 @@ Invariant: a map's weights are positive and sum to 1.
 
 from __future__ import annotations
 
-import base64
-import io
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from clients.alignment.meaning import Matrix, PictureToText
+from common.reports.data_uri import picture_uri
 
 TEMPERATURE = 0.1
 SHOWN_SIDE = 200
@@ -54,6 +52,4 @@ def overlay(picture: Image.Image, weights: Matrix) -> str:
     pale = Image.blend(
         resized.convert("L").convert("RGB"), Image.new("RGB", resized.size, (238, 242, 243)), 0.72
     )
-    buffer = io.BytesIO()
-    Image.composite(resized, pale, mask).save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return picture_uri(Image.composite(resized, pale, mask), quality=85)

@@ -7,8 +7,6 @@ loads nothing.
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from clients.quality.assess import Check, Quality
 from common.canonical import readable
 from common.errors import InputError
 from common.files import write_whole
+from common.reports.data_uri import picture_uri
 from common.reports.html import both, figure, percent
 
 SHOWN = 6
@@ -96,7 +95,5 @@ def _worst(check: Check, images: ImageStore) -> list[str]:
         except InputError:
             continue
         picture.thumbnail((160, 160))
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=80)
-        thumbnails.append("data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode())
+        thumbnails.append(picture_uri(picture))
     return thumbnails

@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives import serialization
 from clients.supernode.kit import Kit
 from common.errors import HansaError, MachineError, RunError, WireError
 from common.files import read_json
+from common.provision import kit_files
 from common.provision.door import CLOCK_S, EDITION, INSTANCE, REFUSED, Refusal
-from common.provision.site_keys import CLIENT_FILE, KEYS_FILE, NODE_FILE, public_halves
+from common.provision.site_keys import public_halves
 
 Verdict = Literal["ok", "fault", "unknown"]
 _ASK_S = 10.0
@@ -90,7 +91,7 @@ def _code(kit: Kit) -> str:
 
 
 def _secrets(kit: Kit) -> str:
-    for name in (NODE_FILE, CLIENT_FILE, KEYS_FILE):
+    for name in (kit_files.NODE_KEY, kit_files.CLIENT_KEY, kit_files.KEYS):
         path = kit.private / name
         if not path.exists():
             raise RunError(
@@ -104,27 +105,29 @@ def _secrets(kit: Kit) -> str:
                 next_step="chmod 600, and chown to this user",
             )
     member = kit.contract().member(kit.name)
-    if public_halves(read_json(kit.private / KEYS_FILE)) != member.public_keys():
+    if public_halves(read_json(kit.private / kit_files.KEYS)) != member.public_keys():
         raise RunError(
-            "the site's keys aren't those of the contract", where=f"private/{KEYS_FILE}",
+            "the site's keys aren't those of the contract", where=f"private/{kit_files.KEYS}",
             next_step="use keys and contract of one and the same kit",
         )  # fmt: skip
     return "readable by this user alone, and the contract's"
 
 
 def _certificate(kit: Kit) -> str:
-    certificate = x509.load_pem_x509_certificate((kit.folder / "client.crt").read_bytes())
-    key = serialization.load_pem_private_key((kit.private / CLIENT_FILE).read_bytes(), None)
+    certificate = x509.load_pem_x509_certificate((kit.folder / kit_files.CLIENT_CERTIFICATE).read_bytes())
+    key = serialization.load_pem_private_key((kit.private / kit_files.CLIENT_KEY).read_bytes(), None)
     form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     if certificate.public_key().public_bytes(*form) != key.public_key().public_bytes(*form):
         raise RunError(
-            "certificate and key don't belong together", where="client.crt", next_step="use one kit's"
+            "certificate and key don't belong together",
+            where=kit_files.CLIENT_CERTIFICATE,
+            next_step="use one kit's",
         )
     ends = certificate.not_valid_after_utc
     days_left = (ends - dt.datetime.now(dt.UTC)).days
     if days_left < 0:
         raise RunError(
-            f"the site's certificate expired on {ends.date()}", where="client.crt",
+            f"the site's certificate expired on {ends.date()}", where=kit_files.CLIENT_CERTIFICATE,
             next_step="ask for a renewed one; if this machine's clock is wrong, set it",
         )  # fmt: skip
     return f"valid for {days_left} more days"

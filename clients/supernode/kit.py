@@ -6,6 +6,7 @@ Invariants: the contract is used only with its authority's signature. Two proces
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 import socket
 from dataclasses import dataclass
@@ -13,10 +14,9 @@ from pathlib import Path
 
 from common.errors import RunError
 from common.files import read_json
+from common.provision import kit_files
 from common.provision.authority import write_private
-from common.provision.contract import Contract, read_signed
-
-SITE_FILE = "site.json"
+from common.provision.contract import FILE, Contract, read_signed
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,13 @@ class Kit:
         ------
         RunError : it's no kit, or its contract doesn't name the site.
         """
-        facts = read_json(folder / SITE_FILE)
+        facts = read_json(folder / kit_files.SITE)
         try:
             kit = cls(folder.resolve(), str(facts["name"]), str(facts["coordinator"]))
         except (KeyError, TypeError):
-            raise RunError("the kit is damaged", where=SITE_FILE, next_step="ask for a new one") from None
+            raise RunError(
+                "the kit is damaged", where=kit_files.SITE, next_step="ask for a new one"
+            ) from None
         kit.contract().member(kit.name)
         return kit
 
@@ -72,10 +74,18 @@ class Kit:
 
     def secret(self) -> Path:
         """Make the secret that the SuperNode and its worker share; there is a new one at every start."""
-        path = self.private / "worker.secret"
+        path = self.private / kit_files.WORKER_SECRET
         path.unlink(missing_ok=True)
         write_private(path, secrets.token_hex(32).encode())
         return path
+
+    def node_config(self, site: Path) -> str:
+        """What the site's app learns of where things are, as `flower-supernode` takes it."""
+        settings = {
+            "site-name": self.name, "site-dir": str(site.resolve()), "out-dir": str(self.out),
+            "config-json": str(self.folder / FILE), "keys-file": str(self.private / kit_files.KEYS),
+        }  # fmt: skip
+        return " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items())
 
     def instance(self) -> str:
         """An id that distinguishes this copy of the kit from others; it stays the same after a restart."""

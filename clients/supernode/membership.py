@@ -17,11 +17,12 @@ from typing import Any
 
 from cryptography import x509
 
-from clients.supernode.kit import SITE_FILE, Kit
+from clients.supernode.kit import Kit
 from common.errors import InputError, RunError
 from common.files import read_json, write_json, write_whole
+from common.provision import kit_files
 from common.provision.contract import FILE, SIGNATURE, Contract, read_signed
-from common.provision.site_keys import CLIENT_FILE, KEYS_FILE, NODE_FILE, write_keys
+from common.provision.site_keys import write_keys
 from common.runtime.locks import is_held
 
 PAUSED, ANSWERED = "paused", "answered.json"
@@ -42,7 +43,7 @@ def make_request(name: str, kit: Path) -> Path:
             f"'{name[:40]}' can't be a site's name", where="NAME", next_step="use a-z, 0-9 and -"
         )
     private = kit / "private"
-    if (private / KEYS_FILE).exists():
+    if (private / kit_files.KEYS).exists():
         raise RunError(
             "the folder has a site's keys already", where=str(private), next_step="choose another folder"
         )
@@ -74,7 +75,7 @@ def accept_contract(folder: Path, file: Path) -> Changes:
     old = kit.contract()
     if file.name != FILE:
         raise RunError(f"the file must be called {FILE}", where=file.name)
-    new = read_signed(file.parent, authority=kit.folder / "ca.crt")
+    new = read_signed(file.parent, authority=kit.folder / kit_files.AUTHORITY)
     if new.league != old.league:
         raise RunError("the contract is of another league", where=file.name)
     if new.edition < old.edition:
@@ -142,7 +143,7 @@ def read_status(folder: Path) -> SiteStatus:
     """Read a site's status from its kit's files."""
     kit = Kit.read(folder)
     contract = kit.contract()
-    certificate = x509.load_pem_x509_certificate((kit.folder / "client.crt").read_bytes())
+    certificate = x509.load_pem_x509_certificate((kit.folder / kit_files.CLIENT_CERTIFICATE).read_bytes())
     last, refused = "none yet", ""
     if (kit.logs / ANSWERED).exists():
         sent = read_json(kit.logs / ANSWERED)
@@ -183,7 +184,8 @@ def leave_league(folder: Path) -> list[str]:
                     "the site's processes don't stop", where=kit.name, next_step="stop them, then try again"
                 )
             time.sleep(0.2)
-    keys = [kit.private / name for name in (KEYS_FILE, NODE_FILE, CLIENT_FILE, "worker.secret")]
+    secrets = (kit_files.KEYS, kit_files.NODE_KEY, kit_files.CLIENT_KEY, kit_files.WORKER_SECRET)
+    keys = [kit.private / name for name in secrets]
     keys += sorted((kit.out / "private").glob("league-*.key"))
     destroyed = [path for path in keys if path.exists()]
     for path in destroyed:
@@ -192,5 +194,5 @@ def leave_league(folder: Path) -> list[str]:
             file.flush()
             os.fsync(file.fileno())
         path.unlink()
-    (kit.folder / SITE_FILE).rename(kit.folder / "site.left.json")
+    (kit.folder / kit_files.SITE).rename(kit.folder / "site.left.json")
     return [str(path.relative_to(kit.folder)) for path in destroyed]

@@ -22,6 +22,7 @@ from clients.supernode.kit import Kit
 from common.files import write_json
 from common.flower.pace import quicken
 from common.flower.supernode import Call, RequestContext, run_supernode
+from common.provision import kit_files
 from common.provision.door import EDITION, INSTANCE, REFUSED, Refusal
 from common.runtime.pauses import Pauses
 
@@ -60,8 +61,8 @@ def site_context(kit: Kit) -> ssl.SSLContext:
     """A TLS context that trusts only the league's authority and shows the site's certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_verify_locations(kit.folder / "ca.crt")
-    context.load_cert_chain(kit.folder / "client.crt", kit.folder / "private" / "client.key")
+    context.load_verify_locations(kit.folder / kit_files.AUTHORITY)
+    context.load_cert_chain(kit.folder / kit_files.CLIENT_CERTIFICATE, kit.private / kit_files.CLIENT_KEY)
     return context
 
 

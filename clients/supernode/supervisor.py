@@ -9,7 +9,6 @@ dies is started again. SIGTERM ends all processes of the site.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import signal
 import time
@@ -22,9 +21,8 @@ from clients.supernode.heartbeat import is_hung
 from clients.supernode.kit import Kit
 from common.errors import HansaError, RunError
 from common.files import read_json
-from common.provision.contract import FILE
+from common.provision import kit_files
 from common.provision.door import Refusal
-from common.provision.site_keys import KEYS_FILE
 from common.runtime import logs
 from common.runtime.locks import only_one
 from common.runtime.processes import Child, free_port, stop
@@ -107,18 +105,12 @@ class SiteProcesses:
         self._kit.out.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._refusal.unlink(missing_ok=True)
         self._edition = self._kit.contract().edition
-        settings = {
-            "site-name": self._kit.name, "site-dir": str(self._site.resolve()), "out-dir": str(self._kit.out),
-            "config-json": str(kit / FILE), "keys-file": str(self._kit.private / KEYS_FILE),
-        }  # fmt: skip
-        node_config = " ".join(
-            f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()
-        )
         arguments = [
             "-m", "clients.supernode.node", "--kit", str(kit), "--refusal", str(self._refusal),
-            "--root-certificates", str(kit / "ca.crt"), "--superlink", self._kit.coordinator,
-            "--auth-supernode-private-key", str(kit / "private" / "node.key"), "--port", str(self._port),
-            "--isolation", "process", "--superexec-auth-secret-file", str(self._secret), "--node-config", node_config,
+            "--root-certificates", str(kit / kit_files.AUTHORITY), "--superlink", self._kit.coordinator,
+            "--auth-supernode-private-key", str(self._kit.private / kit_files.NODE_KEY), "--port", str(self._port),
+            "--isolation", "process", "--superexec-auth-secret-file", str(self._secret), "--node-config",
+            self._kit.node_config(self._site),
         ]  # fmt: skip
         home = {"FLWR_HOME": str(kit / "private" / "flower")}
         return Child.start("SuperNode", arguments, self._kit.logs / "node.log", home)

@@ -21,8 +21,8 @@ from common.errors import ConfigError, WireError
 from common.he.cipher import Buffer, Values
 from common.he.seal_files import SealFiles
 from common.he.seal_schemes import SealKey, SealScheme
+from common.settings.config import NVFLARE_CKKS
 
-NVFLARE = "8192/60-40-40/40"
 _FORM = re.compile(r"(\d{4,5})/(\d{2}(?:-\d{2}){1,4})/(\d{2})")
 
 
@@ -37,13 +37,13 @@ class Scheme(SealScheme):
 
     exact = False
 
-    def __init__(self, text: str = NVFLARE) -> None:
+    def __init__(self, text: str = NVFLARE_CKKS) -> None:
         match = _FORM.fullmatch(text)
         if match is None:
             raise ConfigError(
                 f"'{text}' are no parameters of CKKS",
                 where="rounds.ckks",
-                next_step=f"write, e.g., {NVFLARE}",
+                next_step=f"write, e.g., {NVFLARE_CKKS}",
             )
         degree, bits = int(match[1]), [int(n) for n in match[2].split("-")]
         parameters = seal.EncryptionParameters(seal.SCHEME_TYPE.CKKS)

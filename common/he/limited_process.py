@@ -27,6 +27,7 @@ from common.errors import MachineError, WireError
 from common.files import PROJECT
 from common.he.cipher import Buffer, Key, Scheme, Sum, Values
 from common.he.schemes import scheme
+from common.runtime.processes import ONE_THREAD
 
 ROOM = 48 << 20
 PATIENCE_S = 20.0
@@ -111,8 +112,7 @@ class LimitedProcess:
         if self._process is None:
             root = str(PROJECT)
             paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-            environment["OPENBLAS_NUM_THREADS"] = "1"
+            environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(paths)}
             descriptor = -1 if self._uploads < 0 else os.open(f"/proc/self/fd/{self._uploads}", os.O_RDONLY)
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and text
                 [sys.executable, "-c", _PROGRAM, self._name, str(descriptor)], env=environment,

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.errors import RunError
+from common.provision import kit_files
 
 _SKEW = dt.timedelta(minutes=15)  # a machine whose clock is a little behind shall accept a new certificate
 _AUTHORITY_DAYS, _LEAF_DAYS = 3650, 397
@@ -57,12 +58,12 @@ class Authority:
         """Read the authority that `write` wrote."""
         key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 — we wrote it
-        return cls(key, x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes()))
+        return cls(key, x509.load_pem_x509_certificate((folder / kit_files.AUTHORITY).read_bytes()))
 
     def write(self, folder: Path) -> None:
         """Write key and certificate as `ca.key` and `ca.crt`."""
         write_private(folder / "ca.key", pem(self.key))
-        (folder / "ca.crt").write_bytes(self.pem())
+        (folder / kit_files.AUTHORITY).write_bytes(self.pem())
 
     def pem(self) -> bytes:
         """The authority's certificate."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from common.errors import RunError
 from common.files import read_json, write_json
+from common.provision import kit_files
 from common.provision.authority import check_signature
 from common.provision.code import code_digest, installed_code
 from common.settings.config import LeagueConfig
@@ -229,6 +230,9 @@ def read_signed(folder: Path, *, authority: Path | None = None) -> Contract:
     except (OSError, ValueError):
         signature = b""
     check_signature(
-        (authority or folder / "ca.crt").read_bytes(), (folder / FILE).read_bytes(), signature, FILE
+        (authority or folder / kit_files.AUTHORITY).read_bytes(),
+        (folder / FILE).read_bytes(),
+        signature,
+        FILE,
     )
     return contract

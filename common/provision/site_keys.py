@@ -23,9 +23,9 @@ from cryptography.x509.oid import NameOID
 from common.canonical import readable
 from common.errors import RunError
 from common.files import read_json
+from common.provision import kit_files
 from common.provision.authority import node_key, pem, write_private
 
-KEYS_FILE, NODE_FILE, CLIENT_FILE = "keys.json", "node.key", "client.key"
 _LABEL = b"hansa site request v1\n"
 
 
@@ -114,9 +114,9 @@ def write_keys(folder: Path, name: str) -> Request:
     """Make all private keys of a site in a folder; returns the request for their public keys."""
     keys, (private, public) = make_keys(), node_key()
     client = ec.generate_private_key(ec.SECP384R1())
-    write_private(folder / KEYS_FILE, (readable(keys) + "\n").encode())
-    write_private(folder / NODE_FILE, private)
-    write_private(folder / CLIENT_FILE, pem(client))
+    write_private(folder / kit_files.KEYS, (readable(keys) + "\n").encode())
+    write_private(folder / kit_files.NODE_KEY, private)
+    write_private(folder / kit_files.CLIENT_KEY, pem(client))
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
     certificate_request = (
         x509.CertificateSigningRequestBuilder().subject_name(subject).sign(client, hashes.SHA384())

@@ -6,7 +6,6 @@ of the report.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Protocol
 
 import polars as pl
 
+from common.reports.data_uri import jpeg_uri
 from common.reports.story import Story
 
 CUSTOMERS_PER_SITE = 2
@@ -120,7 +120,5 @@ def _product(site: str, item: str, source: PictureSource | None, why: str = "") 
     title = (source.title(site, item) if source is not None else None) or item
     data = source.picture(site, item) if source is not None else None
     usable = data is not None and data.startswith(_JPEG) and len(data) <= MAX_PICTURE_BYTES
-    picture = (
-        "data:image/jpeg;base64," + base64.b64encode(data).decode() if usable and data is not None else ""
-    )
+    picture = jpeg_uri(data) if usable and data is not None else ""
     return Product(title, picture, why)

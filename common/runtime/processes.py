@@ -21,6 +21,8 @@ from pathlib import Path
 from common.errors import MachineError
 from common.files import PROJECT
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""For processes that share the machine's cores with others; read when a library makes its pool of threads."""
 # Flower shall not send telemetry, look for updates or install packages.
 OFFLINE = {
     "FLWR_TELEMETRY_ENABLED": "0",

@@ -31,6 +31,10 @@ Rounding = Literal["nearest", "stochastic"]
 ReleaseTo = Literal["coordinator", "sites"]
 
 
+NVFLARE_CKKS = "8192/60-40-40/40"
+"""NVFLARE's parameters: degree, bits of the primes, bits of the scale."""
+
+
 class Settings(BaseModel):
     """Base of all settings: frozen, closed to unknown keys, and described by the text under each key."""
 
@@ -211,7 +215,7 @@ class RoundsConfig(Settings):
     backend: Backend = "seal"
     """How BFV is called. seal: TenSEAL's raw objects. tenseal: its public interface, for builds without those;
     twice the bytes."""
-    ckks: str = Field("8192/60-40-40/40", pattern=r"^\d{4,5}/\d{2}(-\d{2}){1,4}/\d{2}$")
+    ckks: str = Field(NVFLARE_CKKS, pattern=r"^\d{4,5}/\d{2}(-\d{2}){1,4}/\d{2}$")
     """For protection = ckks: degree, bits of the primes, bits of the scale. The default is NVFlare's."""
     release: ReleaseTo = "coordinator"
     """Who gets the trained model in clear. sites: each site writes its own, and the coordinator gets none; needs

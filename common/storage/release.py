@@ -15,8 +15,7 @@ from safetensors.numpy import save as save_tensors
 from common.files import write_json, write_whole
 from common.protocol.wire import FloatVector, Layout
 from common.settings.config import LeagueConfig
-
-MODEL = "model.safetensors"
+from common.storage.run_folder import MODEL
 
 
 def write_files(

@@ -16,6 +16,9 @@ from common.files import read_json, write_json
 from common.settings.config import LeagueConfig
 from common.settings.load import load_config
 
+MODEL = "model.safetensors"
+"""The file of a released model, at the coordinator and at a site."""
+
 
 @dataclass(frozen=True)
 class SiteEntry:
@@ -54,6 +57,15 @@ class RunFolder:
     @property
     def release(self) -> Path:
         return self.root / "release"
+
+    @property
+    def model(self) -> Path:
+        """The released model; whoever finds it knows that the run has come to its end."""
+        return self.release / MODEL
+
+    @property
+    def card(self) -> Path:
+        return self.release / "MODEL_CARD.md"
 
     def site_out(self, name: str) -> Path:
         """Where a site of a simulation writes its own results."""

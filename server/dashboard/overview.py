@@ -74,7 +74,7 @@ def overview(folder: RunFolder, now: float | None = None) -> Overview:
 
 def _phase(folder: RunFolder, rounds: int, lines: list[Overview], live: Overview, alive: bool) -> str:
     """Where a run that hasn't failed stands; `alive` is whether its process is there."""
-    if (folder.release / "model.safetensors").exists() and _evaluated(folder):
+    if folder.model.exists() and _evaluated(folder):
         return "finished"
     if not alive:
         return "interrupted"
@@ -85,7 +85,7 @@ def _phase(folder: RunFolder, rounds: int, lines: list[Overview], live: Overview
 
 def _evaluated(folder: RunFolder) -> bool:
     done = {str(line["site"]) for line in read_lines(folder.state / "evaluate.final.jsonl")}
-    return (bool(done) and len(done) >= len(folder.sites())) or (folder.release / "MODEL_CARD.md").exists()
+    return (bool(done) and len(done) >= len(folder.sites())) or folder.card.exists()
 
 
 def _is_alive(live: Overview, now: float) -> bool:

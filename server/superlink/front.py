@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from common.errors import MachineError, RunError
 from common.files import read_json, write_whole
+from common.provision import kit_files
 from common.provision.door import CERTIFICATE, MOST_BODY_BYTES, REFUSED, ROUTES, Refusal
 from common.runtime.processes import Child
 
@@ -28,11 +29,11 @@ def listens_on(kit: Path) -> tuple[str, int]:
     ------
     RunError : the kit is damaged.
     """
-    told = read_json(kit / "coordinator.json")
+    told = read_json(kit / kit_files.COORDINATOR)
     try:
         return str(told["listen"]), int(told["port"])
     except (KeyError, TypeError, ValueError):
-        raise RunError("the coordinator's kit is damaged", where="coordinator.json") from None
+        raise RunError("the coordinator's kit is damaged", where=kit_files.COORDINATOR) from None
 
 
 def start_front(kit: Path, superlink: str, how: Front, logs: Path) -> Child | None:

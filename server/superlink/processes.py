@@ -17,6 +17,7 @@ from pathlib import Path
 from flwr.app import UserConfig
 
 from common.errors import RunError
+from common.provision import kit_files
 from common.provision.authority import write_private
 from common.provision.contract import FILE, SIGNATURE, Contract, read_signed
 from common.runtime.processes import Child, free_port, stop
@@ -24,7 +25,7 @@ from common.storage.run_folder import RunFolder
 from server.superlink.control import Control
 from server.superlink.front import Front, start_front
 
-_PAPERS = ("revoked.crl", "server.crt")
+_PAPERS = (kit_files.REVOKED, kit_files.SERVER_CERTIFICATE)
 _log = logging.getLogger("hansa.coordinator")
 
 
@@ -48,11 +49,11 @@ class CoordinatorKit:
 
     @property
     def authority(self) -> Path:
-        return self.folder / "ca.crt"
+        return self.folder / kit_files.AUTHORITY
 
     def secret(self) -> Path:
         """A fresh secret that the SuperLink and the process of the app share, made at every start."""
-        path = self.folder / "private" / "worker.secret"
+        path = self.folder / "private" / kit_files.WORKER_SECRET
         path.unlink(missing_ok=True)
         write_private(path, secrets.token_hex(32).encode())
         return path
@@ -188,7 +189,8 @@ class Coordinator:
         kit = self.kit.folder
         arguments = [
             *self._link_program(), "--ssl-ca-certfile", str(self.kit.authority),
-            "--ssl-certfile", str(kit / "server.crt"), "--ssl-keyfile", str(kit / "private" / "server.key"),
+            "--ssl-certfile", str(kit / kit_files.SERVER_CERTIFICATE),
+            "--ssl-keyfile", str(kit / "private" / kit_files.SERVER_KEY),
             "--enable-supernode-auth", "--host", host, "--port", port, "--isolation", "process",
             "--superexec-auth-secret-file", str(self._secret), "--disable-runtime-dependency-installation",
         ]  # fmt: skip

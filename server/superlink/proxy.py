@@ -26,6 +26,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from common.provision import kit_files
 from common.provision.door import CERTIFICATE, EDITION, INSTANCE, MOST_BODY_BYTES, REFUSED, ROUTES, Refusal
 from common.runtime import logs
 
@@ -116,9 +117,9 @@ def tls(kit: Path) -> ssl.SSLContext:
     """What the guard demands of a connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(kit / "server.crt", kit / "private" / "server.key")
-    context.load_verify_locations(kit / "ca.crt")
-    context.load_verify_locations(kit / "revoked.crl")
+    context.load_cert_chain(kit / kit_files.SERVER_CERTIFICATE, kit / "private" / kit_files.SERVER_KEY)
+    context.load_verify_locations(kit / kit_files.AUTHORITY)
+    context.load_verify_locations(kit / kit_files.REVOKED)
     context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
     context.verify_mode = ssl.CERT_REQUIRED
     return context
@@ -136,8 +137,8 @@ def main() -> None:
     host, _, port = str(given.listen).rpartition(":")
     logs.configure("guard")
     config = uvicorn.Config(
-        Guard(given.superlink, given.kit / "ca.crt"), host=host, port=int(port), http=PeerProtocol, ws="none",
-        lifespan="off",
+        Guard(given.superlink, given.kit / kit_files.AUTHORITY), host=host, port=int(port), http=PeerProtocol,
+        ws="none", lifespan="off",
         loop="asyncio", access_log=False, log_config=None, server_header=False, limit_concurrency=512,
         timeout_keep_alive=75, ssl_context_factory=lambda _config, _default: tls(given.kit),
     )  # fmt: skip

@@ -117,7 +117,7 @@ class Keeper:
         if failure.exists():
             state: State = "stopped" if is_asked_to_stop(folder) else "failed"
             self._finish(order, replace(outcome, state=state, fault=read_json(failure)))
-        elif self._up.app_code() == 0 and (folder.release / "model.safetensors").exists():
+        elif self._up.app_code() == 0 and folder.model.exists():
             self._finish(order, replace(outcome, state="released"))
         else:
             _log.warning("the run's process ended with %s", self._up.app_code())

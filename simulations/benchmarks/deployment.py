@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from clients.supernode.kit import Kit
 from common.errors import HansaError, RunError
 from common.files import read_json, read_lines
-from common.provision.contract import FILE
-from common.provision.site_keys import KEYS_FILE
+from common.provision import kit_files
 from common.runtime.processes import Child, free_port, stop
 from common.storage.run_folder import SiteEntry
 from server.superlink.commands import await_model, order_run
@@ -98,24 +98,17 @@ class StockLeague(LocalLeague):
 
     def start_site(self, site: SiteEntry) -> None:
         """Start `flower-supernode` as Flower documents it, with the same settings as ours."""
-        kit = self.kits / "sites" / site.name
-        out = kit / "private" / "out"
-        out.mkdir(parents=True, exist_ok=True, mode=0o700)
-        settings = {
-            "site-name": site.name, "site-dir": site.folder, "out-dir": str(out), "config-json": str(kit / FILE),
-            "keys-file": str(kit / "private" / KEYS_FILE),
-        }  # fmt: skip
-        node_config = " ".join(
-            f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()
-        )
+        kit = Kit.read(self.kits / "sites" / site.name)
+        kit.out.mkdir(parents=True, exist_ok=True, mode=0o700)
         superlink = str(read_json(Post(self.kit).private / ADDRESS)["superlink"])
         arguments = [
-            "flower-supernode", "--root-certificates", str(kit / "ca.crt"), "--superlink", superlink,
-            "--auth-supernode-private-key", str(kit / "private" / "node.key"), "--port", str(free_port()),
-            "--isolation", "subprocess", "--node-config", node_config,
+            "flower-supernode", "--root-certificates", str(kit.folder / kit_files.AUTHORITY),
+            "--superlink", superlink, "--auth-supernode-private-key", str(kit.private / kit_files.NODE_KEY),
+            "--port", str(free_port()), "--isolation", "subprocess",
+            "--node-config", kit.node_config(Path(site.folder)),
         ]  # fmt: skip
-        home = {"FLWR_HOME": str(kit / "private" / "flower")}
-        self.children[site.name] = Child.start(site.name, arguments, kit / "logs" / "site.log", home)
+        home = {"FLWR_HOME": str(kit.private / "flower")}
+        self.children[site.name] = Child.start(site.name, arguments, kit.logs / "site.log", home)
 
 
 _KINDS: Mapping[str, type[StandingLeague] | type[StockLeague]] = {
@@ -146,7 +139,7 @@ def _measure(kind: type[StandingLeague] | type[StockLeague], part: Part) -> dict
             stop(list(league.children.values()), polite_s=20.0)
             league.stop()
         lines = read_lines(league.run.rounds_file)
-        model = (league.run.release / "model.safetensors").read_bytes()
+        model = league.run.model.read_bytes()
     later = lines[1:]
     return {
         "league": kind.kind, "sites": sites, "protection": protection, "rounds": len(lines),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from common.errors import ConfigError
+from simulations.arguments import RunArgument
 from simulations.output import Format, FormatOption, output_of, table
 
-RunArgument = Annotated[Path, typer.Argument(help="The run folder.")]
 SiteOption = Annotated[str, typer.Option(help="The site whose catalogue and users are meant.")]
 UserOption = Annotated[str, typer.Option(help="A user of the site.")]
 HistoryOption = Annotated[str, typer.Option(help="Items of a user never seen, oldest first: id1,id2,...")]

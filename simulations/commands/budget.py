@@ -12,6 +12,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from common.errors import ConfigError
+from simulations.arguments import PROMPT, PassphraseOption
 from simulations.output import Format, FormatOption, figure, output_of, plain, table
 
 
@@ -31,11 +32,9 @@ app = typer.Typer(
     help="Example: `hansa budget runs/demo`\n\nA site's own privacy budget, of a site folder or of the sites of a run.",
 )  # fmt: skip
 
-PROMPT = "prompt"
 WhereArgument = Annotated[Path, typer.Argument(help="A site folder or a run folder.")]
 SiteArgument = Annotated[Path, typer.Argument(help="A site folder.")]
 KeyOption = Annotated[Path | None, typer.Option("--key", help="A role's key of the site's vault.")]
-PassphraseOption = Annotated[str, typer.Option("--passphrase", help="prompt, file:PATH or fd:NUMBER.")]
 
 
 @app.command()

@@ -10,13 +10,13 @@ from typing import Annotated
 import typer
 
 from common.runtime.progress import RoundProgress
-from simulations.deployment.commands.vault import PROMPT, KeyOption, PassphraseOption
+from simulations.arguments import PROMPT, KeyOption, PassphraseOption, QuietOption, SiteFolderArgument
 from simulations.output import Format, FormatOption, note, output_of, table
 
 
 def ingest(
     context: typer.Context,
-    site_folder: Annotated[Path, typer.Argument(help="The folder that holds site.toml.")],
+    site_folder: SiteFolderArgument,
     vault: Annotated[Path, typer.Option(help="The vault's folder; hansa vault init makes one.")],
     key: KeyOption = None,
     passphrase: PassphraseOption = PROMPT,
@@ -26,7 +26,7 @@ def ingest(
     side: Annotated[
         int, typer.Option(min=32, max=2048, help="Shorter side of a stored picture, pixels.")
     ] = 256,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress display.")] = False,
+    quiet: QuietOption = False,
     form: FormatOption = Format.text,
 ) -> None:
     """Example: `hansa ingest my-shop --vault my-shop-vault`

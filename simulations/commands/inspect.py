@@ -12,9 +12,8 @@ from common.errors import RunError
 from common.files import read_lines
 from common.privacy.stopped import stopped_sites
 from common.storage.run_folder import RunFolder
+from simulations.arguments import RunArgument
 from simulations.output import Format, FormatOption, output_of, plain, table
-
-RunArgument = Annotated[Path, typer.Argument(help="The run folder.")]
 
 
 def status(
@@ -77,7 +76,7 @@ def read_status(run: Path) -> dict[str, Any]:
     config, sites, rounds = folder.config(), folder.sites(), read_lines(folder.rounds_file)
     last = rounds[-1] if rounds else {}
     trained = {row.get("round") for row in rounds}
-    finished = (run / "release" / "MODEL_CARD.md").exists()
+    finished = RunFolder(run).card.exists()
     return {
         "run": str(run),
         "phase": "finished"

@@ -9,6 +9,7 @@ import typer
 
 from common.errors import InputError
 from common.runtime.progress import RoundProgress
+from simulations.arguments import QuietOption, SiteFolderArgument
 from simulations.output import Format, FormatOption, note, output_of, table
 
 FAILED = 1
@@ -16,14 +17,14 @@ FAILED = 1
 
 def quality(
     context: typer.Context,
-    site_folder: Annotated[Path, typer.Argument(help="The folder that holds site.toml.")],
+    site_folder: SiteFolderArgument,
     out: Annotated[
         Path, typer.Option(help="Folder for quality.html and quality.json; it shows the shop's data.")
     ],
     alignment: Annotated[
         bool, typer.Option("--alignment", help="Also write alignment.html: what belongs to what.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress display.")] = False,
+    quiet: QuietOption = False,
     form: FormatOption = Format.text,
 ) -> None:
     """Example: `hansa quality my-shop --out reports/my-shop --alignment`

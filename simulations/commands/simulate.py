@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from common.errors import ConfigError
+from simulations.arguments import RunArgument, SetOption
 from simulations.engines import forkserver
 from simulations.output import Format, FormatOption, note, output_of, plain, table
 from simulations.runs.results import Metrics, RunSummary
@@ -43,9 +44,7 @@ def simulate(
     encoders: Annotated[Encoders | None, typer.Option(help="Ready-made encoders, or trained here.")] = None,
     preset: Annotated[Preset | None, typer.Option(help="Size of the bazaar's merchants.")] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file; `hansa init` writes one.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting; repeatable.")
-    ] = None,
+    set_: SetOption = None,
     test_day: Annotated[str, typer.Option(help="Day to test on, e.g. 2020-09-21.")] = "",
     ablation: Annotated[
         bool, typer.Option("--ablation", help="Also measure each modality left out.")
@@ -81,7 +80,7 @@ def simulate(
 
 def resume(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    run: RunArgument,
     form: FormatOption = Format.text,
 ) -> None:
     """Example: `hansa resume runs/demo`

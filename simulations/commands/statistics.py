@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from simulations.arguments import SiteFolderArgument
 from simulations.output import Format, FormatOption, note, output_of, table
 
 DEFAULT = "popularity,segments,activity,ratings"
@@ -16,7 +16,7 @@ DEFAULT = "popularity,segments,activity,ratings"
 
 def statistics(
     context: typer.Context,
-    site_folder: Annotated[Path, typer.Argument(help="The folder that holds site.toml.")],
+    site_folder: SiteFolderArgument,
     epsilon: Annotated[float, typer.Option(min=0.001, help="What all of them may cost a user, together.")],
     only: Annotated[str, typer.Option(help="Names with commas between; --list names them.")] = DEFAULT,
     top: Annotated[int, typer.Option(min=1, help="Rows of each.")] = 20,

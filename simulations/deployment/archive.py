@@ -17,6 +17,7 @@ from pathlib import Path
 
 from common.errors import RunError
 from common.files import write_whole
+from common.provision import kit_files
 from common.provision.authority import Authority, check_signature, fingerprint
 
 SUMS = "SHA256SUMS"
@@ -87,7 +88,7 @@ def open_kit(archive: Path, into: Path, expected: str) -> str:
     ------
     RunError : the archive isn't whole, isn't its authority's, or would replace a kit.
     """
-    if (into / "site.json").exists() or (into / "coordinator.json").exists():
+    if (into / kit_files.SITE).exists() or (into / kit_files.COORDINATOR).exists():
         raise RunError("the folder holds a kit already", where=str(into), next_step="choose another folder")
     data = archive.read_bytes()
     with tempfile.TemporaryDirectory(dir=into.parent, prefix=".kit-") as name:
@@ -95,7 +96,7 @@ def open_kit(archive: Path, into: Path, expected: str) -> str:
         try:
             with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as tar:
                 _unpack(tar, fresh)
-            certificate = (fresh / "ca.crt").read_bytes()
+            certificate = (fresh / kit_files.AUTHORITY).read_bytes()
             signature = bytes.fromhex(archive.with_name(archive.name + ".sig").read_text().strip())
         except (tarfile.TarError, OSError, EOFError, ValueError):
             raise RunError(

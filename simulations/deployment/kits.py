@@ -20,6 +20,7 @@ from cryptography import x509
 
 from common.errors import RunError
 from common.files import read_json, write_json, write_whole
+from common.provision import kit_files
 from common.provision.authority import Authority, fingerprint, write_private
 from common.provision.code import code_digest, installed_code
 from common.provision.contract import FILE, SIGNATURE, Contract, Member
@@ -176,7 +177,7 @@ def _enrol(book: LeagueBook, party: Party, authority: Authority, kit: Path) -> N
         )
     certificate = authority.issue_client(party.name, request.certificate.encode())
     kit.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_whole(kit / "client.crt", certificate)
+    write_whole(kit / kit_files.CLIENT_CERTIFICATE, certificate)
     serial = x509.load_pem_x509_certificate(certificate).serial_number
     book.serials.setdefault(party.name, []).append(f"{serial:x}")
     book.requests[party.name] = request.certificate
@@ -246,19 +247,19 @@ class _Desk:
             book.addresses = addresses
             packed.append("coordinator")
         write_json(
-            coordinator / "coordinator.json",
+            coordinator / kit_files.COORDINATOR,
             {"listen": plan.coordinator.listen, "port": plan.coordinator.port},
         )
-        write_whole(coordinator / "revoked.crl", authority.revocations(book.revoked_serials()))
+        write_whole(coordinator / kit_files.REVOKED, authority.revocations(book.revoked_serials()))
         for kit in (coordinator, *(root / "sites" / name for name in book.members)):
             kit.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_whole(kit / "ca.crt", authority.pem())
+            write_whole(kit / kit_files.AUTHORITY, authority.pem())
             for name in (FILE, SIGNATURE):
                 write_whole(kit / name, (root / name).read_bytes())
         for name in fresh:
             kit = root / "sites" / name
             reached = f"{plan.coordinator.addresses[0]}:{plan.coordinator.port}"
-            write_json(kit / "site.json", {"name": name, "coordinator": reached})
+            write_json(kit / kit_files.SITE, {"name": name, "coordinator": reached})
             site_papers(kit, plan, name)
             packed.append(name)
         coordinator_papers(coordinator, plan)
@@ -273,9 +274,9 @@ class _Desk:
 def _write_coordinator(kit: Path, authority: Authority, addresses: list[str]) -> None:
     certificate, key = authority.issue_server(addresses)
     _private_folder(kit)
-    (kit / "private" / "server.key").unlink(missing_ok=True)
-    write_private(kit / "private" / "server.key", key)
-    write_whole(kit / "server.crt", certificate)
+    (kit / "private" / kit_files.SERVER_KEY).unlink(missing_ok=True)
+    write_private(kit / "private" / kit_files.SERVER_KEY, key)
+    write_whole(kit / kit_files.SERVER_CERTIFICATE, certificate)
 
 
 def _private_folder(folder: Path) -> Path:

@@ -13,6 +13,7 @@ from cryptography import x509
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from common.files import write_whole
+from common.provision import kit_files
 from common.settings.config import LeagueConfig
 from simulations.deployment.plan import LeaguePlan
 
@@ -27,7 +28,9 @@ _PAGES = Environment(
 def site_papers(kit: Path, plan: LeaguePlan, name: str) -> None:
     """Write a site's papers into its kit, and its guides beside the kit's archive too."""
     party = next(entry for entry in plan.site if entry.name == name)
-    ends = x509.load_pem_x509_certificate((kit / "client.crt").read_bytes()).not_valid_after_utc
+    ends = x509.load_pem_x509_certificate(
+        (kit / kit_files.CLIENT_CERTIFICATE).read_bytes()
+    ).not_valid_after_utc
     facts = _facts(plan, name) | {
         "site": True, "unit": "hansa-site.service", "service": "site", "own_keys": bool(party.request),
         "ends": str(ends.date()),

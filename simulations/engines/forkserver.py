@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 from common.errors import HansaError, MachineError
 from common.files import PROJECT
+from common.runtime.processes import ONE_THREAD
 
 Job = Literal["site", "yardsticks", "merchants"]
 _JOBS = {
@@ -36,8 +37,6 @@ _JOBS = {
 _LIGHT = "merchants"  # needs none of what follows
 # Not polars nor scikit-learn: they start threads when they are imported, and a fork would lose those.
 _HEAVY = ("torch", "torch._dynamo", "opacus", "flwr.app", "flwr.clientapp", "flwr.serverapp", "tenseal")
-# Forked processes share the machine's cores: one thread each, set before a library makes its pool.
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _LONGEST_REQUEST = 1 << 20
 _door: socket.socket | None = None
 _server: subprocess.Popen[bytes] | None = None
@@ -83,7 +82,7 @@ def _start() -> socket.socket:
         _server = subprocess.Popen(  # noqa: S603 — our own module, no shell
             [sys.executable, "-m", "simulations.engines.forkserver", str(theirs.fileno())],
             pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=_errors(),
-            env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(paths)},
+            env={**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(paths)},
         )  # fmt: skip
     return _door
 
@@ -141,7 +140,7 @@ def _work(request: dict[str, Any], pipe: int, door: int, errors: int) -> int:
         os.dup2(errors, standard)
     os.close(errors)
     os.environ.clear()
-    os.environ.update({**request["environment"], **_ONE_THREAD})
+    os.environ.update({**request["environment"], **ONE_THREAD})
     _door = socket.socket(fileno=door)
     threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
     module, name = _JOBS[request["job"]]

@@ -93,7 +93,7 @@ def _carry_out(folder: RunFolder, config: LeagueConfig, started: float) -> RunSu
 
         ablation = ablate(folder, config)
     metrics = summarise(folder, recorded.get("timing") or timing, ablation)
-    write_whole(folder.release / "MODEL_CARD.md", model_card(folder.root).encode("utf-8"))
+    write_whole(folder.card, model_card(folder.root).encode("utf-8"))
     report = write_report(folder.root, SitePictures(folder)) if chosen["report"] else None
     sites = folder.sites()
     details = read_json(folder.root / "details.json")

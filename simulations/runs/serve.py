@@ -152,7 +152,7 @@ def evaluate(run_dir: Path) -> Metrics:
 
     folder = RunFolder(run_dir.resolve())
     config = folder.config()
-    release = folder.release / "model.safetensors"
+    release = folder.model
     if not release.exists():
         raise RunError("the run has no release yet", where=str(run_dir), next_step=f"hansa resume {run_dir}")
     arrays = load_arrays(release)

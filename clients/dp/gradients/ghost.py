@@ -15,20 +15,18 @@ Invariant: the result equals `per_user.clipped_sum` of `hooks` and of the slow l
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from opacus.grad_sample import GradSampleModule
 from torch import Tensor, nn
 
 from clients.data.dataset import SiteDataset
 from clients.dp.gradients.adapted import AdapterGradients, Rows, adapter_backward
 from clients.dp.gradients.encoders import EncoderGradients
 from clients.dp.gradients.fused import Fused, fusion_backward
-from clients.dp.gradients.per_user import Gradients, factors
+from clients.dp.gradients.per_user import Gradients, factors, hooked
 from clients.dp.objective import UserLosses
 from clients.dp.sample import UserRows, review_texts
 from common.models.model import ItemInputs
@@ -191,21 +189,13 @@ def _add_adapter(
 @contextmanager
 def _hooked(losses: UserLosses) -> Iterator[dict[nn.Parameter, Tensor]]:
     """Opacus's hooks on all layers; the per-user gradients are in the result when the context ends."""
-    losses.zero_grad(set_to_none=True)
-    wrapped = GradSampleModule(losses, batch_first=True, loss_reduction="sum", strict=True)
     gradients: dict[nn.Parameter, Tensor] = {}
-    try:
-        with warnings.catch_warnings():
-            # Some layers read data, which need no gradient, so this warning is expected.
-            warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            yield gradients
+    with hooked(losses):
+        yield gradients
         for parameter in losses.parameters():
             sample = getattr(parameter, "grad_sample", None)
             if sample is not None:
                 gradients[parameter] = sample.detach()
-    finally:
-        wrapped.to_standard_module()
-        losses.zero_grad(set_to_none=True)
 
 
 def _squared_norms(

@@ -8,6 +8,8 @@ the model.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from opacus.grad_sample import GradSampleModule, register_grad_sampler
@@ -34,19 +36,26 @@ def _of_absent(layer: Absent, activations: list[Tensor], backprops: Tensor) -> d
     return {layer.vector: backprops.masked_fill(present, 0.0).sum(1)}
 
 
-def hooks(losses: UserLosses, users: UserBatch) -> Gradients:
-    """Per-user gradients by Opacus's hooks on each layer."""
+@contextmanager
+def hooked(losses: UserLosses) -> Iterator[GradSampleModule]:
+    """The losses with Opacus's hooks on all layers; afterwards they are as they were."""
     losses.zero_grad(set_to_none=True)
     wrapped = GradSampleModule(losses, batch_first=True, loss_reduction="sum", strict=True)
     try:
         with warnings.catch_warnings():
             # The first layers read data, which need no gradient, so this warning is expected.
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            wrapped(*users.parts()).sum().backward()
-        return {name: _sample_gradients(p) for name, p in losses.named_parameters()}
+            yield wrapped
     finally:
         wrapped.to_standard_module()
         losses.zero_grad(set_to_none=True)
+
+
+def hooks(losses: UserLosses, users: UserBatch) -> Gradients:
+    """Per-user gradients by Opacus's hooks on each layer."""
+    with hooked(losses) as wrapped:
+        wrapped(*users.parts()).sum().backward()
+        return {name: _sample_gradients(p) for name, p in losses.named_parameters()}
 
 
 def _sample_gradients(parameter: nn.Parameter) -> Tensor:

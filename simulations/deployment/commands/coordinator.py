@@ -186,7 +186,7 @@ def _carry_out(context: typer.Context, kit: Path, form: Format, *, resume: bool,
         shown = len(lines)
 
     outcome = await_model(kit, order, look)
-    if not (folder.release / "model.safetensors").exists():
+    if not folder.model.exists():
         raise RunError("the released model is gone", where=str(folder.release))
     summary = {
         "state": outcome.state, "run": str(folder.root), "release": str(folder.release), "rounds": shown,

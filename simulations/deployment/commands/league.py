@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from common.errors import RunError
+from simulations.arguments import SetOption
 from simulations.output import Format, FormatOption, note, output_of, plain
 from simulations.setup.options import parse_set
 
@@ -32,9 +33,7 @@ def local(
         Path | None,
         typer.Option(help="Where to keep kits, logs and model; a fresh private folder if left out."),
     ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting; repeatable.")
-    ] = None,
+    set_: SetOption = None,
     form: FormatOption = Format.text,
 ) -> None:
     """Example: `hansa league local --sites 3 --rounds 3`

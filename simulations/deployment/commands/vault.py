@@ -28,27 +28,22 @@ from clients.vault.store import FACTS_FILE
 from common.crypto.keys import lock
 from common.errors import ConfigError, InputError
 from common.schema import parse_site_info
+from simulations.arguments import PROMPT, KeyOption, PassphraseOption, VaultArgument
 from simulations.deployment.commands.vault_log import ReceiptOption, log, parse_receipt
 from simulations.output import Format, FormatOption, note, output_of, table
 
 DAMAGED = 8
-PROMPT = "prompt"
 app = typer.Typer(
     help="Example: `hansa vault init shop/vault`\n\nA site's encrypted store.", no_args_is_help=True
 )
 
-FolderArgument = Annotated[Path, typer.Argument(help="The vault's folder.")]
-KeyOption = Annotated[
-    Path | None, typer.Option("--key", help="A role's key file; keys/owner.key unless given.")
-]
-PassphraseOption = Annotated[str, typer.Option("--passphrase", help="prompt, file:PATH or fd:NUMBER.")]
 RoleArgument = Annotated[str, typer.Argument(help="trainer, analyst or auditor.")]
 KindArgument = Annotated[str, typer.Argument(help=", ".join(KINDS))]
 
 
 @app.command(short_help="Make a vault and a key file per role.")
 def init(
-    context: typer.Context, folder: FolderArgument,
+    context: typer.Context, folder: VaultArgument,
     site: Annotated[Path | None, typer.Option(help="site.toml, whose [vault.roles] says who may what.")] = None,
     keys: Annotated[Path | None, typer.Option(help="Where key files go; FOLDER/keys unless given.")] = None,
     passphrase: PassphraseOption = PROMPT, form: FormatOption = Format.text,
@@ -82,7 +77,7 @@ def init(
 
 @app.command(short_help="List names and sizes.")
 def ls(
-    context: typer.Context, folder: FolderArgument,
+    context: typer.Context, folder: VaultArgument,
     kind: Annotated[str, typer.Argument(help="One kind; all that the role may read unless given.")] = "",
     key: KeyOption = None, passphrase: PassphraseOption = PROMPT, form: FormatOption = Format.text,
 ) -> None:  # fmt: skip
@@ -105,7 +100,7 @@ def ls(
 
 @app.command(short_help="Let a role read or write a kind.")
 def grant(
-    context: typer.Context, folder: FolderArgument, role: RoleArgument, kind: KindArgument,
+    context: typer.Context, folder: VaultArgument, role: RoleArgument, kind: KindArgument,
     write: Annotated[bool, typer.Option("--write", help="Let it write too.")] = False,
     key: KeyOption = None, passphrase: PassphraseOption = PROMPT, form: FormatOption = Format.text,
 ) -> None:  # fmt: skip
@@ -120,7 +115,7 @@ def grant(
 
 @app.command(short_help="Take a kind from a role; seals it anew.")
 def revoke(
-    context: typer.Context, folder: FolderArgument, role: RoleArgument, kind: KindArgument,
+    context: typer.Context, folder: VaultArgument, role: RoleArgument, kind: KindArgument,
     key: KeyOption = None, passphrase: PassphraseOption = PROMPT, form: FormatOption = Format.text,
 ) -> None:  # fmt: skip
     """Example: `hansa vault revoke shop/vault analyst reviews`
@@ -134,7 +129,7 @@ def revoke(
 
 @app.command(short_help="Give a role new keys.")
 def rotate(
-    context: typer.Context, folder: FolderArgument, role: RoleArgument,
+    context: typer.Context, folder: VaultArgument, role: RoleArgument,
     new_key: Annotated[Path, typer.Option(help="Where the new key file goes; if it exists, it is used.")],
     new_passphrase: Annotated[str, typer.Option(help="prompt, file:PATH or fd:NUMBER.")] = PROMPT,
     key: KeyOption = None, passphrase: PassphraseOption = PROMPT, form: FormatOption = Format.text,
@@ -157,7 +152,7 @@ def rotate(
 
 @app.command(short_help="Open every object and check the log.")
 def verify(
-    context: typer.Context, folder: FolderArgument,
+    context: typer.Context, folder: VaultArgument,
     key: KeyOption = None, passphrase: PassphraseOption = PROMPT, receipt: ReceiptOption = "",
     form: FormatOption = Format.text,
 ) -> None:  # fmt: skip
@@ -178,7 +173,7 @@ app.command(short_help="Who opened, wrote or was refused what.")(log)
 
 @app.command(short_help="Write one object in clear.")
 def export(
-    context: typer.Context, folder: FolderArgument, kind: KindArgument,
+    context: typer.Context, folder: VaultArgument, kind: KindArgument,
     name: Annotated[str, typer.Argument(help="The object's name, as ls shows it.")],
     to: Annotated[Path, typer.Option(help="The file to write, in clear.")],
     key: KeyOption = None, passphrase: PassphraseOption = PROMPT, form: FormatOption = Format.text,
@@ -194,7 +189,7 @@ def export(
 
 @app.command("erase-user", short_help="Remove one person, with a signed receipt.")
 def erase_user(
-    context: typer.Context, folder: FolderArgument,
+    context: typer.Context, folder: VaultArgument,
     who: Annotated[
         Path, typer.Option(help="A file with the person's user id as the shop knows it; - reads standard input.")
     ] = Path("-"),

@@ -7,7 +7,6 @@ the keys that may have signed it stand in `vault.json`.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +16,7 @@ from clients.vault.store import FACTS_FILE, LOG_FILE
 from common.audit import Entry, Receipt, verify
 from common.crypto.keys import signer_id
 from common.errors import ConfigError
+from simulations.arguments import VaultArgument
 from simulations.output import Format, FormatOption, note, output_of, table
 
 _RECEIPT = re.compile(r"(\d{1,12}):([0-9a-f]{64})")
@@ -28,7 +28,7 @@ ReceiptOption = Annotated[
 
 def log(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="The vault's folder.")],
+    folder: VaultArgument,
     last: Annotated[int, typer.Option(min=1, help="How many entries to show, from the end.")] = 50,
     kind: Annotated[str, typer.Option(help="Only entries of this kind, such as refused or erase.")] = "",
     receipt: ReceiptOption = "",
