@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from simulations.runs.results import RunSummary
 from simulations.setup.options import Setting, SimulateOptions
+
+# How long an example takes tells of the machine; what has to be fast says so in a test of its own.
+settings.register_profile("hansa", deadline=None)
+settings.load_profile("hansa")
 
 TINY_TRAINING: dict[str, Setting] = {
     "privacy.mode": "off",
