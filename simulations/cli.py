@@ -1,7 +1,7 @@
-"""The command `hansa`: puts the commands together and decides how they end.
+"""The command `hansa`: registers all commands and handles their failures.
 
-Invariant: no command ends in a traceback. Whatever goes wrong becomes one explained failure with an exit code, on the
-standard error for people and as the one JSON document for programs.
+Invariant: no command ends in a traceback. Every fault becomes one explained failure with an exit code, on the standard
+error for people and as the one JSON document for programs.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Attacks that a protection has to stand, or is known not to: each a function of what its attacker holds."""
+"""Attacks that a protection must withstand, or is known not to; each is a function of what its attacker holds."""

@@ -2,11 +2,11 @@
 Numbers", Eurocrypt 2021): why under `ckks` nothing decrypted may reach a holder of ciphertexts.
 
 The attacker holds a sum's ciphertexts (c₀, c₁) and the floats that a site decrypted. Decryption gives p = c₀ + c₁·s,
-and the floats are the real parts of p at the roots of unity, so they fix p(X) + p(1/X) to the last bit. At each root
-that is one linear equation in two unknown values of s, at the root and at its inverse; two ciphertexts give two. What
-comes out is the key itself, and with it each upload that the attacker kept.
+and the floats are the real parts of p at the roots of unity, so they determine p(X) + p(1/X) to the last bit. At each
+root that is one linear equation in two unknown values of s, at the root and at its inverse; two ciphertexts give two
+equations. Their solution is the key itself, which decrypts each upload that the attacker kept.
 
-A BFV decryption is exact: it says nothing of the noise, and the same computation gives numbers without sense.
+A BFV decryption is exact: it reveals nothing about the noise, and the same computation gives meaningless numbers.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Floats = NDArray[np.float64]
 
 
 def recover_ckks_key(scheme: ckks.Scheme, parts: Sequence[Buffer], values: Floats) -> Numbers | None:
-    """The secret polynomial, its coefficients in {-1, 0, 1}, from a sum and its decryption; None where it can't be had.
+    """The secret polynomial, with coefficients in {-1, 0, 1}, from a sum and its decryption; None if that fails.
 
     Parameters
     ----------
-    parts : the sum's ciphertexts, two at least.
-    values : what a site decrypted of them, in float64.
+    parts : the sum's ciphertexts, at least two.
+    values : the floats that a site decrypted, in float64.
     """
     ring, prime_place = _smallest_ring(scheme)
     mirror = ring.conjugate_places()
@@ -44,7 +44,7 @@ def recover_ckks_key(scheme: ckks.Scheme, parts: Sequence[Buffer], values: Float
         plain_values = values[place * scheme.slots : (place + 1) * scheme.slots]
         chunk[: len(plain_values)] = plain_values
         if len(plain_values) < scheme.slots:
-            return None  # floats that weren't told are missing equations
+            return None  # a float that isn't known is a missing equation
         doubled = ring.transform(np.rint(2 * scheme.scale * _real_polynomial(chunk)).astype(np.int64))
         rows.append(second)
         sums.append((doubled - first - first[mirror]) % ring.prime)
@@ -74,13 +74,13 @@ def read_with_key(
 def recover_bfv_key(
     scheme: bfv.Scheme, part: Buffer, words: Words, noise: Numbers | None = None
 ) -> Numbers | None:
-    """The same against BFV: solve c₀ + c₁·s = ⌊q·m/t⌉ + noise for s; None where no key comes out.
+    """The same against BFV: solve c₀ + c₁·s = ⌊q·m/t⌉ + noise for s; None if the solution isn't a key.
 
     Parameters
     ----------
     part : one ciphertext of a sum.
     words : its decryption, which is exact.
-    noise : what no decryption tells; None takes it for zero, as the attacker has to.
+    noise : the noise, which no decryption reveals; None takes it as zero, as the attacker must.
     """
     ring = _bfv_ring(scheme)
     first, second, scaled = _bfv_polynomials(scheme, ring, part, words)
@@ -92,7 +92,7 @@ def recover_bfv_key(
 
 
 def bfv_noise(scheme: bfv.Scheme, part: Buffer, words: Words, key: bytes) -> Numbers:
-    """A ciphertext's noise, which takes the key to know: c₀ + c₁·s − ⌊q·m/t⌉."""
+    """A ciphertext's noise, c₀ + c₁·s − ⌊q·m/t⌉, which only the key reveals."""
     ring = _bfv_ring(scheme)
     first, second, scaled = _bfv_polynomials(scheme, ring, part, words)
     secret_key = scheme.files.secret_key(key)  # what `data` gives lives only as long as the key

@@ -1,7 +1,7 @@
-"""A site that lies in its training replies: scaled, turned round, NaN or noise, one item pushed.
+"""A site that sends false training replies: scaled, sign-flipped, NaN or noise, or promoting one item.
 
-It has all that a site has: its keys, its data and the league's code. Past the site's own clipping nothing holds it
-but what fits the fields, so only the league's checks on sums and figures stand against it.
+It has all that a site has: its keys, its data and the league's code. It skips the site's own clipping, so its numbers
+are limited only by the fields, and only the league's checks on sums and figures work against it.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ FACTORS: dict[Attack, float] = {
 
 
 class LyingApp:
-    """The sites' app, in which one place lies in its training replies.
+    """The sites' app, in which one site sends false training replies.
 
     Parameters
     ----------
-    place : of the liar among the league's sites.
+    place : the lying site's place among the league's sites.
     """
 
     def __init__(self, folder: RunFolder, config: LeagueConfig, place: int, attack: Attack) -> None:
@@ -44,7 +44,7 @@ class LyingApp:
             _promote(self._site)
 
     def answer(self, message: Message, context: Context) -> Message:
-        """As `clients.app.app`, but at one place."""
+        """Like `clients.app.app`, except at the lying site."""
         lies = self._attack != "none" and context.node_config["partition-id"] == self._place
         if not lies or message.metadata.message_type != wire.TRAIN:
             return honest_app(message, context)
@@ -66,7 +66,7 @@ class LyingApp:
         return Message(wire.pack(reply_header, vector=payload, metrics=result.metrics), reply_to=message)
 
     def _protected(self, secagg: SecaggSite, update: wire.FloatVector, header: wire.Header) -> bytes:
-        """As much of the lie as fits fields: past the site's own clipping, never past ± the range."""
+        """Protect as much of the false update as fits the fields: it's cut to ± the range, but not to the norm."""
         attempt, rounds = Attempt.of(str(header.plan["attempt"])), self._config.rounds
         packing = attempt.packing(rounds)
         if self._attack == "nan":
@@ -80,7 +80,7 @@ class LyingApp:
 
 
 def _promote(site: Site) -> None:
-    """Let nearly everybody at the site have bought one item."""
+    """Change the site's log so that nearly everybody has bought one item."""
     data = site.before_validation
     items = data.log.item.copy()
     items[data.target_rows[np.arange(len(data.target_rows)) % 5 > 0]] = items[data.target_rows[0]]

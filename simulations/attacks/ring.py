@@ -1,4 +1,4 @@
-"""Polynomials modulo Xᴺ + 1 and a prime: what attacks on lattice ciphertexts compute in.
+"""Polynomials modulo Xᴺ + 1 and a prime, in which attacks on lattice ciphertexts compute.
 
 `transform` gives SEAL's order: place i holds the value at ψ^(2·rev(i) + 1), with ψ the least primitive 2N-th root of
 unity and rev the reversal of log₂N bits. Numbers are Python's own: products of 60-bit numbers don't fit a word.
@@ -55,7 +55,7 @@ class Ring:
         return mirrored
 
     def signed(self, values: Numbers) -> Numbers:
-        """Numbers modulo q as the nearest ones to zero."""
+        """Numbers modulo q, each as the representative nearest to zero."""
         centred: Numbers = (values + self.prime // 2) % self.prime - self.prime // 2
         return centred
 

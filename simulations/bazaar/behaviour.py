@@ -1,8 +1,8 @@
 """Shopping: sessions of views, clicks, carts and purchases, and the ratings that follow.
 
-A customer's readiness to buy drifts from session to session; it lengthens sessions, makes searches and repeated
-views more likely, and raises conversion. What is left in the cart tends to be looked at and bought next time.
-So the past of a customer tells something of the next event, but not all.
+A customer's readiness to buy changes slowly from session to session; it makes sessions longer, searches and repeated
+views more likely, and raises conversion. Items left in the cart tend to be viewed and bought next time. So a customer's
+past predicts the next event in part.
 
 Invariant: events of a customer are strictly ordered in time; nobody meets an item before its listing.
 """
@@ -78,7 +78,7 @@ class Rating:
 
 
 def shop(config: BazaarConfig, truth: SiteTruth, words: list[tuple[str, ...]]) -> EventLog:
-    """Let all customers of a merchant shop; `words` are what each item is searched by."""
+    """Let all customers of a merchant shop; `words` are the words by which each item is searched."""
     rng = stream(config, truth.number, 3)
     same_kind = np.equal.outer(np.arange(CATEGORIES), truth.category)
     log = EventLog()
@@ -180,7 +180,7 @@ class _Visit:
                 self._decide(item, bias=0.0)
 
     def _browse(self, listed_before: float) -> Ints:
-        """What is looked at: one thing leads, then things like it, by taste and popularity (Gumbel top-k)."""
+        """The items that are viewed: first one, then similar ones, by taste and popularity (Gumbel top-k)."""
         rng = self.rng
         age = listed_before - self.truth.listed
         fresh = _NOVELTY * np.exp(-np.maximum(age, 0.0) / _NOVELTY_DAYS)
@@ -204,7 +204,7 @@ class _Visit:
             self._record(item, "click")
 
     def _decide(self, item: int, bias: float) -> None:
-        """Buy what lies in the cart, or leave it there for the next time."""
+        """Buy the items in the cart, or leave them there for the next session."""
         wish = bias - 0.3 + 0.8 * self.ready + 0.4 * float(self.truth.affinity[self.user, item])
         if self.rng.random() < _chance(wish):
             self._record(item, "purchase", quantity=1 + int(self.rng.random() < 0.08))

@@ -32,7 +32,7 @@ class BazaarConfig(BaseModel):
         ``n_sites``, ``users_per_site``, ``items_per_site`` and ``sessions_per_user`` where they are not given.
     held_out : merchants beyond ``n_sites`` that take no part in training.
     skew : 0 makes merchants alike; 1 spreads their sizes, assortments and customers' tastes widely.
-    text_signal, image_signal, review_signal : correlation of what is told with what is so, 0 to 1.
+    text_signal, image_signal, review_signal : correlation of texts, pictures and reviews with the truth, 0 to 1.
     missing_modalities : share of merchants that lack one of pictures, reviews, text (in turn).
     fake_reviews : share of all reviews that are templated praise by accounts that never bought.
     languages : every second merchant Chinese ("mixed"), or one language only.

@@ -1,4 +1,4 @@
-"""Product pictures, drawn so that looks carry taste.
+"""Product pictures, drawn so that their looks show the dimensions of taste.
 
 Outline by category and curve, hue by warmth, value by lightness, pattern by ornateness, scale and contrast, grain by
 roughness, a shaded backdrop; position, size, light and rotation of the pattern vary without meaning.

@@ -1,9 +1,9 @@
 """What merchants and customers write: titles, descriptions, attributes, searches, reviews.
 
-A dimension is told by the step its latent falls on, after mixing in noise: with signal s the told value is
-s·z + √(1−s²)·noise, so s is the correlation of told and true. The category is always named truly.
+A dimension is described by the step into which its latent value falls, after adding noise: with signal s the observed
+value is s·z + √(1−s²)·noise, so s is the correlation of the observed and the true value. The category is always true.
 
-Invariant: only `TEXT_DIMS` and the category are told; what a picture alone shows is never put in words.
+Invariant: only `TEXT_DIMS` and the category are described; dimensions that only pictures show are never put in words.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _write_product(
 
 
 def write_query(rng: np.random.Generator, words: tuple[str, ...]) -> str:
-    """What a customer types who looks for a thing like this."""
+    """The text that a customer types to search for an item like this."""
     extra = pick(rng, words[1:])
     return words[0] if rng.random() < 0.4 else f"{extra} {words[0]}"
 
@@ -115,12 +115,12 @@ def write_fake_review(rng: np.random.Generator, language: str, category: int) ->
 
 
 def pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
-    """One of the options, all equally likely."""
+    """One of the options, each equally likely."""
     return options[int(rng.random() * len(options))]
 
 
 def _another(rng: np.random.Generator, steps: Steps, step: int) -> str:
-    """A wording of this step or, one time in eight, of a neighbouring one: people are loose with words."""
+    """A wording of this step or, one time in eight, of a neighbouring one, since people choose words loosely."""
     if rng.random() < 0.125:
         step = int(np.clip(step + (1 if rng.random() < 0.5 else -1), 0, len(steps) - 1))
     return pick(rng, steps[step])

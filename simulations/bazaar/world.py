@@ -1,10 +1,9 @@
-"""Latent tastes and things: what is true in the bazaar, before anything is told or drawn.
+"""Latent tastes and items: the truth of the bazaar, from which texts and pictures are made.
 
-All merchants and both languages share one taste space of `DIMS` dimensions, the weights with which each dimension
-counts for a choice, and the archetypes of customers. That is what a federation can learn together. Catalogues and
-customers are disjoint.
+All merchants and both languages share one taste space of `DIMS` dimensions, the weight of each dimension in a choice,
+and the archetypes of customers. This is what a league can learn together. Catalogues and customers are disjoint.
 
-Invariant: `draw_site` is a pure function of (config, site number); nothing here knows words, pixels or files.
+Invariant: `draw_site` is a pure function of (config, site number); nothing here depends on words, pixels or files.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _WORLD_SEED = 20_260_301
 
 
 class Dim(IntEnum):
-    """The dimensions of taste, by what makes them visible."""
+    """The dimensions of taste, grouped by whether texts or pictures show them."""
 
     KIND_0 = 0  # the four KIND dimensions decide the category, which text and silhouette both show
     KIND_1 = 1
@@ -71,7 +70,7 @@ TASTE_WEIGHTS: Floats = np.array(
 
 @dataclass(frozen=True)
 class SiteTruth:
-    """One merchant as it is.
+    """The truth about one merchant.
 
     Attributes
     ----------

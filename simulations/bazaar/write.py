@@ -1,7 +1,7 @@
 """Writing the bazaar to disk as ordinary site folders.
 
-Merchants bring their tables as Parquet, CSV and JSON lines in turn and their pictures as PNG or JPEG, so that every
-reader has work. Nothing of the latent truth is written.
+Merchants have their tables as Parquet, CSV and JSON lines in turn and their pictures as PNG or JPEG, so that every
+reader is used. Nothing of the latent truth is written.
 
 Invariant: equal configurations give byte-identical folders.
 """
@@ -57,7 +57,7 @@ _PLACES = {
 
 @dataclass(frozen=True)
 class Merchant:
-    """Who a site is, and what it brings."""
+    """A merchant's name and language, and the data that it has."""
 
     number: int
     name: str
@@ -68,12 +68,12 @@ class Merchant:
     missing: str | None
 
     def has(self, modality: str) -> bool:
-        """Whether the merchant brings text, image or reviews."""
+        """Whether the merchant has text, image or reviews."""
         return self.missing != modality
 
 
 def merchants(config: BazaarConfig) -> list[Merchant]:
-    """All merchants of a league, in training first, the held-out ones last."""
+    """All merchants of a league: first those that train, then the held-out ones."""
     total = config.n_sites + config.held_out
     lacking = round(config.missing_modalities * config.n_sites)
     drawn = []
@@ -135,7 +135,7 @@ def write_league(out: Path, config: BazaarConfig) -> list[Path]:
 
 
 def _write_sites(out: Path, config: BazaarConfig, league: list[Merchant]) -> None:
-    """All sites; half of them by a second process where that is worth its start. Each merchant's chance is its own."""
+    """Write all sites, half of them by a second process if that saves time; each merchant has its own random stream."""
     if len(league) * config.items_per_site < _WORTH_A_PROCESS or os.cpu_count() == 1:
         write_sites(out, config, league)
         return

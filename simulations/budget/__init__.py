@@ -1,1 +1,1 @@
-"""Look at budgets (`look.py`) and choose them (`plan.py`, with the measured `curve.json`)."""
+"""Show privacy budgets (`look.py`) and plan them (`plan.py`, with the measured `curve.json`)."""

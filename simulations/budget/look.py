@@ -1,6 +1,6 @@
-"""What sites have spent and have left, from their ledgers: of one site, or of all sites of a run on this machine.
+"""What sites have spent and have left, from the ledgers of one site, or of all sites of a run on this machine.
 
-Invariant: a ledger is read, never written; ε is computed from its entries, not taken from them.
+Invariant: a ledger is read, never written; ε is computed from the mechanisms in its entries, not copied from them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def look(folder: Path, key: Path | None = None, passphrase: str = "prompt") -> d
 
     Raises
     ------
-    HansaError : it's neither, or a ledger can't be believed.
+    HansaError : it's neither, or a ledger can't be trusted.
     """
     if (folder / "config.json").exists():
         return look_at_run(folder)
@@ -44,11 +44,11 @@ def look(folder: Path, key: Path | None = None, passphrase: str = "prompt") -> d
 
 
 def verify_all(root: Path, key: Path | None = None, passphrase: str = "prompt") -> dict[str, Any]:  # noqa: S107
-    """Verify the ledger of a site, or all those of a run, and hold the coordinator's receipts against them.
+    """Verify the ledger of a site, or all those of a run, and compare the coordinator's receipts with them.
 
     Raises
     ------
-    HansaError : a ledger can't be believed; nothing is said of those that come after it.
+    HansaError : a ledger can't be trusted; the ledgers after it aren't verified.
     """
     if not (root / "config.json").exists():
         with ledger_of(root, key, passphrase) as ledger:

@@ -1,4 +1,4 @@
-"""What every connector does: turn someone else's data into ordinary site folders.
+"""What every connector does: turn other people's data into ordinary site folders.
 
 Invariant: a derived league of sites appears whole or not at all, and is made again only when its source, its
 options or the form of its folders has changed. Nothing downstream can tell which connector wrote a folder.
@@ -109,12 +109,12 @@ def parse_options(model: type[Chosen], options: Options, connector: str) -> Chos
 def derive_sites(
     out: Path, identity: Mapping[str, Any], sources: Iterable[Path], build: Callable[[], Iterable[SiteTables]]
 ) -> list[SiteRef]:
-    """Write the sites that `build` yields under `out`, unless they are there already.
+    """Write the sites that `build` yields under `out`, unless they exist already.
 
     Parameters
     ----------
-    identity : connector, options and whatever else decides the result; JSON-able.
-    sources : files whose name, size and time of change stand for their content.
+    identity : connector, options and everything else that determines the result; JSON-able.
+    sources : files; their names, sizes and times of change identify their content.
 
     Raises
     ------

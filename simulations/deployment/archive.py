@@ -1,7 +1,7 @@
-"""A kit as one file to hand over, and the way back: packed in a fixed order, with checksum and signature beside it.
+"""Pack a kit into one file to hand over, and unpack it: in a fixed order, with checksum and signature beside it.
 
-Invariants: equal kits give equal archives; nothing is unpacked into a kit before the authority's signature over the
-whole archive has been checked against the fingerprint that the receiver was told, and every file against `SHA256SUMS`.
+Invariants: equal kits give equal archives. Nothing is unpacked into a kit before the authority's signature over the
+whole archive, the authority's fingerprint and the checksum of every file have been checked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MADE_LATER = ("logs", "private/out", "private/flower", "run")
 
 
 def write_sums(kit: Path) -> None:
-    """Write the checksums of all files that a kit comes with, in the form that `sha256sum -c` reads."""
+    """Write the checksums of all files of a new kit, in the form that `sha256sum -c` reads."""
     lines = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(kit)}\n" for path in _files(kit)
     ]
@@ -117,7 +117,7 @@ def open_kit(archive: Path, into: Path, expected: str) -> str:
 
 
 def _unpack(tar: tarfile.TarFile, into: Path) -> None:
-    """Plain files inside the folder, for their owner alone. (tarfile's own filters came with Python 3.11.4 only.)
+    """Unpack plain files into the folder, readable by their owner only. (tarfile has filters since Python 3.11.4 only.)
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Make the kits of a league: one for the coordinator, one for each site, and keep the book of who is in.
+"""Make the kits of a league, one for the coordinator and one for each site, and keep the list of members.
 
-Invariants: no kit holds another party's key; what every kit holds (contract, authority's certificate) is equal in all;
-making kits again changes nothing that the plan didn't change, so a site that is added, renewed or revoked costs the
-others no new key; a name that was revoked doesn't come back.
+Invariants: no kit holds another party's key. The contract and the authority's certificate are equal in all kits. Making
+kits again changes only what the plan has changed, so if a site is added, renewed or revoked, the others need no new
+keys. A revoked name can't be used again.
 
     OUT/  authority/  coordinator/  sites/NAME/  contract.json  contract.sig  NAME.kit.tar.gz …
 """
@@ -36,7 +36,7 @@ _BOOK = "book.json"
 
 @dataclass
 class LeagueBook:
-    """What the authority remembers of the league.
+    """The authority's record of the league.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class LeagueBook:
 
     @classmethod
     def read(cls, path: Path) -> LeagueBook:
-        """The book that was kept, or a new one."""
+        """Read the record, or start a new one if there is none."""
         if not path.exists():
             return cls(secrets.token_hex(8))
         stored = read_json(path)
@@ -66,17 +66,17 @@ class LeagueBook:
         )
 
     def revoked_serials(self) -> list[int]:
-        """Serial numbers of all certificates of the revoked."""
+        """Serial numbers of all certificates of revoked sites."""
         return [int(serial, 16) for name in self.revoked for serial in self.serials.get(name, [])]
 
 
 @dataclass(frozen=True)
 class Provisioned:
-    """What was made.
+    """The result of provisioning.
 
     Parameters
     ----------
-    authority : SHA-256 of the authority's certificate, which sites should hear over another channel.
+    authority : SHA-256 of the authority's certificate, which sites should get over another channel.
     archives : kits that are new, to be handed over.
     """
 
@@ -94,7 +94,7 @@ def provision(
     plan: LeaguePlan, root: Path, *, renew: Collection[str] = (), revoke: Collection[str] = (),
     authority: Authority | None = None,
 ) -> Provisioned:  # fmt: skip
-    """Bring the kits in a folder to what the plan says.
+    """Make or update the kits in a folder according to the plan.
 
     Raises
     ------
@@ -203,7 +203,7 @@ def _describe(book: LeagueBook, party: Party) -> None:
 
 
 def _contract(plan: LeaguePlan, book: LeagueBook, *, rekeyed: bool) -> Contract:
-    """The next edition where anything has changed, else the present one."""
+    """The contract's next edition if anything has changed, else the present one."""
     code = code_digest(installed_code())
     terms = {
         "settings": plan.settings.digest(), "code": code, "until": plan.contract.until,
@@ -280,7 +280,7 @@ def _write_coordinator(kit: Path, authority: Authority, addresses: list[str]) ->
 
 
 def _private_folder(folder: Path) -> Path:
-    """Make a folder that its owner alone may enter; returns the place for secrets in it."""
+    """Make a folder that only its owner can enter; returns the folder for secrets in it."""
     for path in (folder, folder / "private") if folder.name != "authority" else (folder,):
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.chmod(0o700)

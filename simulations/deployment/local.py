@@ -1,7 +1,7 @@
-"""A rehearsal: a whole league across processes of this machine, from keys to a released model.
+"""A rehearsal: a whole league with separate processes on this machine, from keys to a released model.
 
-Invariants: every party gets what its kit holds and nothing else; all processes have ended when the call returns; it
-returns only if a model was released.
+Invariants: every party gets only what its kit holds. All processes have ended when the call returns. It returns only if
+a model was released.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LONGEST_S = 1800.0
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a rehearsal gave.
+    """The result of a rehearsal.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ class LocalLeague:
         tell("A model was released.")
 
     def stop(self) -> list[str]:
-        """End all processes; names those that had to be made to."""
+        """End all processes; returns the names of those that had to be forced."""
         forced = stop(list(self.children.values()), polite_s=20.0)
         return forced + (stop([self.coordinator], polite_s=25.0) if self.coordinator else [])
 

@@ -1,7 +1,7 @@
-"""What a kit holds beside keys: start script, systemd unit, compose file, Dockerfile, and a guide in two languages.
+"""A kit's files beside its keys: start script, systemd unit, compose file, Dockerfile, and a guide in two languages.
 
-Invariant: these are for people and for the programs that start Hansa; they hold no secret, and no path of the machine
-that wrote them.
+Invariant: these files are for people and for the programs that start Hansa. They hold no secret and no path of the
+machine on which they were written.
 """
 
 from __future__ import annotations

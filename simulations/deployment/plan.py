@@ -1,4 +1,4 @@
-"""What `league.toml` says of a league across machines: its settings, who takes part, and what is promised.
+"""The content of `league.toml`: a deployed league's settings, its members, and what is promised to them.
 
     [coordinator]
     addresses = ["league.example.org", "192.0.2.10"]   # under which sites reach it
@@ -11,7 +11,7 @@
     [rounds]                           # and all other settings of `hansa init`
     protection = "he+masked"
 
-Invariant: the file is the whole wish; `hansa provision` compares it with what there is, and makes what is missing.
+Invariant: the file describes the whole league; `hansa provision` compares it with the kits and makes what is missing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _OWN = ("coordinator", "contract", "site")
 
 
 class CoordinatorPlace(Settings):
-    """Where the coordinator is."""
+    """The coordinator's addresses and port."""
 
     addresses: tuple[str, ...] = Field(
         min_length=1, description="names and addresses; the first goes into the kits"
@@ -96,7 +96,7 @@ class LeaguePlan(Settings):
 
 
 def plan_of(config: LeagueConfig, sites: Sequence[SiteEntry], address: str, port: int) -> LeaguePlan:
-    """The plan of a rehearsal: these sites, at a coordinator of this address alone."""
+    """The plan of a rehearsal, with these sites and a coordinator at one address."""
     parties = tuple(
         Party(
             name=site.name,

@@ -1,4 +1,4 @@
-"""What the log of rounds says of a round, as a sentence for a person."""
+"""A round in the log of rounds, as a sentence for a person."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """What the in-process and the pool grid share: node numbers, message ids, deep copies.
 
-Invariant: a message and its reply share no object that either side could change, so a site in this process
-is as apart from the coordinator, and from other sites, as one across a network. Only immutable bytes are
-shared.
+Invariant: a message and its reply share no object that either side could change, so a site in this process is as
+separate from the coordinator and other sites as one across a network. Only immutable bytes are shared.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Task:
 
     @property
     def expired(self) -> bool:
-        """Whether no one waits for the reply any more."""
+        """Whether nobody waits for the reply any more."""
         return time.time() > self.created_at + self.ttl
 
     def facts(self) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Processes of a run, forked from one that has imported the heavy libraries already, so that each starts at once.
+"""The processes of a run, forked from one that has imported the heavy libraries, so that each starts at once.
 
-`fork` asks the server of this process for a process at one of `_JOBS`; a process made so asks the same server in turn.
-Invariants: a forked process lives as long as the pipe to who asked for it, so a killed run leaves none behind; when it
-is forked, the server has a single thread and has drawn no chance, so no two processes share a lock or a random stream.
+`fork` asks this process's server for a process that does one of `_JOBS`; such a process can ask the same server too.
+Invariants: a forked process lives as long as the pipe to the process that asked for it, so a killed run leaves none
+behind. At the fork the server has a single thread and has drawn no random numbers, so no two processes share a lock or
+a random stream.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ _server: subprocess.Popen[bytes] | None = None
 
 
 def warm() -> None:
-    """Start the server, so that it imports while this process does something else; nothing where it runs."""
+    """Start the server, so that it imports while this process does something else; does nothing if it runs already."""
     if _door is None:
         _start().sendall(json.dumps({"job": ""}).encode())
 
 
 def fork(job: Job, facts: dict[str, Any]) -> Connection:
-    """A new process at a job; it's told the facts, has this process's environment, and ends when the pipe is closed.
+    """Start a process for a job, with these facts and this process's environment; it ends when the pipe is closed.
 
     Raises
     ------
@@ -103,7 +104,7 @@ def _stop() -> None:
 
 
 def main(descriptor: int) -> None:
-    """Fork a process a request, until nobody is left who could ask."""
+    """Fork a process for each request, until no process is left that could ask."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asked for a process decides what an interrupt means
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries them
     with socket.socket(fileno=descriptor) as door:
@@ -156,7 +157,7 @@ def _work(request: dict[str, Any], pipe: int, door: int, errors: int) -> int:
 
 
 def _end_with(pipe: int) -> None:
-    """Leave when the other end of the pipe is closed, whatever is under way: nobody waits for it any more."""
+    """End this process as soon as the other end of the pipe is closed, since nobody waits for its result any more."""
     closed = select.poll()
     closed.register(pipe, select.POLLRDHUP)
     closed.poll()

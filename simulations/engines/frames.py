@@ -24,11 +24,11 @@ _LENGTH_BYTES = 4
 def pack_frame(
     facts: dict[str, Any], content: RecordDict | None, *, lent: frozenset[str] = frozenset()
 ) -> bytes:
-    """One frame of JSON-able facts and, where given, a message's records.
+    """Pack JSON-able facts and, if given, a message's records into one frame.
 
     Parameters
     ----------
-    lent : names of array records whose bytes the receiver still has from an earlier frame; they stay out of this one.
+    lent : names of array records whose bytes the receiver still has from an earlier frame; they're left out here.
     """
     records: list[dict[str, Any]] = []
     blobs: list[bytes] = []

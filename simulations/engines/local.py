@@ -1,7 +1,7 @@
 """A grid that runs every site in this process, one after the other.
 
-Invariant: a message is worked on when its reply is pulled, in the order in which messages were pushed; so
-replies come in site order and at most one waits in memory, however many sites there are.
+Invariant: a message is processed when its reply is pulled, in the order in which messages were pushed. So replies come
+in site order, and at most one is in memory, however many sites there are.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""A grid that runs sites on a pool of worker processes, one a processor core.
+"""A grid that runs sites on a pool of worker processes, one per processor core.
 
-Invariant: the bytes are those of the in-process grid, since both run the same client app on the same
-messages. Each site is pinned to one worker, so that its caches stay warm; sites are shared out by size,
-largest first, and a worker with nothing left takes over a site that none has opened yet. A worker that
-dies costs the message it was working on, which gets an error reply, and is started again. Only a bounded
-number of replies waits in memory: beyond it the workers pause until the coordinator has pulled some.
+Invariant: the results have the same bytes as those of the in-process grid, since both run the same client app on the
+same messages. Each site is assigned to one worker, so that its caches stay warm; sites are assigned by size, largest
+first, and a worker with nothing left takes over a site that hasn't been opened yet. If a worker dies, the message that
+it was processing gets an error reply, and the worker is started again. Only a bounded number of replies is in memory:
+beyond it the workers pause until the coordinator has pulled some.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class PoolGrid(SimulatedGrid):
             worker.stop()
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Replies among those asked for that have come, after a short wait where none has."""
+        """Those of the requested replies that have arrived, after a short wait if there are none."""
         ids = list(message_ids)
         self._pump(0.0)
         if not any(id_ in self._done for id_ in ids):
@@ -70,7 +70,7 @@ class PoolGrid(SimulatedGrid):
         self._workers[self._home[task.place]].waiting.append((task, content))
 
     def _pump(self, patience_s: float) -> None:
-        """Give idle workers their next message and take the replies that are there."""
+        """Give idle workers their next message and take the replies that have arrived."""
         self._done = {id_: entry for id_, entry in self._done.items() if not entry[0].expired}
         self._give()
         pipes = {worker.pipe: worker for worker in self._workers}
@@ -95,7 +95,7 @@ class PoolGrid(SimulatedGrid):
             self._opened.update(task.place for task, _ in worker.given if task.message_type != HELLO)
 
     def _relieve(self, idle: _Worker) -> None:
-        """Move a site that no worker has opened yet to one that has nothing to do: sizes are guesses."""
+        """Move a site that no worker has opened yet to an idle worker, since the assignment by size is only a guess."""
         busiest = max(self._workers, key=lambda worker: len(worker.waiting))
         places = [task.place for task, _ in busiest.waiting if task.place not in self._opened]
         if places:
@@ -119,7 +119,7 @@ class PoolGrid(SimulatedGrid):
             self._done[task.id] = task, Message(Error(facts["code"], facts["reason"]), reply_to=question)
 
     def _bury(self, worker: _Worker) -> None:
-        """Answer for a worker that died, and start another in its place."""
+        """Answer the message of a worker that died with an error, and start another worker."""
         lost = worker.given or (worker.waiting if not worker.ready else None)
         # One that died before it could work at all fails a message too, so a broken machine can't loop forever.
         if lost:
@@ -143,10 +143,10 @@ class _Worker:
         self._lent: bytes | None = None
 
     def give(self, opened: Set[int]) -> None:
-        """Send the next message that someone still waits for; a small one already while the worker is busy.
+        """Send the next message for which somebody still waits; a small one even while the worker is busy.
 
-        So the worker doesn't idle while the coordinator screens and folds its last reply. A site that has yet to be
-        opened waits, since another worker may be idle before this one is.
+        So the worker isn't idle while the coordinator processes its last reply. A site that hasn't been opened yet
+        waits, since another worker may become idle earlier.
         """
         while self.waiting and self.waiting[0][0].expired:
             self.waiting.popleft()
@@ -166,12 +166,12 @@ class _Worker:
         self.pipe.send_bytes(frame)
 
     def stop(self) -> None:
-        """End the process with its pipe; it has nothing to lose."""
+        """End the process by closing its pipe; no state is lost."""
         self.pipe.close()
 
 
 def share_out(sizes: Sequence[float], workers: int) -> list[int]:
-    """Which worker each site is pinned to: largest first, always to the worker with the least so far.
+    """The worker of each site: sites are assigned largest first, each to the worker with the least so far.
 
     >>> share_out([5, 1, 4, 2], workers=2)
     [0, 0, 1, 1]

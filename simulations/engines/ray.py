@@ -1,13 +1,13 @@
 """Run the league's apps on Flower's own simulation engine (Ray) through `flwr run`.
 
-It's meant for simulations larger than one machine's process pool. Everything of Flower's lives in one
-temporary home: a SuperLink of our own on a free port of this machine, its settings and its logs. The app is
-staged as a bundle of code alone (`common`, `clients`, `server`), so no data that lies beside the code can
-be shipped. With the address of a Ray cluster that is up, the sites' work goes to its machines; they read the sites'
-data and the staged code by their paths, so run folder, data and `TMPDIR` lie on a file system that all of them share.
+It's meant for simulations larger than one machine's process pool. All files of Flower are in one temporary folder: its
+settings and logs, and those of a SuperLink that is started on a free port. The app is staged as a bundle of code only
+(`common`, `clients`, `server`), so no data beside the code can be sent. With the address of a running Ray cluster, the
+sites' work is done on its machines. They read the sites' data and the staged code by path, so run folder, data and
+`TMPDIR` must be on a file system that all of them share.
 
-Invariant: `flwr run` exits 0 even for failed runs, so the run's fate is read from `flwr ls --format json`;
-nothing is fetched from a network; no process of ours outlives the call.
+Invariants: `flwr run` exits with 0 even for failed runs, so the run's status is read from `flwr ls --format json`.
+Nothing is fetched from a network. No process that is started here outlives the call.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def run_with_ray(
     Raises
     ------
     MachineError : there is no cluster at the address.
-    HansaError : the league's own error, or RunError where Flower tells no more than that the run failed.
+    HansaError : the league's own error, or RunError if Flower only says that the run failed.
     """
     if address:
         require_cluster(address)
@@ -73,11 +73,11 @@ def stage_app(app: Path, run_config: UserConfig) -> Path:
 
 
 def require_cluster(address: str) -> None:
-    """Look whether anyone listens at a cluster's address: Ray itself would wait for minutes.
+    """Check that a cluster listens at an address; Ray itself would wait for minutes.
 
     Raises
     ------
-    MachineError : the address can't be read, or nobody does.
+    MachineError : the address can't be read, or nothing listens there.
     """
     host, _, port = address.rpartition(":")
     try:
@@ -185,7 +185,7 @@ def _flwr(arguments: list[str], environment: dict[str, str]) -> str:
 
 
 def _reason(folder: RunFolder, status: str, log: str) -> HansaError:
-    """The league's own error where the coordinator left one, else what Flower says."""
+    """The league's own error if the coordinator wrote one, else what Flower says."""
     failure = folder.state / "failure.json"
     if failure.exists():
         fault = read_json(failure)

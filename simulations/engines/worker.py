@@ -1,4 +1,4 @@
-"""One worker process of the pool: it answers frames until its pool goes away.
+"""One worker process of the pool: it answers frames until the pool closes the pipe.
 
 Invariant: it works on one message at a time, in one thread, through the same client app as every other
 engine; it holds no state that a restart could lose, apart from caches.

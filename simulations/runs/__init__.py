@@ -1,1 +1,1 @@
-"""A run from options to report, its plan, and answers from one that has ended."""
+"""A run from its options to the report, the plan of a run, and answers from a finished one."""

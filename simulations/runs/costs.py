@@ -1,8 +1,8 @@
-"""What each protection costs and shows, for one league: the rows of ``--dry-run``.
+"""What each protection costs one league, and what the coordinator sees under it: the rows of ``--dry-run``.
 
-Bytes follow from the scheme's parameters. Processor time is measured on the spot, on a slice of an update through the
-real steps of a site and of the coordinator, and scaled up; it differs from machine to machine, and by a fifth from run
-to run. Invariant: no data, key or model of a league is used.
+Bytes follow from the scheme's parameters. Processor time is measured on this machine, with a part of an update and the
+real steps of a site and of the coordinator, and scaled up; it varies by a fifth between measurements. Invariant: no
+data, key or model of a league is used.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Cost:
 
 
 def costs_of(config: LeagueConfig, size: int, sites: int) -> list[Cost]:
-    """A row for each protection; those that the other settings rule out are taken with the defaults."""
+    """A row for each protection; for protections that the other settings exclude, default settings are used."""
     return [_cost(_under(config, name), name == config.rounds.protection, size, sites) for name in STEPS]
 
 
@@ -100,7 +100,7 @@ def _under(config: LeagueConfig, protection: str) -> RoundsConfig:
 
 
 def sums_opened(rounds: RoundsConfig, sites: int) -> int:
-    """How many sums a site gets in a round: one of each group, to try before they are applied where there's a guard."""
+    """How many sums a site gets in a round: one per group, and again for the trial if there is a guard."""
     groups = len(groups_of(rounds, 0, 1, _names(sites)))
     return groups * (2 if rounds.groups > 1 and rounds.worst_fall else 1)
 
@@ -148,7 +148,7 @@ def _measured(rounds: RoundsConfig, size: int, sites: int) -> tuple[float, float
 
 
 def _encrypted(rounds: RoundsConfig, values: Values) -> tuple[float, float, float, Values]:
-    """Seconds to encrypt, to decrypt, to parse and add, and the values again."""
+    """Seconds to encrypt, to decrypt, and to parse and add; and the decrypted values."""
     scheme = scheme_of(rounds)
     key, total = scheme.key(), scheme.sum(len(values))
     spent, upload = _cpu_s(lambda: key.encrypt(values))

@@ -1,4 +1,4 @@
-"""What a run, or a question to a finished run, gives back to the command line.
+"""The results of a run, or of a question to a finished run, for the command line.
 
 Invariant: plain data only, so that the JSON form and the printed form say the same.
 """

@@ -1,6 +1,6 @@
-"""The main job: derive sites, train the league, compare, and leave results a person can use.
+"""A whole simulated run: derive sites, train the league, compare, and write results for people.
 
-Invariant: each stage keeps its results in the run folder the moment they exist, so a run that was killed goes on where
+Invariant: each stage writes its results to the run folder as soon as they exist, so a run that was killed goes on where
 it stopped and ends with the same bytes.
 """
 
@@ -111,7 +111,7 @@ def _carry_out(folder: RunFolder, config: LeagueConfig, started: float) -> RunSu
 
 
 def _recorded(folder: RunFolder) -> dict[str, Any]:
-    """What a run that once ended has on record: going on with it again measures and trains nothing new."""
+    """The recorded results of a finished run: resuming it measures and trains nothing new."""
     path = folder.root / "details.json"
     return read_json(path) if path.exists() else {}
 

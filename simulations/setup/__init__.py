@@ -1,1 +1,1 @@
-"""From what a person asked for to a run folder."""
+"""From a person's options to a run folder."""

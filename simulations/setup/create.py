@@ -1,4 +1,4 @@
-"""From what a person asked for to a run folder: derive the sites, settle the configuration, write both down.
+"""From a person's options to a run folder: derive the sites, determine the settings, and write both.
 
 Invariant: after `create_run` everything that decides the result lies in the run folder, so `resume` needs nothing else.
 """
@@ -54,7 +54,7 @@ _NOISE_OF_A_STEP, _LARGEST_RATE = 0.03, 16.0
 def plan_config(options: SimulateOptions) -> LeagueConfig:
     """The league's settings: the source's defaults, then the file, then the options, then ``--set``.
 
-    A file says all of it. Without one, a league whose units are protected takes `PRIVATE_SETTINGS`.
+    A file holds all settings. Without a file, a league that protects units uses `PRIVATE_SETTINGS`.
     """
     config = load_config(options.config) if options.config else LeagueConfig()
     changes: dict[str, Setting] = {}
@@ -93,10 +93,11 @@ def create_run(options: SimulateOptions, config: LeagueConfig) -> tuple[RunFolde
 
 
 def fitted(config: LeagueConfig, options: SimulateOptions, members: int) -> LeagueConfig:
-    """What follows from the league's size where nobody chose it: how many users a step has, its rate, who shares noise.
+    """Settings that follow from the league's size if nobody chose them: users per step, learning rate, honest sites.
 
-    A step moves by as much noise in every league (in clips, on the mean of all users), so the rate grows with the users
-    and with ε. Shared noise counts on all sites but those that may collude, and on an eighth fewer: some may drop out.
+    In every league a step contains the same amount of noise (in clips, on the mean of all users), so the rate grows
+    with the number of users and with ε. Shared noise relies on all sites except those that may collude, and on an
+    eighth fewer, since some may drop out.
     """
     if options.config is not None or config.privacy.mode not in PROTECTS_UNITS:
         return config
@@ -114,7 +115,7 @@ def fitted(config: LeagueConfig, options: SimulateOptions, members: int) -> Leag
 
 
 def _require_enough(config: LeagueConfig, members: int) -> None:
-    """Sites that protect their updates from each other have to be two at least, and no more than a sum carries."""
+    """Refuse fewer than two sites if updates are protected from other sites, and more than one sum can hold."""
     if config.rounds.masked and members < 2:
         raise ConfigError(
             f"{config.rounds.protection} hides a site among others, and there is no other", where="rounds.protection",
@@ -124,7 +125,7 @@ def _require_enough(config: LeagueConfig, members: int) -> None:
 
 
 def _require_noise(config: LeagueConfig, members: int) -> None:
-    """Noise that sites share needs enough of them, or no round would ever count."""
+    """Refuse shared noise with too few sites, since no round would ever count."""
     if not enough_noise(config, members):
         honest, colluding = config.privacy.honest_sites, config.rounds.colluding_sites
         raise ConfigError(

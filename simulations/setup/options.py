@@ -1,7 +1,7 @@
-"""What a person asked of a run: the options of `hansa simulate` as one frozen object.
+"""The options of `hansa simulate` as one frozen object.
 
-Invariant: nothing here has touched a file. Settings of the league (`overrides`) and knobs of the data source
-(`data_overrides`) are told apart once, in `parse_set`, and validated by the models they belong to.
+Invariant: no file is read here. Settings of the league (`overrides`) and of the data source (`data_overrides`) are
+separated once, in `parse_set`, and validated by the models to which they belong.
 
 >>> parse_set(["rounds.count=3", "data.users_per_site=40", "model.image=false"])
 ({'rounds.count': 3, 'model.image': False}, {'users_per_site': 40})

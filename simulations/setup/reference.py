@@ -3,7 +3,7 @@
     python -m simulations.setup.reference            # says which pages are no longer true
     python -m simulations.setup.reference --write    # writes docs/settings.md and docs/settings.zh.md anew
 
-Invariant: a page is a function of the code alone, so a test can hold the written one against it.
+Invariant: a page is a function of the code alone, so a test can compare it with the written one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _others() -> list[tuple[str, str, str]]:
 
 
 def untrue(folder: Path) -> list[str]:
-    """Names of the pages that aren't what the settings say."""
+    """Names of the pages that don't agree with the settings."""
 
     def written(name: str) -> str:
         path = folder / name
@@ -61,7 +61,7 @@ def untrue(folder: Path) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Look at the pages, or write them; 1 where one isn't true."""
+    """Check the pages, or write them; returns 1 if one is out of date."""
     parser = argparse.ArgumentParser(description="The settings' reference pages.")
     parser.add_argument("--write", action="store_true", help="write them anew")
     if parser.parse_args(arguments).write:

@@ -1,1 +1,1 @@
-"""What a league is compared with: trained beside it."""
+"""The models with which a league is compared; they're trained beside it."""

@@ -1,4 +1,4 @@
-"""What each modality is worth: the federation trained again without it, scored on the same test rows."""
+"""What each modality contributes: the league is trained again without it, and scored on the same test rows."""
 
 from __future__ import annotations
 

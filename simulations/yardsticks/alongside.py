@@ -1,8 +1,8 @@
 """The yardsticks in a process of their own, while the league trains: centralised, and the league without privacy.
 
-It shares nothing with the league but the sites' cached features, so it waits until the first round has ended: by then
-all sites are encoded. Invariant: it only saves time. Where it fails or is stopped it leaves no results, and the caller
-trains the yardsticks itself and hears why.
+It shares only the sites' cached features with the league, so it waits until the first round has ended: by then all
+sites are encoded. Invariant: it only saves time. If it fails or is stopped, it leaves no results, and the caller trains
+the yardsticks itself and is told why.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _POLL_S = 0.2
 
 
 def yardsticks_alongside(folder: RunFolder, workers: int) -> Connection:
-    """A process that trains the yardsticks; its pipe ends when it has, and closing the pipe ends it at once."""
+    """Start a process that trains the yardsticks; it closes its pipe when done, and closing the pipe here ends it."""
     return fork("yardsticks", {"root": str(folder.root), "workers": workers})
 
 
@@ -45,7 +45,7 @@ def await_yardsticks(pipe: Connection, folder: RunFolder, style: Style) -> None:
 
 
 def train(pipe: Connection, order: dict[str, Any]) -> None:
-    """What that process does, with the run folder ``root`` and a pool of ``workers``."""
+    """The work of that process, with the run folder ``root`` and a pool of ``workers``."""
     torch.set_num_threads(1)
     folder = RunFolder(Path(order["root"]))
     while not folder.rounds_file.exists():

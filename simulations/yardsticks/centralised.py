@@ -1,11 +1,11 @@
-"""The yardstick that privacy forbids: the same model trained on all sites' data in one place.
+"""The centralised yardstick: the same model, trained on all sites' data in one place, which privacy forbids.
 
-It exists in simulations only. Each step reads one site's batch with that site's own negatives; batches of all sites are
-shuffled together. As the federation, it trains for as many epochs as there are rounds, keeps the epoch with the best
-macro validation figure, and then takes the fine-tuning epochs on everything before the test window.
+It exists only in simulations. Each step reads a batch of one site with that site's own negatives; batches of all sites
+are shuffled together. Like the league, it trains for as many epochs as there are rounds, keeps the epoch with the best
+macro validation figure, and is then fine-tuned on everything before the test window.
 
-In a league under differential privacy it trains under the same budget: the same steps, with the noise that a curator
-whom all trust would add once to each sum, and no epoch is chosen and nothing fine-tuned, as in the federation.
+In a league with differential privacy it trains with the same budget: the same steps, with the noise that a curator
+trusted by all would add once to each sum. As in such a league, no epoch is chosen and nothing is fine-tuned.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def centralised(
     out: Callable[[str], Path],
     tick: Callable[[int, float], None],
 ) -> None:
-    """Train on all sites and write each site's ``centralised.json``; nothing is done where all are there.
+    """Train on all sites and write each site's ``centralised.json``; does nothing if all of these exist.
 
     Parameters
     ----------
     out : a site's results folder.
-    tick : told the epoch and its loss.
+    tick : called with the epoch and its loss.
     """
     if all((out(site.name) / "centralised.json").exists() for site in sites):
         return

@@ -1,7 +1,8 @@
-"""The yardstick that privacy gives up: the same league, trained by the same code without differential privacy.
+"""The non-private yardstick: the same league, trained by the same code without differential privacy.
 
-It exists in simulations only, as a run of its own in plain, whose folder is deleted once its figures are read. Sites,
-seed and apps are the league's; the model is the one with the best validation figures, as in any league without privacy.
+It exists only in simulations, as a run of its own with protection `plain`, whose folder is deleted after its figures
+are read. Sites, seed and apps are the league's; the model is the one with the best validation figures, as in any league
+without privacy.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ FILE = "non_private.json"
 
 
 def without_privacy(config: LeagueConfig) -> LeagueConfig:
-    """The league's settings with differential privacy off, in plain; what is small for its sake has its usual size."""
+    """The league's settings without privacy and protection, and with default sizes where privacy made them small."""
     changes: dict[str, Setting] = {
         "privacy.mode": "off",
         "rounds.protection": "plain",
@@ -36,7 +37,7 @@ def without_privacy(config: LeagueConfig) -> LeagueConfig:
 
 
 def folder_beside(folder: RunFolder) -> RunFolder:
-    """Where that league runs; it's gone when its figures are read."""
+    """The folder of that league's run; it's deleted after its figures are read."""
     return RunFolder(folder.root / "non_private")
 
 
@@ -48,7 +49,7 @@ def wanted(folder: RunFolder, config: LeagueConfig) -> bool:
 
 
 def non_private(folder: RunFolder, config: LeagueConfig, engine: Engine, workers: int, progress: str) -> None:
-    """Train it, or go on with it, and write each member's ``non_private.json``; nothing is done where it isn't wanted.
+    """Train it, or resume it, and write each member's ``non_private.json``; does nothing if it isn't wanted.
 
     Raises
     ------

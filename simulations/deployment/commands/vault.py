@@ -1,7 +1,7 @@
-"""`hansa vault …`: make a site's vault, look into it, change who may read what, and erase a person.
+"""`hansa vault …`: make a site's vault, list and verify it, change who may read what, and erase a person.
 
-Invariant: no secret is ever an argument: passphrases come from a prompt, a file or a file descriptor, and the person to
-erase from a file or the standard input, since command lines are visible to others and stay in shell histories.
+Invariant: no secret is ever an argument, since command lines are visible to others and stay in shell histories.
+Passphrases come from a prompt, a file or a file descriptor; the person to erase from a file or the standard input.
 """
 
 from __future__ import annotations

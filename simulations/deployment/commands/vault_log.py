@@ -1,7 +1,7 @@
 """`hansa vault log`: who opened, wrote, was refused, granted or erased what; and heads of the log to keep elsewhere.
 
-Invariant: nothing is shown before the whole chain was verified. It takes no key: what is in the log is no secret, and
-the keys that may have signed it stand in `vault.json`.
+Invariant: nothing is shown before the whole chain was verified. No key is needed: the log holds no secrets, and the
+public keys that may have signed it are in `vault.json`.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ def log(
 
 
 def parse_receipt(text: str) -> Receipt | None:
-    """A head as `log` prints it; None where none is given.
+    """Read a head in the form that `log` prints; None for an empty text.
 
     Raises
     ------
-    ConfigError : it isn't one.
+    ConfigError : the text isn't a head.
     """
     if not text:
         return None
