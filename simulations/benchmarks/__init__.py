@@ -1,8 +1,9 @@
 """Benchmarks by name. Each is a module with ``run(quick: bool) -> {"name", "rows", "ratios"}``.
 
-One that takes long may have ``parts(only, seeds, file, tell)`` too: some rows at a time, finished cells kept in a file.
+A long one may also have ``parts(only, seeds, file, tell)``, which runs some rows at a time and keeps finished cells in
+a file.
 
-Seconds depend on the machine; ratios carry over, so promises are made in ratios.
+Seconds depend on the machine; ratios hold on other machines too, so promises are made in ratios.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from common.schema import did_you_mean
 
 
 class BenchResult(TypedDict):
-    """What a benchmark gives back: a row per measured setting, and the ratios that promises are made in."""
+    """The result of a benchmark: a row per measured setting, and the ratios in which promises are made."""
 
     name: str
     rows: list[dict[str, Any]]
@@ -62,11 +63,11 @@ def run(name: str, quick: bool) -> BenchResult:
 def run_parts(
     name: str, only: str, seeds: Sequence[int] | None, file: Path | None, tell: Callable[[str], None]
 ) -> BenchResult:
-    """Run some of a benchmark's cells, or put finished ones together.
+    """Run some of a benchmark's cells, or combine finished ones.
 
     Parameters
     ----------
-    only : words of which a row's name has one; empty: all rows.
+    only : words; rows whose name has one of them are run. Empty: all rows.
     seeds : None for the benchmark's own.
     file : where finished cells are kept.
 

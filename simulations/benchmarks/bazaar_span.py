@@ -1,4 +1,4 @@
-"""Is the bazaar a shop window? Its sparsity, histories and popularity tail beside those of real purchases.
+"""Is the bazaar realistic? Its sparsity, histories and popularity tail, compared with those of real purchases.
 
 Reads H&M's six days (a site per ``index_name``) and Complete Journey's year (a site per store with at least 50
 households) straight from their raw files, and one bazaar from a scratch folder. Only purchases are compared, since

@@ -3,8 +3,8 @@
 A site is a store. The baseline is a logistic regression on the hand-made recency and frequency features, trained at
 the store. Invariant: figures are of the test window; settings were chosen by ``valid/auc`` of the rounds alone.
 
-A grouped AUC below one half is no mistake of sign: a user has about four test instants a week apart, and given how
-many of them hold a purchase, the ones without come after those with one, when the features promise most.
+A grouped AUC below one half isn't an error of sign: a user has about four test instants, a week apart. Of these, the
+ones without a purchase tend to come just after those with one, when the features predict a purchase most strongly.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _figure(value: Any) -> float | None:
 
 
 def validation(cells: Sequence[Cell]) -> str:
-    """``valid/auc`` by round, macro over stores: what settings may be chosen by."""
+    """``valid/auc`` by round, macro over stores: the figure by which settings may be chosen."""
     return "\n".join(
         f"seed {cell['key']['seed']} valid/auc "
         + " ".join(f"{line.get('valid/auc', float('nan')):.4f}" for line in cell["rounds"])

@@ -2,9 +2,9 @@
 
     python -m simulations.benchmarks.budget --write      # measures anew and replaces simulations/budget/curve.json
 
-Leagues of the bazaar without pictures, trained without noise and under several budgets and sizes of a site; what is
-left is (private − popularity) / (off − popularity) in federated NDCG@20, the mean over sites. Invariant: private and
-non-private leagues of a row differ in nothing but their privacy settings.
+Leagues of the bazaar without pictures are trained without noise, and with several budgets and sizes of a site. The
+share of the gain that is left is (private − popularity) / (off − popularity) in federated NDCG@20, the mean over sites.
+Invariant: the private and the non-private league of a row differ only in their privacy settings.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The coordinator's memory for 10, 100 and 1,000 replies: one running sum, so it must not grow with the
 sites.
 
-Each league runs in a process of its own, whose peak resident memory the operating system tells. The process
-holds the coordinator and, one at a time, the sites; what would grow with their number is replies kept at
-the coordinator.
+Each league runs in a process of its own, whose peak resident memory the operating system reports. The process holds the
+coordinator and, one at a time, the sites; its memory would grow with their number if the coordinator kept replies.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     python -m simulations.benchmarks.deployment --sites 8 --rounds 2 --kinds stock        # a part of it
 
 Both have the same coordinator's app, data and settings, over TLS on this machine, one after the other in one run. Ours
-keeps one process a site that imports once; Flower's SuperNode as it comes starts a fresh one for every message. Rounds
-after the first count, since the first one opens each site's data in both. Invariant: both leagues release the same
-model, bit for bit, or there is no ratio; rows tell its digest, for those that were measured apart.
+has one process per site, which imports once; Flower's unchanged SuperNode starts a new process for every message. Only
+rounds after the first count, since the first one opens each site's data in both. Invariant: both leagues release the
+same model, bit for bit, or there is no ratio; rows hold its digest, so that separate measurements can be compared.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def run(quick: bool) -> BenchResult:
 
 
 def measure(parts: Sequence[Part], kinds: Sequence[str] = ("hansa", "stock")) -> BenchResult:
-    """Some leagues, each with ours and with stock site processes, or with one of them; a line for every step.
+    """Measure some leagues, each with our and with Flower's site processes, or one of both; prints every step.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def _measure(kind: type[StandingLeague] | type[StockLeague], part: Part) -> dict
 
 
 class Narrator:
-    """What somebody who waits is told on the standard error: each round as it ends."""
+    """Prints progress on the standard error: a line for each finished round."""
 
     def __init__(self, league: str, began: float) -> None:
         self._league, self._began, self._rounds = league, began, 0
@@ -173,14 +173,14 @@ class Narrator:
 
 
 class Memory:
-    """The largest resident memory seen of one process of each kind that this one has below it."""
+    """The largest resident memory of any child process of each kind."""
 
     def __init__(self) -> None:
         self._largest: dict[str, int] = {}
         self._at = 0.0
 
     def look(self) -> None:
-        """Look, at most every two seconds."""
+        """Read the memory of all child processes, at most every two seconds."""
         if time.monotonic() - self._at < _SETTLE_S:
             return
         self._at = time.monotonic()

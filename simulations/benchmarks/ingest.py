@@ -1,11 +1,11 @@
 """One `hansa ingest` each on real data: rows and pictures a second, peak memory, the second run, and ten kills.
 
-H&M: all purchases of its six days as one shop, with every picture of the archive. Chinese reviews: a shop with a
-product per category; that a review belongs to it is true, its writer is invented, so this set measures speed only.
+H&M: all purchases of its six days as one shop, with every picture of the archive. Chinese reviews: a shop with one
+product per category. A review's category is real, its writer is invented, so this set measures only speed.
 
-Invariant: what is timed is the command as a user types it, in a process of its own; `seconds` is all of it, start of
-Python and unlocking of the key included, and `ingest_s` what the command itself says of the open vault. The killed
-vault is given the pseudonym key of the whole one, so that both must come to the same objects, byte for byte.
+Invariants: the command is timed as a user types it, in a process of its own. `seconds` includes the start of Python and
+the unlocking of the key; `ingest_s` is the command's own figure, from the open vault on. The killed vault gets the
+pseudonym key of the other one, so that both must end with the same objects, byte for byte.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _ingest(site: Path, vault: Path, word: Path) -> dict[str, Any]:
 
 
 def _kill(site: Path, vault: Path, word: Path, span: float) -> int:
-    """Start ten ingests and kill each at a random moment; how many were still at work."""
+    """Start ten ingests and kill each at a random moment; returns how many were still running."""
     draw, caught = random.Random(7), 0
     for _ in range(KILLS):
         arguments = ("ingest", str(site), "--vault", str(vault), "--quiet")
@@ -167,7 +167,7 @@ def _opened(vault: Path, word: Path) -> Iterator[Vault]:
 
 
 def _content(vault: Path, word: Path) -> dict[str, str]:
-    """A digest of every object but the manifest, which tells the times of files."""
+    """A digest of all objects except the manifest, which holds the times of files."""
     with _opened(vault, word) as opened:
         return {
             f"{kind}/{name}": hashlib.sha256(opened.read(kind, name)).hexdigest()

@@ -1,11 +1,11 @@
 """One malicious site of eight: what it does to the others' model, by protection, and what the league does about it.
 
-The figure is the honest sites' mean validation NDCG@20 of the released model. Two losses are told: against the plain
-league without malice, and against the same league without malice, which has the same groups and checks. A *cell* is one
-league under one attack with one seed; cells stand alone, so the table is made in as many parts as one likes:
-`hansa bench malicious --only he+masked --seeds 0,1,2 --cells FILE` goes on where the file ends.
+The figure is the honest sites' mean validation NDCG@20 of the released model. There are two losses: compared with the
+plain league without attack, and with the same league without attack, which has the same groups and checks. A *cell* is
+one league under one attack with one seed. Cells are independent, so the table can be made in any number of parts:
+`hansa bench malicious --only he+masked --seeds 0,1,2 --cells FILE` continues where the file ends.
 
-Invariant: the world, the model and the training are pinned here, whatever the defaults become.
+Invariant: data, model and training settings are fixed here, so they don't change with the defaults.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class AttackCell:
     rounds: int = ROUNDS
 
     def key(self) -> dict[str, Any]:
-        """What the cell is found by again."""
+        """The key under which the finished cell is stored."""
         return asdict(self)
 
 
@@ -112,8 +112,8 @@ def parts(
 
     Parameters
     ----------
-    only : names of attacks, and words of which a league's name has one, parted by commas; empty: all.
-    file : finished cells, one a line; those that stand there aren't run again.
+    only : names of attacks, and words of which a league's name has one, separated by commas; empty: all.
+    file : finished cells, one per line; these aren't run again.
 
     Raises
     ------
@@ -200,7 +200,7 @@ def _mean(rows: Sequence[dict[str, Any]], league: str, attack: Attack) -> dict[s
 
 
 class _Worlds:
-    """Leagues by seed, derived when a cell first needs them."""
+    """Leagues by seed, derived when a cell first needs one."""
 
     def __init__(self, root: Path) -> None:
         self._root, self._made = root, dict[int, tuple[RunFolder, LeagueConfig]]()

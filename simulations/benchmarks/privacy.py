@@ -16,7 +16,7 @@ popularity (NDCG@20) that is kept, of the seeds that have both.
 >>> # python -m simulations.benchmarks.privacy --only bazaar --seeds 0 1 --cells privacy.jsonl
 >>> # python -m simulations.benchmarks.privacy --only cost --cells privacy.jsonl
 
-With ``--cells`` what is finished is kept and never run again; the table is of all that was asked for.
+With ``--cells`` finished cells are kept and not run again; the table holds all requested cells.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _HM_DAY, _HM_LEAST = "2020-09-21", 800  # the fewest customers of a site in HM_S
 
 
 class CostGroup(NamedTuple):
-    """One group of cost rows: where, by which encoders, and about how many users go through the model."""
+    """One group of cost rows: its data, its encoders, and about how many user samples go through the model."""
 
     data: str
     encoders: str
@@ -99,7 +99,7 @@ def table(costs: Sequence[Cell], leagues: Sequence[Cell]) -> BenchResult:
 def cost_cells(
     costs: Sequence[CostGroup], file: Path | None = None, tell: Tell = lambda line: None
 ) -> list[Cell]:
-    """A cell for each group; those that stand in a file are not measured again."""
+    """A cell for each group; cells in the file aren't measured again."""
     groups = [
         (cost, {"cost": cost.data, "encoders": cost.encoders, "samples": cost.samples}) for cost in costs
     ]
@@ -227,7 +227,7 @@ def _rounded(value: float) -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run parts of the table, or put finished parts together; exit code as of the error, else 0."""
+    """Run parts of the table, or combine finished parts; returns the error's exit code, else 0."""
     parser = argparse.ArgumentParser(prog="privacy", description="What differential privacy costs.")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS), help="parts; all of them")
     parser.add_argument(

@@ -73,7 +73,7 @@ def _cpu_s(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def _apart(work: Callable[[int], Costs], size: int) -> Costs:
-    """The costs of a piece of work, and the memory it took, from a process of its own."""
+    """The costs of a piece of work and its memory, measured in a process of its own."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_measured, (work, size))
@@ -175,7 +175,7 @@ def _add_ckks(context: Any, total: list[Any], blobs: list[bytes]) -> list[Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """TenSEAL warns of each long vector on the standard streams, where only our own output may be."""
+    """Silence the standard streams: TenSEAL prints a warning for each long vector."""
     sys.stdout.flush()
     saved, nowhere = [os.dup(1), os.dup(2)], os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

@@ -1,4 +1,4 @@
-"""What federation is worth to a recommender, on real purchases (H&M) or on the bazaar.
+"""How much a recommender gains by federation, on real purchases (H&M) or on the bazaar.
 
 H&M: each of three test days in turn, trained on the days before, of which the last is for validation; every method
 ranks a site's whole catalogue. Bazaar: a new league per seed, with one merchant left out of training.
@@ -119,7 +119,7 @@ def jobs_of(data: str, seeds: Sequence[int], cells: Cells) -> list[LeagueCell]:
 def encoder_jobs(
     data: DataSource, seeds: Sequence[int], day: str, settings: Sequence[str] = (), path: Path | None = None
 ) -> list[LeagueCell]:
-    """The same small league with ready-made encoders and with ones from scratch; a round's CPU seconds are counted.
+    """One small league with frozen encoders and one with scratch encoders; also measures a round's CPU seconds.
 
     Raises
     ------

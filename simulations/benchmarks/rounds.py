@@ -6,8 +6,8 @@ Three questions, one ratio each:
     overhead_over_local  (in-process round − plain loop over the sites' training) ÷ plain loop, 10 sites that train
     pool_speedup         in-process round ÷ pool round with 2 workers, at 10 sites that train
 
-Start-up is left out on both sides. Where other work shares the processors, the least of several rounds is
-nearest to the truth, and `pool_speedup` reads too low. Run it by `hansa bench rounds`.
+Start-up is left out on both sides. If other work shares the processors, the fastest of several rounds is nearest to the
+truth, and `pool_speedup` is too low. Run it with `hansa bench rounds`.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _league_rounds(
 
 
 def _plain_loop_s(steps: int, round_: int) -> float:
-    """The same training with nothing around it, on one thread as at a site."""
+    """Seconds of the same training without a league, on one thread as at a site."""
     torch.set_num_threads(1)
     sites = [NoopSite(f"site-{place:03d}", 0, _SMALL, steps) for place in range(_TRAINED_SITES)]
     vector = sites[0].initial()

@@ -1,9 +1,9 @@
 """`hansa bench scale`: what 10,000 sites would cost under a tree of coordinators, from costs measured here.
 
-Each piece of work that grows with the sites is run and timed as it is (mask, encrypt, share, pass on, parse and add,
-take leftover masks out, decrypt), and a sum of as many real ciphertexts as there would be sites is decrypted. Only the
-putting together is arithmetic: `Tree.round`. Invariant: nothing is assumed but the speed of links and of training.
-`simulations/SCALE.md` says what it means.
+Each step whose work grows with the number of sites is run and timed (mask, encrypt, share, forward, parse and add,
+remove leftover masks, decrypt), and a sum of as many real ciphertexts as there would be sites is decrypted. Only their
+combination is arithmetic: `Tree.round`. Invariant: nothing is assumed except the speed of links and of training.
+`simulations/SCALE.md` discusses the result.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def measure(size: int) -> Costs:
 
 
 class WiderScheme(bfv.Scheme):
-    """What the plan may take instead: a prime two bits longer, which SEAL allows at its 192-bit level."""
+    """An alternative scheme: a prime that is two bits longer, which SEAL allows at its 192-bit level."""
 
     parameters = f"BFV/{bfv.DEGREE}/[60]/{MODULUS}/symmetric-seeded, 192-bit level"
 
@@ -108,7 +108,7 @@ class WiderScheme(bfv.Scheme):
 
 
 def _wider_upload() -> float:
-    """How much longer its uploads are."""
+    """How much longer the uploads of `WiderScheme` are."""
     wide, usual = (
         len(bfv.Key(scheme).encrypt(np.zeros(bfv.DEGREE, np.uint64))[0])
         for scheme in (WiderScheme(), bfv.Scheme())
@@ -117,7 +117,7 @@ def _wider_upload() -> float:
 
 
 def noise_left(count: int, scheme: bfv.Scheme) -> int:
-    """Sum that many real ciphertexts, see that the sum is exact, and tell the bits of noise it may still take."""
+    """Sum so many real ciphertexts and check that the sum is exact; returns the bits of noise budget left."""
     key = bfv.Key(scheme)
     generator = np.random.default_rng(0)
     total, expected = scheme.sum(bfv.DEGREE), np.zeros(bfv.DEGREE, dtype=np.uint64)
@@ -142,7 +142,7 @@ def _protect_s(words: Words, key: bfv.Key, group: int) -> float:
 
 
 def _shares_s(group: int) -> tuple[float, float]:
-    """Splitting and joining a site's seeds, over the square of the group."""
+    """Seconds to split and to join a site's seeds, divided by the square of the group's size."""
     secret, need = os.urandom(masks.SEED_BYTES * group), masks.threshold_of(group, 1)
     split_s = _seconds(lambda: shamir.split(secret, need, group))
     shares = {
@@ -153,7 +153,7 @@ def _shares_s(group: int) -> tuple[float, float]:
 
 
 def _pass_s(upload: bytes) -> float:
-    """What Flower does with a message of that size: take it apart and put its parts into their wire form."""
+    """Seconds of Flower's work on a message of that size: take it apart and serialise its parts."""
     become(COORDINATOR)
     content = wire.pack(wire.Header("bench"), vector=np.frombuffer(upload, np.uint8))
 

@@ -1,1 +1,1 @@
-"""What benchmarks share, and parts of one that run as processes of their own."""
+"""Code that benchmarks share, and parts of benchmarks that run as processes of their own."""

@@ -1,7 +1,7 @@
-"""Finished cells of a table: kept one a line as they come, so that a benchmark that was stopped goes on where it was.
+"""Finished cells of a table, stored one per line, so that a benchmark that was stopped continues where it was.
 
-Invariant: a cell's key holds everything that decides its result but the code, so a file of cells is of one version of
-the code; cells of several processes may be merged, and none is counted twice.
+Invariant: a cell's key holds everything that determines its result, except the code, so a file of cells is valid for
+one version of the code. Cells of several processes can be merged, and none is counted twice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def kept_cells(
     tell: Callable[[str], None] = lambda line: None,
     others: Sequence[Path] = (),
 ) -> list[Cell]:
-    """The cells of all keys, in their order; those that stand in a file are not made again.
+    """The cells of all keys, in their order; cells that are in a file aren't made again.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def kept_cells(
 
 
 def read_cells(path: Path) -> list[Cell]:
-    """Finished cells of a file; none where it doesn't exist. A line torn by a crash is left out, and so run again."""
+    """Finished cells of a file; none if it doesn't exist. A torn last line is ignored, so its cell is run again."""
     cells = []
     for line in path.read_bytes().split(b"\n") if path.exists() else ():
         with contextlib.suppress(ValueError):

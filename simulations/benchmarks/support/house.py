@@ -36,7 +36,7 @@ def measure(quick: bool, base: Path | None) -> tuple[list[dict[str, Any]], dict[
 
 
 def _sealed(folder: Path, raw: Path) -> tuple[Path, dict[str, float]]:
-    """A site folder that names the vault into which `raw` was ingested, and what that took twice."""
+    """A site folder with a vault into which `raw` was ingested twice, and the seconds of both ingests."""
     word = folder / "word"
     word.touch(mode=0o600)
     word.write_text(secrets.token_hex(16))
@@ -69,7 +69,7 @@ def _seconds(action: Callable[[], None]) -> float:
 
 @contextmanager
 def _own_cache(folder: Path) -> Iterator[None]:
-    """Features of this benchmark's folder stay out of the user's cache."""
+    """Use a feature cache of this benchmark's own, not the user's."""
     before = os.environ.get("HANSA_CACHE")
     os.environ["HANSA_CACHE"] = str(folder)
     try:

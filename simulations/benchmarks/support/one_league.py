@@ -1,8 +1,8 @@
-"""One league in this process, and what a benchmark keeps of it: a *cell*.
+"""One league in this process, and the figures that a benchmark keeps of it: a *cell*.
 
-A cell is one run of one seed on one test window under one list of settings, by the same code as `hansa simulate`.
-Invariant: a cell's key holds everything that decides its result, so that a file of finished cells can be gone on
-with, merged from several processes, and never counted twice.
+A cell is one run with one seed, one test window and one list of settings, by the same code as `hansa simulate`.
+Invariant: a cell's key holds everything that determines its result, so a file of finished cells can be continued and
+merged with others, and no cell is counted twice.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class LeagueCell:
     timed: bool = False
 
     def key(self) -> dict[str, Any]:
-        """What the cell is found by again; the place of the data doesn't decide its result."""
+        """The key under which the finished cell is stored; the path of the data isn't part of it."""
         return {
             "data": self.data, "seed": self.seed, "day": self.day, "variant": self.variant,
             "settings": sorted(self.settings), "centralised": self.centralised,
@@ -118,7 +118,7 @@ def run_jobs(
     others: Sequence[Path] = (),
     tell: Callable[[str], None] = lambda line: None,
 ) -> list[Cell]:
-    """The cells of all jobs, in their order; those that stand in a file are not run again.
+    """The cells of all jobs, in their order; cells that are in a file aren't run again.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def run_jobs(
 
 
 def macro(cell: Cell, method: str, metric: str, statistic: str = "macro") -> float:
-    """Macro mean, or ``which="worst"``, over the members that count; NaN where the method is absent."""
+    """Macro mean, or with ``statistic="worst"`` the worst, over the members that count; NaN without the method."""
     figures = macro_metrics(cell["sites"])
     return float(figures.get(method, {}).get(metric, {}).get(statistic, np.nan))
 

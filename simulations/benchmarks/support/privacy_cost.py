@@ -1,7 +1,7 @@
-"""One site's training in one mode, measured: what `privacy` starts as a process for each row of its cost table.
+"""Measures one site's training in one mode: `privacy` starts this as a process for each row of its cost table.
 
-The same number of user samples goes through the model in each mode; what is measured is training alone, after the site
-was read, its features were cached, and one step has run. In `distributed` the drawing of whole-number noise is counted.
+The same number of user samples goes through the model in each mode. Only training is measured, after the site was read,
+its features were cached, and one step has run. In `distributed` the drawing of whole-number noise is included.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What protections do to a whole league: the coordinator's memory by the number of sites, the trained model's worth.
+"""Protections in a whole league: the coordinator's memory by the number of sites, and the trained model's quality.
 
-Part of `hansa bench protections`. Memory is what the coordinator and the process that sums grow by while all uploads of
-a round come in; uploads are one site's ciphertexts under other signatures, since what they hold changes nothing. The
-worth is the members' NDCG@20 on the test window of the embedded league's released model.
+Part of `hansa bench protections`. Memory is the growth of the coordinator and of the summing process while all uploads
+of a round arrive; the uploads are one site's ciphertexts under different signatures, since their content makes no
+difference. Quality is the members' NDCG@20 on the test window, for the embedded league's released model.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Our coordinator with Flower's SuperLink as it comes, for the benchmark's league of stock SuperNodes.
+"""Our coordinator with Flower's unchanged SuperLink, for the benchmark's league of unchanged SuperNodes.
 
     python -m simulations.benchmarks.support.stock_link KIT
 
-A stock SuperNode shows no certificate, so Hansa's door, which stands in our SuperLink too, turns it away. Invariant:
-nothing but the SuperLink's program differs; no setting of the product opens the door.
+An unchanged SuperNode has no client certificate, so Hansa's door, which is also in our SuperLink, refuses it.
+Invariant: only the SuperLink's program differs; no setting of the product opens the door.
 """
 
 from __future__ import annotations

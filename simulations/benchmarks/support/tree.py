@@ -1,7 +1,7 @@
 """A tree of coordinators over many sites: seconds and bytes of one round, from what each piece of work costs.
 
-Invariant: no sum of the plan holds more sites than keep four bits of noise budget (`MOST_SUMMED`); of larger leagues
-the top hands down several, which sites decrypt each and add.
+Invariant: no sum holds more sites than leave four bits of noise budget (`MOST_SUMMED`). In larger leagues the top
+coordinator sends several sums, and the sites decrypt each of them and add the results.
 """
 
 from __future__ import annotations
