@@ -236,11 +236,9 @@ def _pinned(context: Context) -> Pinned | None:
 
 
 def _secagg(context: Context, site: wire.Trainer) -> SecaggSite:
-    processes = context.node_config.get("crypto-processes", 0)
     return SecaggSite(
-        _out(context, site.name) / "private", site.name, _config(context), site, _pinned(context),
-        processes=processes if isinstance(processes, int) else 0,
-    )  # fmt: skip
+        _out(context, site.name) / "private", site.name, _config(context), site, _pinned(context)
+    )
 
 
 def _blob(data: bytes) -> wire.Payload:

@@ -16,10 +16,9 @@ SKEW = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class LogFaults:
-    """How many events were repeats, were given a session, or had a wrong clock that was corrected."""
+    """How many events were repeats, or had a wrong clock that was corrected."""
 
     repeats: int
-    sessions_found: int
     clocks_mended: int
 
 
@@ -31,7 +30,6 @@ def clean_events(events: pl.DataFrame, gap: timedelta = GAP) -> tuple[pl.DataFra
     item in its session comes from a wrong clock: it gets the time of that view.
     """
     once = events.unique(["user_id", "item_id", "event", "at", "query"], keep="first", maintain_order=True)
-    lacking = once["session_id"].null_count()
     looked = (
         pl.col("at")
         .filter(pl.col("event").is_in(["view", "click"]))
@@ -47,7 +45,7 @@ def clean_events(events: pl.DataFrame, gap: timedelta = GAP) -> tuple[pl.DataFra
     mended = once.with_columns(wrong.alias("wrong"), pl.when(wrong).then(looked).otherwise("at").alias("at"))
     clocks = int(mended["wrong"].sum())
     ordered = mended.drop("wrong").sort("user_id", "at", "item_id", nulls_last=True, maintain_order=True)
-    return _with_sessions(ordered, gap), LogFaults(events.height - once.height, lacking, clocks)
+    return _with_sessions(ordered, gap), LogFaults(events.height - once.height, clocks)
 
 
 def _with_sessions(events: pl.DataFrame, gap: timedelta) -> pl.DataFrame:

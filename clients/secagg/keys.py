@@ -21,8 +21,8 @@ from common.crypto.container import check_signature, open_container, sign_contai
 from common.errors import RunError, WireError
 from common.files import read_json, write_json, write_whole
 from common.he.cipher import Key
+from common.he.key_process import key_of
 from common.he.schemes import name_of
-from common.he.workers import key_of
 from common.provision.pinned import Pinned
 from common.provision.site_keys import make_keys
 from common.secagg.protocol import Attempt, bundle_message, wrap_message
@@ -40,14 +40,11 @@ class SiteKeys:
     ----------
     folder : the site's private folder.
     pinned : the keys that the contract fixes; without a contract, as in a simulation, the first keys received are kept.
-    processes : how many other processes encrypt and decrypt; 0: this one does it.
     """
 
-    def __init__(
-        self, folder: Path, name: str, config: LeagueConfig, pinned: Pinned | None = None, processes: int = 0
-    ) -> None:
+    def __init__(self, folder: Path, name: str, config: LeagueConfig, pinned: Pinned | None = None) -> None:
         self._folder, self._name, self._run, self._where = folder, name, config.digest(), f"site '{name}'"
-        self._rotate_every, self._processes = config.rounds.rotate_every, processes
+        self._rotate_every = config.rounds.rotate_every
         self._scheme, self._pinned = name_of(config.rounds), pinned
         own = self._own()
         self.sign = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(own["ed25519"]))
@@ -143,7 +140,7 @@ class SiteKeys:
 
     def he_key(self, epoch: int) -> Key:
         """The same key, ready to encrypt and decrypt."""
-        return key_of(self._scheme, self.secret(epoch), self._processes)
+        return key_of(self._scheme, self.secret(epoch))
 
     def use_epoch(self, attempt: Attempt) -> None:
         """Note the round in which an epoch's key is first used.

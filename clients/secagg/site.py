@@ -38,7 +38,6 @@ class SecaggSite:
     Parameters
     ----------
     folder : the site's private folder, of mode 0700.
-    processes : how many other processes encrypt and decrypt; 0: this one does it.
     """
 
     def __init__(
@@ -48,15 +47,13 @@ class SecaggSite:
         config: LeagueConfig,
         trainer: wire.Trainer,
         pinned: Pinned | None = None,
-        *,
-        processes: int = 0,
     ) -> None:
         for private in (folder, folder / "model"):  # what is written within is 0600 from its creation
             private.mkdir(parents=True, exist_ok=True, mode=0o700)
             private.chmod(0o700)
         self.name, self._config, self._trainer, self._folder = name, config, trainer, folder
         self._run, self._where = config.digest(), f"site '{name}'"
-        self._keys = SiteKeys(folder, name, config, pinned, processes)
+        self._keys = SiteKeys(folder, name, config, pinned)
         self._masking = Masking(folder, name, config, self._keys)
         self._model = OwnModel(folder / "model", name, config, trainer)
         self._suspicion = Suspicion(folder, name, config, self._keys)

@@ -93,12 +93,6 @@ class Segments:
         skip = start - first * SEGMENT_BYTES
         return bytes(plain[skip : skip + length])
 
-    def check_last(self) -> None:
-        """Open the last segment, which proves that the file wasn't cut."""
-        self.range(max(0, self.size - 1), min(1, self.size))
-        if self.size == 0:
-            self.into(memoryview(bytearray(0)))
-
     def _open(self, index: int, sealed: memoryview, target: memoryview) -> None:
         try:
             self._cipher.decrypt_into(_nonce(index, index == self.count - 1), sealed, None, target)

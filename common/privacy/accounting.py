@@ -184,20 +184,11 @@ def sigma_for(epsilon: float, delta: float, sample_rate: float, steps: int) -> f
     return math.ceil(high * 1000) / 1000
 
 
-def joint_sigma(sigma: float, sigma_count: float) -> float:
-    """The σ of one Gaussian that costs as much as a noisy sum of clipped gradients and a noisy count together.
-
-    Adaptive clipping (Andrew et al. 2021, theorem 1): the sum has noise of `sigma` times the clip. The share of users
-    below the clip comes from a count of ±1/2 per user, with noise of standard deviation `sigma_count`.
-
-    >>> round(joint_sigma(1.0, 10.0), 4)
-    0.9988
-    """
-    return float((sigma**-2 + (2 * sigma_count) ** -2) ** -0.5)
-
-
 def sigma_beside_count(joint: float, sigma_count: float) -> float:
-    """The σ for the sum, if sum and count together shall cost what `joint` costs: the inverse of `joint_sigma`.
+    """The σ for the noisy sum of clipped gradients, if it and a noisy count together shall cost what `joint` costs.
+
+    Adaptive clipping (Andrew et al. 2021, theorem 1): the share of users below the clip comes from a count of ±1/2 per
+    user, with noise of standard deviation `sigma_count`. Both cost (σ⁻² + (2·sigma_count)⁻²)^(−1/2).
 
     Raises
     ------

@@ -268,16 +268,6 @@ def decode_floats(content: RecordDict, size: int, *, where: str) -> FloatVector:
     return np.frombuffer(_body(content, "float32", size, where), dtype="<f4")
 
 
-def decode_bytes(content: RecordDict, size: int, *, where: str) -> NDArray[np.uint8]:
-    """The message's uint8 vector of exactly `size` bytes, for protections that ship ciphertext.
-
-    Raises
-    ------
-    WireError : as `decode_floats`.
-    """
-    return np.frombuffer(_body(content, "uint8", size, where), dtype=np.uint8)
-
-
 def decode_blob(content: RecordDict, most: int, *, where: str) -> bytes:
     """The message's uint8 vector of at most `most` bytes, for containers whose own facts fix the length.
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from common.errors import RunError
 from common.files import read_json, write_json
@@ -114,11 +113,6 @@ class Contract:
     until: str = ""
     bounds: Bounds = Bounds()
     receipts: str = ""
-
-    @classmethod
-    def of_this_code(cls, config: LeagueConfig, members: tuple[Member, ...], **more: Any) -> Contract:
-        """A contract for the Hansa that is installed here."""
-        return cls(config, code_digest(installed_code()), members, **more)
 
     def write(self, path: Path) -> None:
         """Write the file whole or not at all."""

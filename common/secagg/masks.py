@@ -87,11 +87,6 @@ def mask(words: Words, own: str, seeds: Mapping[str, bytes], self_seed: bytes) -
     return _shift(words, plus, [seed for peer, seed in seeds.items() if own > peer])
 
 
-def unmask(total: Words, self_seeds: Iterable[bytes], left_over: Mapping[tuple[str, str], bytes]) -> Words:
-    """The sum without the masks that didn't cancel; see `leftover_mask`."""
-    return (total + (_T - leftover_mask(len(total), self_seeds, left_over))) % _T
-
-
 def leftover_mask(
     count: int, self_seeds: Iterable[bytes], left_over: Mapping[tuple[str, str], bytes]
 ) -> Words:

@@ -3,7 +3,7 @@
 Outline by category and curve, hue by warmth, value by lightness, pattern by ornateness, scale and contrast, grain by
 roughness, a shaded backdrop; position, size, light and rotation of the pattern vary without meaning.
 
-Invariant: only `IMAGE_DIMS` and the category are drawn; pixels depend on nothing but the arguments.
+Invariant: of a product only its category and those dimensions are drawn; pixels depend on nothing but the arguments.
 """
 
 from __future__ import annotations

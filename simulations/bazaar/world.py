@@ -49,16 +49,6 @@ class Dim(IntEnum):
 DIMS = len(Dim)
 KIND = slice(0, 4)
 TEXT_DIMS = (Dim.MATERIAL, Dim.OCCASION, Dim.HERITAGE, Dim.WARMTH, Dim.LIGHTNESS, Dim.ORNATE, Dim.TONE)
-IMAGE_DIMS = (
-    Dim.WARMTH,
-    Dim.LIGHTNESS,
-    Dim.ORNATE,
-    Dim.SCALE,
-    Dim.ROUGH,
-    Dim.CURVE,
-    Dim.CONTRAST,
-    Dim.BACKGROUND,
-)
 
 # How much each dimension counts for a choice. Lightness, outline, contrast, tone and background are plain to see
 # and count for nothing, category counts little: so the raw similarity of features is a poor guide, and which

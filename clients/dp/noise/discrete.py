@@ -10,7 +10,7 @@ ia.cr/2017/259). By Poisson summation X + kY, with deviations s and t, has at ea
 N_Z(0, s² + k²t²) times 1 ± 4.1·exp(−2π²r²), where r⁻² = t⁻² + (k/s)².
 
 Invariant: r ≥ 2.5 at each level, and values outside the table have a probability below 2⁻¹⁸⁰. So a draw is within
-`DISTANCE` of exact in total variation. With η = draws · `DISTANCE`, an (ε, δ) promise becomes (ε, δ + (1 + e^ε)η): for
+2⁻¹⁶⁰ of exact in total variation. With η = draws · 2⁻¹⁶⁰, an (ε, δ) promise becomes (ε, δ + (1 + e^ε)η): for
 a thousand million draws at ε = 8, δ grows by less than 10⁻³⁵.
 
 >>> DiscreteGaussian.of(1000.0).factors
@@ -32,7 +32,6 @@ from numpy.typing import NDArray
 Integers = NDArray[np.int64]
 Bytes = Callable[[int], bytes]
 
-DISTANCE = 2.0**-160
 PRECISION = 192
 _LEAST_R = 2.5
 _TAIL = 16.5  # exp(−16.5²/2) < 2⁻¹⁹⁶

@@ -65,15 +65,6 @@ class IngestReport:
             self.masked[kind] = self.masked.get(kind, 0) + count
 
 
-@dataclass
-class Sealed:
-    """One table or pack of the manifest: what it looked like, its objects, and what was met in it."""
-
-    looks: str
-    objects: list[str]
-    facts: dict[str, Any]
-
-
 def read_manifest(store: ObjectStore) -> dict[str, Any] | None:
     """The manifest of the last complete ingest, or None if there is none."""
     if MANIFEST[1] not in set(store.names(MANIFEST[0])):

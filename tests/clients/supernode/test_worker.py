@@ -16,7 +16,7 @@ from clients.supernode import worker
 from clients.supernode.membership import PAUSED
 from common.errors import WireError
 from common.flower.simulation import become
-from common.provision.code import installed_code
+from common.provision.code import code_digest, installed_code
 from common.provision.contract import Contract
 from common.settings.load import load_config
 
@@ -33,7 +33,7 @@ def _bundle(code: dict[str, bytes]) -> bytes:
 def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A kit of this code; the app behind the worker only notes that it was asked."""
     become(1)
-    contract = Contract.of_this_code(load_config({}), ())
+    contract = Contract(load_config({}), code_digest(installed_code()), ())
     asked: list[str] = []
 
     def app(message: Message, context: Context) -> Message:

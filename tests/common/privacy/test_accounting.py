@@ -14,7 +14,6 @@ from common.privacy.accounting import (
     Mechanism,
     epsilon_pld,
     epsilon_rdp,
-    joint_sigma,
     sigma_beside_count,
     sigma_for,
 )
@@ -128,10 +127,10 @@ def test_a_groups_cost_is_never_below_the_exact_mixture(q: float, sigma: float, 
 
 
 def test_a_noisy_count_beside_the_sum_costs_what_one_gaussian_costs() -> None:
-    together = [Mechanism.gaussian(2.0, steps=30), Mechanism.gaussian(2 * 7.0, steps=30)]  # a count of ±1/2
-    one = [Mechanism.gaussian(joint_sigma(2.0, 7.0), steps=30)]
+    beside = Mechanism.gaussian(sigma_beside_count(2.0, 7.0), steps=30)
+    together = [beside, Mechanism.gaussian(2 * 7.0, steps=30)]  # a count of ±1/2
+    one = [Mechanism.gaussian(2.0, steps=30)]
     assert epsilon_rdp(together, DELTA) == pytest.approx(epsilon_rdp(one, DELTA))
-    assert joint_sigma(sigma_beside_count(2.0, 7.0), 7.0) == pytest.approx(2.0)
     with pytest.raises(ConfigError, match="more noise"):
         sigma_beside_count(2.0, 0.9)
 

@@ -11,6 +11,7 @@ import pytest
 
 from common.errors import RunError, WireError
 from common.provision.authority import Authority
+from common.provision.code import code_digest, installed_code
 from common.provision.contract import FILE, SIGNATURE, Bounds, Contract, Member, read_signed
 from common.provision.pinned import Pinned
 from common.settings.load import load_config
@@ -121,7 +122,7 @@ def test_privacy_that_is_off_breaks_a_promised_epsilon() -> None:
 def test_foreign_code_is_refused() -> None:
     with pytest.raises(RunError, match="isn't the one"):
         _contract().require_code()
-    Contract.of_this_code(load_config({}), MEMBERS).require_code()
+    Contract(load_config({}), code_digest(installed_code()), MEMBERS).require_code()
 
 
 def test_who_isnt_named_is_told_so() -> None:

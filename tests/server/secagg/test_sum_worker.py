@@ -17,8 +17,8 @@ import pytest
 from common.errors import WireError
 from common.he import bfv
 from common.he.cipher import Values
+from common.he.key_process import key_of
 from common.he.schemes import scheme
-from common.he.workers import key_of
 from server.secagg.sum_worker import SumWorker
 from tests.server.secagg.hostile import HARMLESS, KINDS, damaged
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from clients.dp.gradients.ghost import FrozenFeatures, ghost, ghost_from_scratch
-from clients.dp.gradients.per_user import clipped_sum, hooks, looped, norms
 from clients.dp.preflight import sensitivity
 from clients.dp.train import clipped_sums
 from common.privacy.shared_noise import TOLERANCE
 from common.settings.load import with_overrides
+from tests.clients.dp.slow_gradients import clipped_sum, hooks, looped, norms
 from tests.clients.dp.units import MISSING, SCRATCH, prepared, settings
 
 SHAPES: list[dict[str, object]] = [

@@ -1,4 +1,4 @@
-"""Keys at work in other processes give what the key itself gives, and a process that breaks costs one question."""
+"""A key that another process uses gives what the key itself gives, and a process that breaks costs one question."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from common.errors import ConfigError, WireError
+from common.he.key_process import KeyApart, KeyProcess, key_of
 from common.he.schemes import scheme
-from common.he.workers import Crew, CrewKey, key_of
 
 
 @pytest.mark.parametrize("name", ["bfv", "bfv-public", "ckks/8192/60-40-40/40"])
-def test_two_processes_encrypt_and_decrypt_what_one_key_does(name: str) -> None:
-    found, crew = scheme(name), Crew(name, 2)
+def test_another_process_encrypts_and_decrypts_what_the_key_itself_does(name: str) -> None:
+    found = scheme(name)
     own = found.key()
-    apart = CrewKey(crew, own.secret())
+    apart = KeyApart(KeyProcess(name), own.secret())
     count = 3 * found.slots + 5
     values = np.arange(count, dtype=np.uint64) if found.exact else np.linspace(-1, 1, count)
     for writer, reader in ((apart, own), (own, apart)):
@@ -30,13 +30,13 @@ def test_two_processes_encrypt_and_decrypt_what_one_key_does(name: str) -> None:
 
 
 def test_a_process_that_breaks_costs_one_question() -> None:
-    found, crew = scheme("bfv"), Crew("bfv", 1)
-    key = CrewKey(crew)
+    found, process = scheme("bfv"), KeyProcess("bfv")
+    key = KeyApart(process)
     words = np.arange(100, dtype=np.uint64)
     total = found.sum(100)
     total.add(total.parse(key.encrypt(words), where="test"))
     parts = total.saved()
-    pid = crew._members[0].pid
+    pid = process._process.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(WireError, match="broke"):
@@ -45,8 +45,8 @@ def test_a_process_that_breaks_costs_one_question() -> None:
 
 
 def test_a_scheme_that_wants_it_has_its_keys_apart() -> None:
-    assert isinstance(key_of("bfv-public"), CrewKey)
-    assert not isinstance(key_of("bfv"), CrewKey)
+    assert isinstance(key_of("bfv-public"), KeyApart)
+    assert not isinstance(key_of("bfv"), KeyApart)
     with pytest.raises(ConfigError, match="no encryption scheme"):
         scheme("rot13")
     with pytest.raises(ConfigError, match="no parameters of CKKS"):
