@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from flwr.app import Context, Error, Message
 
@@ -93,9 +94,18 @@ def test_masked_sums_move_the_model_as_sums_in_clear_do(keys: Path, tmp_path: Pa
 
 
 def test_encrypted_orders_bring_no_model_for_the_sites_hold_it(keys: Path, tmp_path: Path) -> None:
-    watch = Watch()
+    summing: list[int] = []
+
+    def look(site: str, header: Header) -> bool:
+        if header.plan.get("step") == "wrap":
+            commands = [" ".join(child.cmdline()) for child in psutil.Process().children()]
+            summing.append(sum("limited_process" in command for command in commands))
+        return False
+
+    watch = Watch(look)
     run = make_league(tmp_path, keys, 4, protection="he", count=1, worst_fall=0.5)
     run_league(run, watch)
+    assert summing == [1], "what sums is up before a round's time is spent on its start"
     assert [(site, vector) for site, _, vector in watch.orders()] == [(name, False) for name in NAMES]
     [line] = read_lines(run.rounds_file)
     sent = len((run.state / "sum-0001.bin").read_bytes()) * 4

@@ -119,3 +119,20 @@ def test_a_command_on_a_damaged_order_says_so_where_a_coordinator_is_up(post: Po
         (post.private / ADDRESS).write_text("{}")
         _write(post, "order.json", {**ORDER, "run": 5})
         _is_refused(lambda: order_stop(post.kit, now=True), post.private / "order.json")
+
+
+def test_a_coordinator_is_up_where_it_holds_the_lock_and_says_where_it_listens(post: Post) -> None:
+    def is_refused() -> bool:
+        with pytest.raises(RunError, match=r"isn't up.*hansa coordinator up"):
+            post.require_up()
+        return not post.is_up()
+
+    address = post.private / ADDRESS
+    assert is_refused()
+    address.write_text("{}")
+    assert is_refused(), "the one that wrote it is gone"
+    with only_one(post.private / LOCK, "a coordinator"):
+        assert post.is_up()
+        post.require_up()
+        address.unlink()
+        assert is_refused(), "it is still starting"
