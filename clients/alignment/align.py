@@ -63,7 +63,7 @@ class Alignment:
     pairs: int
     fits: float
     mismatches: tuple[Mismatch, ...]
-    spoken: ReviewAlignment
+    reviews: ReviewAlignment
     maps: tuple[RegionMap, ...]
 
 
@@ -85,14 +85,14 @@ def align(
     pictured, texts = pictured[readable_rows], [texts[at] for at in readable_rows]
     images, vectors = image_vectors(pixels, features), text_vectors(texts, features)
     code = variants(pictured)
-    spoken = align_reviews(data, pictured, images, features, seed)
+    reviews = align_reviews(data, pictured, images, features, seed)
     if len(texts) < FEWEST or len(set(code)) < FOLDS:
-        return Alignment(data.name, data.title, time, len(texts), float("nan"), (), spoken, ())
+        return Alignment(data.name, data.title, time, len(texts), float("nan"), (), reviews, ())
     pairing = judge_pairs(images, vectors, code, seed)
     maps = _maps(data, pictured, texts, pairing, fit(images, vectors))
     fits = float(1 - pairing.beaten.mean())
     return Alignment(
-        data.name, data.title, time, len(texts), fits, _mismatches(pictured, pairing), spoken, maps
+        data.name, data.title, time, len(texts), fits, _mismatches(pictured, pairing), reviews, maps
     )
 
 

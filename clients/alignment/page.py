@@ -29,8 +29,8 @@ def write_alignment(alignment: Alignment, images: ImageStore, folder: Path) -> t
     """Write both reports into a folder and return their paths."""
     worst = [(mismatch, _thumbnail(images, mismatch.image)) for mismatch in alignment.mismatches[:SHOWN]]
     # A template review may stand a dozen times under one product: one line is enough for all of them.
-    alike = Counter((mismatch.item, mismatch.quote) for mismatch in alignment.spoken.mismatches)
-    first = {(mismatch.item, mismatch.quote): mismatch for mismatch in reversed(alignment.spoken.mismatches)}
+    alike = Counter((mismatch.item, mismatch.quote) for mismatch in alignment.reviews.mismatches)
+    first = {(mismatch.item, mismatch.quote): mismatch for mismatch in reversed(alignment.reviews.mismatches)}
     reviews = [
         (
             first[key],
@@ -69,7 +69,7 @@ def as_document(alignment: Alignment) -> dict[str, object]:
     }  # fmt: skip
     meaning = {"pairs": alignment.pairs, "fits": _finite(alignment.fits), "found": len(alignment.mismatches),
                "mismatches": [asdict(entry) for entry in alignment.mismatches[:LISTED]]}  # fmt: skip
-    judged = alignment.spoken
+    judged = alignment.reviews
     reviews = {
         "judged": judged.reviews, "fits": _finite(judged.fits), "fits_plain": _finite(judged.fits_plain),
         "found": len(judged.mismatches),

@@ -92,8 +92,8 @@ def test_planted_reviews_are_listed_in_both_languages(
     shop = _written(read_site(write_league(tmp_path, config)[number]), 1000)
     planted, wrong = _moved(shop, 0.1)
     of_all, of_plain = _told(planted, features, wrong)
-    listed = [each.review for each in align(planted, features).spoken.mismatches]
-    before = align(shop, features).spoken
+    listed = [each.review for each in align(planted, features).reviews.mismatches]
+    before = align(shop, features).reviews
     assert before.fits > 0.62, before.fits
     assert before.fits_plain > 0.85, before.fits_plain
     assert len(before.mismatches) <= 0.05 * shop.reviews.height
@@ -160,7 +160,7 @@ def test_the_page_lists_reviews_with_both_products(
         pl.when(planted).then(pl.lit(text)).otherwise("text").alias("text"),
     )
     found = align(dataclasses.replace(shop, reviews=reviews), features)
-    assert {"r00000", "r00001"} <= {each.review for each in found.spoken.mismatches}
+    assert {"r00000", "r00001"} <= {each.review for each in found.reviews.mismatches}
     page, twin = (file.read_text() for file in write_alignment(found, shop.images, tmp_path))
     assert "r00000" in page
     assert "eve@" not in page + twin
