@@ -137,6 +137,7 @@ def test_passes_by_hand(users: int, batch: int, least: int, times: int) -> None:
     assert passes(data, config) == times
 
 
+@settings(max_examples=40, deadline=None)
 @given(users=st.integers(0, 60), batch=st.integers(1, 20), seed=st.integers(0, 99))
 def test_batches_are_even_and_hold_each_user_once(users: int, batch: int, seed: int) -> None:
     parts = batches(np.arange(users) * 3, batch, np.random.default_rng(seed))

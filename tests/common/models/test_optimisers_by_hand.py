@@ -86,10 +86,12 @@ def test_the_state_of_another_optimiser_is_refused_and_nothing_is_taken_up() -> 
         optimiser: ServerOptimiser = optimiser_for(rounds(kind), 2)
         with pytest.raises(RunError) as refused:
             optimiser.restore(foreign)
-        assert "the checkpoint holds the state of another server optimiser" in str(refused.value)
+        assert refused.value.what == "the checkpoint holds the state of another server optimiser"
         assert refused.value.where == "checkpoint"
         assert optimiser.step(numbers(1, 2), numbers(4, -8)).tolist() == [3.0, -2.0]
     optimiser_for(rounds("average"), 2).restore({})
+    with pytest.raises(RunError):
+        optimiser_for(rounds("adam"), 2).restore({**foreign, "optimiser.u": numbers(1, 1)})
 
 
 def test_the_base_cannot_be_used_alone() -> None:
