@@ -49,6 +49,14 @@ def test_a_large_catalogue_is_partitioned_and_ranks_the_same() -> None:
         assert np.array_equal(top_k(scores, k), whole[:, :k])
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_scores_of_either_sign_are_ranked_alike(sign: int) -> None:
+    scores = (sign * np.random.default_rng(1).uniform(0.5, 9, (30, 400))).astype(np.float32)
+    whole = np.argsort(-scores, axis=1, kind="stable")
+    for k in (1, 3, 20, 99):
+        assert np.array_equal(top_k(scores, k), whole[:, :k])
+
+
 def test_ranking_metrics_by_hand() -> None:
     top = np.array([[4, 2, 0, 5], [1, 0, 3, 2], [0, 1, 2, 3]])
     truth = np.zeros((3, 6), bool)
@@ -103,13 +111,13 @@ def test_auc_by_hand() -> None:
 
 
 def test_group_auc_by_hand() -> None:
-    """Group 8 is all right over two rows, group 3 half right over three, group 5 has one class."""
-    scores = np.array([0.9, 0.5, 0.1, 0.2, 0.7, 0.5, 0.4])
-    labels = np.array([1, 0, 0, 1, 1, 1, 0])
-    groups = np.array([8, 3, 8, 5, 5, 3, 3])
+    """Group 8 is all right over two rows, group 3 three quarters right over three, 5 and 1 have one class each."""
+    scores = np.array([0.9, 0.5, 0.1, 0.2, 0.7, 0.5, 0.4, 0.3, 0.6])
+    labels = np.array([1, 0, 0, 1, 1, 1, 0, 0, 0])
+    groups = np.array([8, 3, 8, 5, 5, 3, 3, 1, 1])
     # In group 3 the buyer ties with one of two and beats the other: 3/4.
     assert group_auc(scores, labels, groups) == pytest.approx((1.0 * 2 + 0.75 * 3) / 5)
-    only = np.array([True, False, True, False, False, False, False])
+    only = groups == 8
     assert group_auc(scores[only], labels[only], groups[only]) == 1.0
     assert math.isnan(group_auc(scores[3:5], labels[3:5], groups[3:5]))
     assert math.isnan(group_auc(scores[1:2], labels[1:2], groups[1:2]))

@@ -113,6 +113,11 @@ def test_rows_of_all_kinds_count_together_and_empty_ones_not_at_all() -> None:
     assert np.abs(together - alone).max() > 0.01
 
 
+def test_without_rows_the_prior_comes_back_as_numbers() -> None:
+    found = fit_weights(scorers_of(FEATURES), [rows_of([])], N_ITEMS, [1, 0, 2], seed=0)
+    assert (found.tolist(), found.dtype) == ([1.0, 0.0, 2.0], np.float64)
+
+
 def test_large_logits_stay_finite() -> None:
     features = 300 * FEATURES[..., :1]
     found = fit_weights(scorers_of(features), [rows_of(WANTED)], N_ITEMS, [1.0], seed=0)
@@ -163,6 +168,7 @@ def test_features_and_wanted_shares_by_hand() -> None:
     assert [np.flatnonzero(row).tolist() for row in wanted] == WANTED
     assert wanted.sum(1).tolist() == [1.0] * 4
     assert wanted[1, 0] == 0.5
+    assert stacked.dtype == wanted.dtype == np.float32
     assert [np.flatnonzero(row).tolist() for row in barred] == BARRED
 
 

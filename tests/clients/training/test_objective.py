@@ -184,6 +184,14 @@ def test_touched_negatives_count_for_nothing_but_only_for_who_touched_them() -> 
         assert loss_of(data, config, one_target(0.5, [4, 6, other, 1, 2]), [0]) > known + 1e-4
 
 
+@pytest.mark.parametrize("other", range(5))
+def test_where_a_history_is_short_no_item_is_taken_for_known(other: int) -> None:
+    data = training_data(tiny_site([(0, "view", 5, 1.0), (0, "purchase", 6, 2.5)]), UNTIL)
+    slow = SlowLoss(linear_model(), data, CONFIG, replace(DRAWN, negatives=[other] * 5))
+    found = loss_of(data, only_ranking(), one_target(0.9, [other] * 5), [0])
+    assert found == pytest.approx(slow.target(1, [0, 1], False), rel=1e-5)
+
+
 def test_what_comes_after_the_latest_target_is_neither_seen_nor_known() -> None:
     """User 0's cart of item 2 is the target; what it does from the next day on lies in the future."""
     early = [event for event in EVENTS if event[0] == 0 and event[3] < 2]
