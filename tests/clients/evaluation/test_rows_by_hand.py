@@ -17,6 +17,7 @@ from clients.evaluation.rows import (
     CHUNK,
     CUTOFFS,
     Ranking,
+    _pairs,
     basket_rows,
     catalogue_vectors,
     chunks,
@@ -123,11 +124,20 @@ def test_without_anyone_there_are_no_rows() -> None:
     site = tiny_site(quiet)
     for rows in (returning_rows(site, FROM, UNTIL, 3), basket_rows(site, FROM, UNTIL, 3, 0)):
         assert len(rows) == 0
+        assert [part.shape for part in (*rows.wanted, *rows.barred)] == [(0,)] * 4
+        assert {part.dtype for part in (rows.at, *rows.wanted, *rows.barred)} == {np.dtype(np.int64)}
         assert rows.items.shape == (0, 3)
         assert Ranking(site, rows).summary() == {}
         assert Ranking(site, rows).per_row() == {}
     searching: list[Event] = [(0, "search", -1, 1.0), (1, "purchase", 2, 11.0)]
     assert len(returning_rows(tiny_site(searching), FROM, UNTIL, 3)) == 0
+
+
+def test_pairs_are_distinct_and_of_an_empty_log_none() -> None:
+    log = tiny_site(RETURNING).log
+    assert pairs(_pairs(log.where(log.user == 4))) == [(4, item) for item in (-1, 2, 3, 4, 5, 6)]
+    none = _pairs(log.before(day(0)))
+    assert [(part.shape, part.dtype) for part in none] == [((0,), np.int64)] * 2
 
 
 @settings(max_examples=25, deadline=None)

@@ -22,7 +22,9 @@ from tests.clients.five_users import CONFIG, EVENTS, WIDTH, Event, day, linear_m
 
 UNTIL = day(10)
 DROPPING = with_overrides(
-    CONFIG, {"model.adapter": "mlp", "model.dropout": 0.5, "training.learning_rate": 0.02}
+    CONFIG,
+    {"model.adapter": "mlp", "model.dropout": 0.5, "training.learning_rate": 0.02}
+    | {"training.weight_decay": 0.4},
 )
 
 
@@ -31,7 +33,7 @@ def bytes_of(model: HansaModel) -> bytes:
 
 
 def dropping_model() -> HansaModel:
-    return build_model(DROPPING.model, WIDTH, WIDTH, seed=4)
+    return build_model(DROPPING.model, WIDTH, WIDTH, seed=4).eval()
 
 
 def slow_epochs(
@@ -78,6 +80,12 @@ def test_no_epochs_change_nothing() -> None:
     assert math.isnan(train_epochs(model, training_data(tiny_site(), UNTIL), DROPPING, 5, 0))
     assert bytes_of(model) == bytes_of(dropping_model())
     assert not model.training
+
+
+def test_without_users_there_is_no_loss() -> None:
+    data = training_data(tiny_site(), day(0.25))
+    assert (data.n_users, passes(data, DROPPING)) == (0, 1)
+    assert math.isnan(train_epochs(dropping_model(), data, DROPPING, 5, 1))
 
 
 def test_one_step_by_hand() -> None:
