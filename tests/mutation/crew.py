@@ -24,7 +24,7 @@ class Worker:
 
     def __init__(self, root: Path, home: Path, warm: Iterable[str]) -> None:
         copy_of(root, home)
-        # With CI set, Hypothesis draws the same examples in every run and has no deadlines; and no plugin shuffles tests.
+        # With CI set, Hypothesis draws the same examples in every run and no deadlines; and no plugin shuffles.
         environment = os.environ | {
             "PYTHONPATH": str(home), "TMPDIR": str(home.parent), "CI": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         }  # fmt: skip
