@@ -24,7 +24,7 @@ from simulations.bazaar.config import BazaarConfig
 from simulations.bazaar.pictures import draw_pictures, encode_picture
 from simulations.bazaar.texts import ProductTexts, write_fake_review, write_products, write_review
 from simulations.bazaar.world import SiteTruth, draw_site, stream
-from simulations.engines.forkserver import fork
+from simulations.engines.forkserver import fork_server
 
 FIRST_DAY = datetime(2026, 3, 2, tzinfo=UTC)
 _WORTH_A_PROCESS = 4000
@@ -144,7 +144,7 @@ def _write_sites(out: Path, config: BazaarConfig, league: list[Merchant]) -> Non
         "out": str(out.resolve()), "config": config.model_dump(mode="json"),
         "numbers": [merchant.number for merchant in second],
     }  # fmt: skip
-    with fork("merchants", order) as child:
+    with fork_server().fork("merchants", order) as child:
         write_sites(out, config, first)
         try:
             child.recv_bytes()

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from common.errors import ConfigError
 from simulations.arguments import RunArgument, SetOption
-from simulations.engines import forkserver
+from simulations.engines.forkserver import fork_server
 from simulations.output import Format, FormatOption, note, output_of, plain, table
 from simulations.runs.results import Metrics, RunSummary
 from simulations.setup.options import DataSource, Encoders, Engine, Preset, SimulateOptions, parse_set
@@ -70,7 +70,7 @@ def simulate(
     _check(options)
     # What trains sites imports on another core meanwhile.
     if engine == "pool" and not dry_run:
-        forkserver.warm()
+        fork_server().warm()
     # Imported here: torch and Flower take seconds, and `--help` doesn't wait for them.
     from simulations.runs.run import simulate as run_league
 

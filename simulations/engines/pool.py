@@ -20,7 +20,7 @@ from flwr.app import Error, Message, RecordDict, UserConfig
 from common.errors import WireError
 from common.protocol.wire import HELLO, VECTOR
 from simulations.engines.base import SimulatedGrid, Task, delivered
-from simulations.engines.forkserver import fork
+from simulations.engines.forkserver import fork_server
 from simulations.engines.frames import pack_frame, unpack_frame
 
 _PATIENCE_S = 0.05
@@ -136,7 +136,7 @@ class _Worker:
     """The pool's end of one worker process."""
 
     def __init__(self, setup: dict[str, Any]) -> None:
-        self.pipe = fork("site", setup)
+        self.pipe = fork_server().fork("site", setup)
         self.ready, self.pid = False, 0
         self.given: deque[tuple[Task, RecordDict]] = deque()
         self.waiting: deque[tuple[Task, RecordDict]] = deque()

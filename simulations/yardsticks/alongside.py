@@ -19,7 +19,7 @@ from common.errors import HansaError
 from common.files import read_lines
 from common.runtime.progress import RoundProgress, Style
 from common.storage.run_folder import RunFolder
-from simulations.engines.forkserver import fork
+from simulations.engines.forkserver import fork_server
 from simulations.yardsticks.centralised import centralised
 from simulations.yardsticks.non_private import folder_beside, non_private, wanted, without_privacy
 
@@ -28,7 +28,7 @@ _POLL_S = 0.2
 
 def yardsticks_alongside(folder: RunFolder, workers: int) -> Connection:
     """Start a process that trains the yardsticks; it closes its pipe when done, and closing the pipe here ends it."""
-    return fork("yardsticks", {"root": str(folder.root), "workers": workers})
+    return fork_server().fork("yardsticks", {"root": str(folder.root), "workers": workers})
 
 
 def await_yardsticks(pipe: Connection, folder: RunFolder, style: Style) -> None:

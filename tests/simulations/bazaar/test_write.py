@@ -17,7 +17,7 @@ from PIL import Image
 
 from common.errors import ConfigError, InputError, MachineError
 from simulations.bazaar import BazaarConfig, load_bazaar_config, write_league
-from simulations.engines.forkserver import fork
+from simulations.engines.forkserver import ForkServer
 
 TINY = BazaarConfig(seed=3, n_sites=3, users_per_site=25, items_per_site=24)
 EVENTS = {"view", "click", "cart", "purchase", "search"}
@@ -196,9 +196,11 @@ def test_a_second_process_draws_the_same_bytes(monkeypatch: pytest.MonkeyPatch, 
 def test_a_second_process_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("simulations.bazaar.write._WORTH_A_PROCESS", 1)
     monkeypatch.setattr("simulations.bazaar.write.os.cpu_count", lambda: 2)
+    fork = ForkServer.fork
     monkeypatch.setattr(
-        "simulations.bazaar.write.fork",
-        lambda job, order: fork(job, order | {"config": {"users_per_site": -1}}),
+        ForkServer,
+        "fork",
+        lambda server, job, order: fork(server, job, order | {"config": {"users_per_site": -1}}),
     )
     with pytest.raises(MachineError, match="half of the merchants"):
         write_league(tmp_path / "league", TINY)

@@ -51,7 +51,5 @@ def fail(pipe: Connection, facts: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    forkserver._JOBS.update(
-        {name: ("tests.simulations.engines.forked", name) for name in ("look", "hang", "fail")}  # type: ignore[dict-item]
-    )
-    forkserver.main(int(sys.argv[1]))
+    jobs = {name: ("tests.simulations.engines.forked", name) for name in ("look", "hang", "fail")}
+    forkserver.main(int(sys.argv[1]), jobs)

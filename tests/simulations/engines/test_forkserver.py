@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from common.files import PROJECT
-from simulations.engines import forkserver
+from simulations.engines.forkserver import fork_server
 from tests.deployment.support.leagues import wait_until
 
 
@@ -38,11 +38,11 @@ def door() -> Iterator[socket.socket]:
 @pytest.fixture
 def server(door: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """That server in place of the real one."""
-    monkeypatch.setattr(forkserver, "_door", door)
+    monkeypatch.setattr(fork_server(), "_door", door)
 
 
 def ask(job: str, **facts: Any) -> Any:
-    with forkserver.fork(job, facts) as pipe:  # type: ignore[arg-type]
+    with fork_server().fork(job, facts) as pipe:  # type: ignore[arg-type]
         return json.loads(pipe.recv_bytes())
 
 
@@ -62,36 +62,36 @@ def test_forked_processes_share_no_chance_and_no_thread(
 
 
 def test_a_process_ends_with_its_pipe_whatever_it_does(server: None) -> None:
-    with forkserver.fork("hang", {}) as pipe:  # type: ignore[arg-type]
+    with fork_server().fork("hang", {}) as pipe:  # type: ignore[arg-type]
         pid = int(pipe.recv_bytes())
         assert not gone(pid)
     wait_until("the process is gone", lambda: gone(pid))
 
 
 def test_a_process_that_fails_tells_why_and_ends_its_pipe(server: None, capfd: Any) -> None:
-    with forkserver.fork("fail", {}) as pipe, pytest.raises(EOFError):  # type: ignore[arg-type]
+    with fork_server().fork("fail", {}) as pipe, pytest.raises(EOFError):  # type: ignore[arg-type]
         pipe.recv_bytes()
     assert "as asked for" in capfd.readouterr().err
 
 
 def test_a_server_that_was_killed_is_replaced() -> None:
-    forkserver.warm()
-    first = forkserver._server
+    fork_server().warm()
+    first = fork_server()._process
     assert first is not None
     first.kill()
     first.wait()
-    with forkserver.fork("site", {"sites": 1, "run_config": {}}) as pipe:
+    with fork_server().fork("site", {"sites": 1, "run_config": {}}) as pipe:
         assert b"ready" in pipe.recv_bytes()
-    assert forkserver._server is not first
+    assert fork_server()._process is not first
 
 
 def test_nothing_outlives_a_run_that_was_killed() -> None:
     """Neither the server nor what it forked."""
     script = """
-        from simulations.engines import forkserver
-        pipe = forkserver.fork("site", {"sites": 1, "run_config": {}})
+        from simulations.engines.forkserver import fork_server
+        pipe = fork_server().fork("site", {"sites": 1, "run_config": {}})
         pipe.recv_bytes()
-        print(forkserver._server.pid, flush=True)
+        print(fork_server()._process.pid, flush=True)
         input()
     """
     with subprocess.Popen(
