@@ -183,7 +183,8 @@ class Contract:
             raise RunError(
                 "the installed Hansa isn't the one that the contract names", where=FILE,
                 why="a league trusts one version of the code, and all its sites run the same",
-                next_step="install the contract's version, or ask the coordinator for a new contract",
+                next_step="install the version that the contract was made with; or let 'hansa provision' make the next "
+                "edition, which a site takes with 'hansa site accept'",
             )  # fmt: skip
 
     def require_valid(self, now: dt.datetime) -> None:

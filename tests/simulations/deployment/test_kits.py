@@ -22,10 +22,12 @@ from clients.supernode.kit import Kit
 from clients.supernode.membership import accept_contract, leave_league, make_request, read_status, set_pause
 from common.errors import ConfigError, InputError, MachineError, RunError
 from common.privacy.receipts import LedgerHead, read_receipt
+from common.provision.code import installed_code
 from common.provision.contract import FILE, SIGNATURE, read_signed
 from common.provision.site_keys import write_keys
 from server.run.receipts import Receipts
 from server.superlink.front import nginx_config, nginx_program
+from server.superlink.processes import CoordinatorKit
 from simulations.deployment.archive import check_sums, open_kit
 from simulations.deployment.commands.provision import EXAMPLE
 from simulations.deployment.kits import provision
@@ -308,6 +310,29 @@ def test_a_worse_foreign_or_older_contract_isnt_accepted(made: SimpleNamespace) 
     provision(_plan(made.folder, "a", "b", requests=True), other)
     with pytest.raises(RunError, match="didn't sign"):
         accept_contract(kit, other / FILE)
+
+
+def test_kits_of_earlier_code_are_refused_until_the_next_edition_is_taken(
+    made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit, plan = _joined(made, "a"), _plan(made.folder, "a", "b", requests=True)
+    coordinator = CoordinatorKit(made.root / "coordinator")
+    with monkeypatch.context() as earlier:
+        code = {**installed_code(), "clients/app.py": b"# of an earlier release"}
+        earlier.setattr("simulations.deployment.kits.installed_code", lambda: code)
+        provision(plan, made.root)
+    accept_contract(kit, made.root / FILE)
+    with pytest.raises(RunError, match="isn't the one that the contract names") as fault:
+        coordinator.contract()
+    [check] = [check for check in look_over(Kit.read(kit)) if check.name == "code"]
+    assert check.verdict == "fault"
+    for told in (fault.value.next_step, check.next_step):
+        assert "hansa provision" in told
+        assert "hansa site accept" in told
+    assert provision(plan, made.root).edition == 3
+    assert "code" in " ".join(accept_contract(kit, made.root / FILE).told)
+    assert coordinator.contract().edition == 3
+    assert {check.verdict for check in look_over(Kit.read(kit)) if check.name == "code"} == {"ok"}
 
 
 def test_a_site_asks_once_and_by_a_name(tmp_path: Path) -> None:
