@@ -14,7 +14,7 @@ from common.files import PROJECT
 from simulations.runs.run import resume
 from tests.conftest import TINY_BAZAAR, TINY_TRAINING
 
-_PATIENCE_S = 120.0
+_PATIENCE_S = 400.0
 
 
 def _start(run: Path, told: IO[str]) -> subprocess.Popen[bytes]:
