@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from clients.evaluation.blend import MAX_ROWS, PRIOR_STRENGTH, Scorer, _features, blend, fit_weights
 from clients.evaluation.rows import TestRows as Rows
 from clients.evaluation.scorers import Windows, fitted_blends
-from tests.clients.five_users import N_ITEMS, tiny_site
+from tests.clients.five_users import AS_DRAWN, N_ITEMS, tiny_site
 
 Numbers = np.ndarray
 
@@ -125,7 +125,7 @@ def test_large_logits_stay_finite() -> None:
     assert found[0] < 1.0
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, phases=AS_DRAWN)
 @given(seed=st.integers(0, 2**31), n=st.integers(1, 4))
 def test_the_fit_is_where_the_slow_loss_is_least(seed: int, n: int) -> None:
     drawn = np.random.default_rng(seed)

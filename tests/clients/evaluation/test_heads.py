@@ -30,7 +30,17 @@ from clients.training.behaviour import BehaviourRows, behaviour_rows
 from clients.training.samples import training_data
 from common.models.model import build_model
 from common.settings.load import with_overrides
-from tests.clients.five_users import CONFIG, EVENTS, N_ITEMS, WIDTH, Event, day, linear_model, tiny_site
+from tests.clients.five_users import (
+    AS_DRAWN,
+    CONFIG,
+    EVENTS,
+    N_ITEMS,
+    WIDTH,
+    Event,
+    day,
+    linear_model,
+    tiny_site,
+)
 from tests.clients.slow_loss import Drawn, SlowLoss
 
 LATER: list[Event] = [
@@ -76,7 +86,7 @@ def slopes(
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, phases=AS_DRAWN)
 @given(seed=st.integers(0, 2**31), n=st.integers(0, 60), strength=st.sampled_from([None, 1.0, 20.0, 50.0]))
 def test_the_fit_balances_likelihood_and_prior(seed: int, n: int, strength: float | None) -> None:
     drawn = np.random.default_rng(seed)

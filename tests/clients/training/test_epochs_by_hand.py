@@ -18,7 +18,7 @@ from clients.training.samples import TrainingData, derived_seed, training_data
 from common.models.model import HansaModel, build_model, shared_arrays
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
-from tests.clients.five_users import CONFIG, EVENTS, WIDTH, Event, day, linear_model, tiny_site
+from tests.clients.five_users import AS_DRAWN, CONFIG, EVENTS, WIDTH, Event, day, linear_model, tiny_site
 
 UNTIL = day(10)
 DROPPING = with_overrides(
@@ -145,7 +145,7 @@ def test_passes_by_hand(users: int, batch: int, least: int, times: int) -> None:
     assert passes(data, config) == times
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, phases=AS_DRAWN)
 @given(users=st.integers(0, 60), batch=st.integers(1, 20), seed=st.integers(0, 99))
 def test_batches_are_even_and_hold_each_user_once(users: int, batch: int, seed: int) -> None:
     parts = batches(np.arange(users) * 3, batch, np.random.default_rng(seed))
@@ -181,7 +181,7 @@ def test_what_is_trained_before_an_instant_is_deaf_to_what_comes_after() -> None
     assert trained[0] != bytes_of(linear_model())
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6, deadline=None, phases=AS_DRAWN)
 @given(shift=st.integers(0, 10**7), seed=st.integers(0, 50))
 def test_shifting_the_future_moves_no_weight(shift: int, seed: int) -> None:
     """All from day 4 on comes later; a model trained up to day 4 is the same to the byte."""

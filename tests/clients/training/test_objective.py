@@ -26,7 +26,7 @@ from clients.training.objective import (
 from clients.training.samples import TrainingData, draw_behaviour, draw_targets, training_data
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
-from tests.clients.five_users import CONFIG, EVENTS, N_ITEMS, Dice, day, linear_model, tiny_site
+from tests.clients.five_users import AS_DRAWN, CONFIG, EVENTS, N_ITEMS, Dice, day, linear_model, tiny_site
 from tests.clients.slow_loss import Drawn, SlowLoss
 
 UNTIL = day(10)
@@ -92,7 +92,7 @@ def test_each_weight_weighs_its_own_term(weight: str) -> None:
         assert loss_of(data, config, thrown()) == pytest.approx(truth, rel=1e-5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, phases=AS_DRAWN)
 @given(seed=st.integers(0, 2**31), until=st.integers(5, 13), length=st.integers(1, 6))
 def test_the_joint_loss_of_any_draw(seed: int, until: int, length: int) -> None:
     config = with_overrides(CONFIG, {"model.history_length": length, "training.negatives": 4})
@@ -215,7 +215,7 @@ def test_targets_that_see_nothing_teach_nothing() -> None:
     assert loss_of(data, only_ranking(), one_target(0.0, [3, 4, 5, 6, 6]), [0]) == 0.0
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, deadline=None, phases=AS_DRAWN)
 @given(other=st.lists(st.integers(0, 2), min_size=N_ITEMS, max_size=N_ITEMS))
 def test_the_category_head_never_learns_from_the_items_it_is_judged_on(other: list[int]) -> None:
     site = tiny_site()
@@ -250,7 +250,7 @@ def test_every_fifth_item_is_held_for_the_category() -> None:
     assert held_for_category(torch.arange(12)).tolist() == [True, *[False] * 4] * 2 + [True, False]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, phases=AS_DRAWN)
 @given(st.lists(st.lists(st.integers(-1, 6), min_size=4, max_size=4), min_size=1, max_size=5))
 def test_members_are_what_was_touched(touched: list[list[int]]) -> None:
     found = _members(np.array(touched), N_ITEMS)

@@ -23,7 +23,7 @@ from clients.training.samples import (
     training_data,
     visible_events,
 )
-from tests.clients.five_users import EVENTS, N_ITEMS, START, Dice, day, log_of, tiny_site
+from tests.clients.five_users import AS_DRAWN, EVENTS, N_ITEMS, START, Dice, day, log_of, tiny_site
 
 UNTIL = day(10)
 LOG_OFFSETS = [0, 5, 7, 13, 13, 13]
@@ -156,7 +156,7 @@ def comparable(data: TrainingData) -> dict[str, Any]:
     return found
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, phases=AS_DRAWN)
 @given(
     eighth=st.integers(0, 100),
     later=st.integers(0, 10**6),
@@ -223,7 +223,7 @@ def test_a_draw_on_the_border_is_of_the_later_event_and_never_of_another_user() 
     assert draw_targets(data, np.array([1]), 2, 5, dice).tolist() == [[7, 5]]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, phases=AS_DRAWN)
 @given(seed=st.integers(0, 2**31), length=st.integers(1, 9), count=st.integers(1, 5))
 def test_the_first_target_is_the_latest_and_all_are_within_its_reach(
     seed: int, length: int, count: int
@@ -305,7 +305,7 @@ def test_who_has_no_earlier_day_sees_its_own_day() -> None:
     assert visible_events(items, times, valid, at, np.array([[6]]), dice).tolist() == [[[True, False]]]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, phases=AS_DRAWN)
 @given(seed=st.integers(0, 2**31))
 def test_no_target_sees_its_future_or_itself(seed: int) -> None:
     drawn = np.random.default_rng(seed)
