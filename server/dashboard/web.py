@@ -96,14 +96,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _tell(self, path: str) -> None:
         try:
-            found = overview(run_folder_of(self.path_of_run))
+            status_page = overview(run_folder_of(self.path_of_run))
         except HansaError as fault:
             self._send(503, json.dumps(fault.as_dict()).encode(), "application/json")
             return
         if path == "/metrics":
-            self._send(200, exposition(found), "text/plain; version=0.0.4; charset=utf-8")
+            self._send(200, exposition(status_page), "text/plain; version=0.0.4; charset=utf-8")
         else:
-            self._send(200, json.dumps(found, ensure_ascii=False).encode(), "application/json; charset=utf-8")
+            self._send(
+                200, json.dumps(status_page, ensure_ascii=False).encode(), "application/json; charset=utf-8"
+            )
 
     def _send(self, status: int, body: bytes, kind: str) -> None:
         self.send_response(status, http.client.responses[status])

@@ -15,6 +15,7 @@ from typing import Any
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from common.flower.messages import answer_as
 from common.protocol import wire
 
 _log = logging.getLogger("hansa.coordinator")
@@ -146,9 +147,8 @@ class SteadyGrid(PassingGrid):
         self._forget()
 
     def _ended(self, sent: _Sent, reply: Message) -> Message:
-        reply.metadata.__dict__["_reply_to_message_id"] = sent.asked_as
         del self._sent[sent.asked_as]
-        return reply
+        return answer_as(reply, sent.asked_as)
 
     def _away(self, away: list[_Sent]) -> list[Message]:
         """Send again to those that have come back; give up those that stay away."""

@@ -22,7 +22,7 @@ Figures = Mapping[str, Mapping[str, float]]
 
 
 def measure(run: Run, vector: FloatVector | None, within_s: float) -> dict[str, dict[str, float]]:
-    """The sites' figures of a model that isn't accepted yet; None for one that they hold themselves."""
+    """The sites' figures of a model that isn't accepted yet; `vector` is None where the sites hold it themselves."""
     question = Question(wire.MEASURE, "guard", run.round, run.state.layout.digest, within_s=within_s)
     header = wire.Header(run=run.league.run, round=run.round, layout=run.state.layout.digest)
     orders = dict.fromkeys(run.present(), wire.pack(header, vector=vector))

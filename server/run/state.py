@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.canonical import line
 from common.errors import RunError
 from common.files import read_lines, write_whole
 from common.models.optimisers import ServerOptimiser, optimiser_for
@@ -141,11 +142,10 @@ def macro(per_site: dict[str, dict[str, float]]) -> dict[str, float]:
 def _cut_log(league: League, done: int) -> None:
     """Drop log lines of rounds whose checkpoint didn't reach the disk; they will be run and logged again."""
     path = league.folder.rounds_file
-    lines = [line for line in read_lines(path) if int(line.get("round", 0)) <= done]
-    if [line["round"] for line in lines] != list(range(1, done + 1)):
+    kept = [record for record in read_lines(path) if int(record.get("round", 0)) <= done]
+    if [record["round"] for record in kept] != list(range(1, done + 1)):
         raise RunError(
             "the log of rounds doesn't fit the checkpoint", where=str(path), next_step="start the run anew"
         )
     if done or path.exists():
-        text = "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in lines)
-        write_whole(path, text.encode())
+        write_whole(path, "".join(map(line, kept)).encode())

@@ -20,7 +20,7 @@ Bundles = dict[str, dict[str, str]]
 
 
 class KeyRing:
-    """The keys of one run, and who has which.
+    """The keys of one run and the sites that hold each of them.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ def refusals_before(league: League, round_: int) -> list[SumRefusal]:
 
 
 def judged_before(league: League, round_: int) -> Judged:
-    """Who is out of a round, and who is dealt out evenly in it."""
+    """Which sites are left out of a round, and which suspects are spread evenly over its groups."""
     return _judged(league, refusals_before(league, round_))
 
 

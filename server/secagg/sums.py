@@ -159,7 +159,7 @@ def release_vector(run: Run, round_: int) -> wire.FloatVector:
 def _missed(run: Run, keys: KeyRing, answers: Answers, round_: int) -> int:
     """Send the sums that sites say they lack, in order; put their last answers in place; the bytes sent.
 
-    A site that has no key for the first of them gets a member's newest model instead, sealed to it.
+    A site that has no key for the first of them gets a member's newest model instead, encrypted to it.
     """
     sent = 0
     behind = {n: int(a["round"]) for n, a in answers.items() if isinstance(a, dict) and not a["digest"]}
@@ -178,12 +178,12 @@ def _missed(run: Run, keys: KeyRing, answers: Answers, round_: int) -> int:
 
 
 def pass_model(run: Run, keys: KeyRing, name: str, helpers: Sequence[str]) -> int:
-    """Let a member seal its model to a newcomer; the round that the newcomer stands after then, 0 where none did."""
+    """Let a member encrypt its model to a newcomer; the round that the newcomer stands after then, 0 where none did."""
     keys.reach(keys.last, [name])
     header = wire.Header(run.league.run, plan={"step": "pass", "peer": name})
     order = wire.pack(header, vector=np.zeros(0, np.uint8))
     for helper in run.present([peer for peer in helpers if peer != name]):
-        for _, data in run.ask(Question(wire.SECURE, "pass"), {helper: order}, _sealed_model):
+        for _, data in run.ask(Question(wire.SECURE, "pass"), {helper: order}, _encrypted_model):
             if isinstance(data, WireError):
                 continue  # the next member may have one
             header = wire.Header(run.league.run, plan={"step": "take", "peer": helper})
@@ -210,7 +210,7 @@ def send_sums(run: Run, keys: KeyRing, names: Sequence[str], order: SumsOrder) -
     return answers, len(body) * len(names)
 
 
-def _sealed_model(reply: Reply) -> bytes:
+def _encrypted_model(reply: Reply) -> bytes:
     return wire.decode_blob(reply.content, _MOST_MODEL, where=reply.where)
 
 

@@ -116,8 +116,8 @@ class SecureSum(Protection[Upload]):
         facts = upload_facts(self._run, self._rounds, self._layout, self.attempt, site)
         parts = open_container(data, facts, bytes.fromhex(self.bundles[site]["ed25519"]), where=where)
         main = upload_parts(self._rounds, self.count)
-        sealed = len(self.attempt.names) if self._rounds.masked else 0
-        if len(parts) != main + sealed:
+        share_parts = len(self.attempt.names) if self._rounds.masked else 0
+        if len(parts) != main + share_parts:
             raise WireError("the container has another number of parts", where=where)
         if self._encrypted:
             self._encrypted.parse(parts[:main], where=where)
@@ -138,7 +138,7 @@ class SecureSum(Protection[Upload]):
         self.shares[payload.site] = self._shelf.put(payload.shares)
 
     def share(self, sender: str, place: int, of: Sequence[str]) -> bytes:
-        """The sealed shares of some of a sender's seeds for the site at a place of the cohort."""
+        """The encrypted shares of some of a sender's seeds for the site at a place of the cohort."""
         names = self.attempt.names
         whole = self._shelf.get(self.shares[sender][place])
         return b"".join(masks.slices(whole, (names.index(name) for name in of)))

@@ -106,7 +106,7 @@ class Door:
         return name
 
     def check(self, name: str, request: Proto) -> None:
-        """Hold what is asked for against what is the site's own.
+        """Refuse a request for anything that isn't this site's own.
 
         Raises
         ------

@@ -178,7 +178,7 @@ class Coordinator:
 
     def _stamp_of(self, *names: str) -> tuple[tuple[int, int], ...]:
         stats = ((self.kit.folder / name).stat() for name in names)
-        return tuple((each.st_mtime_ns, each.st_ino) for each in stats)
+        return tuple((file_stat.st_mtime_ns, file_stat.st_ino) for file_stat in stats)
 
     def _start_front(self) -> None:
         self._papers = self._stamp_of(*_PAPERS)

@@ -109,7 +109,7 @@ def write_review(rng: np.random.Generator, language: str, category: int, rating:
 
 
 def write_fake_review(rng: np.random.Generator, language: str, category: int) -> str:
-    """Praise from a template, as bought by the dozen."""
+    """A fake positive review, made from a template."""
     lexicon = LEXICONS[language]
     return pick(rng, lexicon.fake).format(thing=lexicon.categories[category][0])
 

@@ -194,7 +194,7 @@ class Memory:
                 self._largest[part] = max(self._largest.get(part, 0), size)
 
     def largest_mb(self) -> dict[str, int]:
-        """In megabytes, by kind."""
+        """The largest memory of each kind of process, in MB."""
         return {part: round(size / 1e6) for part, size in sorted(self._largest.items())}
 
 

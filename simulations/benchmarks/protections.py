@@ -60,9 +60,9 @@ def run(quick: bool) -> dict[str, Any]:
     if not quick:
         worth, apart = worth_rows()
         rows, ratios = rows + worth, ratios | apart
-    plain, sealed = _round_s("plain", quick), _round_s("he+masked", quick)
-    rows.append({"protection": "round", "parameters": 200_000, "plain_s": plain, "he+masked_s": sealed})
-    ratios["round_wall_over_plain"] = round(sealed / plain, 3)
+    plain, protected = _round_s("plain", quick), _round_s("he+masked", quick)
+    rows.append({"protection": "round", "parameters": 200_000, "plain_s": plain, "he+masked_s": protected})
+    ratios["round_wall_over_plain"] = round(protected / plain, 3)
     return {"name": "protections", "rows": rows, "ratios": ratios}
 
 

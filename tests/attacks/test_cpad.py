@@ -13,7 +13,7 @@ from common.he import bfv, ckks
 from common.secagg.pipeline import Parcel, open_sum
 from common.secagg.protocol import Attempt, GroupSum, upload_facts
 from simulations.attacks import cpad
-from tests.faults.leagues import SITES, make_keys, sealed_sites
+from tests.faults.leagues import SITES, make_keys, secagg_sites
 
 SIZE = 2 * 4096
 
@@ -27,7 +27,7 @@ def test_ckks_gives_its_key_and_each_upload_to_who_has_the_ciphertexts_and_the_s
     keys: Path, tmp_path: Path
 ) -> None:
     """The rule switched off: one site hands the coordinator what it decrypted."""
-    sites = sealed_sites(tmp_path, keys, 4, SIZE, protection="ckks", release="sites")
+    sites = secagg_sites(tmp_path, keys, 4, SIZE, protection="ckks", release="sites")
     rounds, layout = sites[0]._config.rounds, sites[0]._trainer.layout()
     attempt, scheme = Attempt(1, "aa", dict.fromkeys(SITES[:4], 1.0)), ckks.Scheme()
     rng = np.random.default_rng(0)

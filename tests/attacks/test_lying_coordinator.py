@@ -17,7 +17,7 @@ from common.he.schemes import scheme
 from common.secagg import masks
 from common.secagg.pipeline import Parcel, Terms, open_steps, send
 from common.secagg.protocol import REFUSED, Attempt, GroupSum, upload_facts
-from tests.faults.leagues import SITES, make_keys, sealed_sites
+from tests.faults.leagues import SITES, make_keys, secagg_sites
 
 SIZE = 400_000
 NAMES = SITES[:5]
@@ -81,7 +81,7 @@ def _revealed(
 
 
 def test_a_coordinator_that_lies_about_a_dropout_gets_nothing(keys: Path, tmp_path: Path) -> None:
-    sites = sealed_sites(tmp_path, keys, 5, SIZE, protection="masked")
+    sites = secagg_sites(tmp_path, keys, 5, SIZE, protection="masked")
     attempt = Attempt(1, "aa", dict.fromkeys(NAMES, 1.0))
     uploads = {site.name: _parts(site, attempt, place) for place, site in enumerate(sites)}
     plain = {site.name: _words(site, attempt, place) for place, site in enumerate(sites)}
@@ -111,7 +111,7 @@ def test_a_coordinator_that_lies_about_a_dropout_gets_nothing(keys: Path, tmp_pa
 
 
 def test_one_upload_is_no_sum_and_is_noise_to_a_colluding_key_holder(keys: Path, tmp_path: Path) -> None:
-    sites = sealed_sites(tmp_path, keys, 5, SIZE, protection="he+masked")
+    sites = secagg_sites(tmp_path, keys, 5, SIZE, protection="he+masked")
     attempt = Attempt(1, "aa", dict.fromkeys(NAMES, 1.0))
     bfv = scheme("bfv")
     words = Packing().words(SIZE)
@@ -127,7 +127,7 @@ def test_one_upload_is_no_sum_and_is_noise_to_a_colluding_key_holder(keys: Path,
 
 
 def test_a_sum_of_fewer_than_the_threshold_is_signed_by_no_site(keys: Path, tmp_path: Path) -> None:
-    sites = sealed_sites(tmp_path, keys, 5, 100, protection="he+masked")
+    sites = secagg_sites(tmp_path, keys, 5, 100, protection="he+masked")
     attempt = Attempt(1, "aa", dict.fromkeys(NAMES, 1.0))
     for site in sites:
         site.protect(np.zeros(100, dtype=np.float32), attempt)
@@ -138,7 +138,7 @@ def test_a_sum_of_fewer_than_the_threshold_is_signed_by_no_site(keys: Path, tmp_
 
 
 def test_a_sum_of_another_round_or_a_replayed_one_changes_nothing(keys: Path, tmp_path: Path) -> None:
-    sites = sealed_sites(tmp_path, keys, 3, 100, protection="he", colluding_sites=0)
+    sites = secagg_sites(tmp_path, keys, 3, 100, protection="he", colluding_sites=0)
     attempt = Attempt(1, "aa", dict.fromkeys(SITES[:3], 1.0))
     bfv, words = scheme("bfv"), Packing().words(100)
     total = bfv.sum(words)

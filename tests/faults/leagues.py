@@ -89,7 +89,7 @@ def model_of(folder: Path) -> dict[str, bytes]:
     return {name: tensor.tobytes() for name, tensor in load_file(folder / "model.safetensors").items()}
 
 
-def sealed_sites(folder: Path, keys: Path, count: int, size: int = SIZE, **rounds: Any) -> list[SecaggSite]:
+def secagg_sites(folder: Path, keys: Path, count: int, size: int = SIZE, **rounds: Any) -> list[SecaggSite]:
     """Sites that have exchanged their keys, without a coordinator."""
     config, sites = load_config({"rounds": rounds}), []
     for name in SITES[:count]:

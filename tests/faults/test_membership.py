@@ -19,7 +19,7 @@ from common.secagg.protocol import Attempt
 from common.settings.load import load_config
 from simulations.engines.base import Task
 from simulations.engines.local import LocalGrid
-from tests.faults.leagues import SITES, SIZE, make_keys, make_league, run_league, sealed_sites
+from tests.faults.leagues import SITES, SIZE, make_keys, make_league, run_league, secagg_sites
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_a_site_refuses_a_key_older_than_the_contract_allows_and_one_of_an_epoch
 
 
 def test_a_sealed_model_is_for_one_member_and_of_one_member(keys: Path, tmp_path: Path) -> None:
-    sites = sealed_sites(tmp_path, keys, 3, protection="he+masked")
+    sites = secagg_sites(tmp_path, keys, 3, protection="he+masked")
     mean = np.full(SIZE, 0.01, dtype=np.float32)
     sites[0]._model.step(None, mean, None)
     passed = sites[0].pass_model("s1")

@@ -21,7 +21,7 @@ from tests.faults.leagues import (
     model_of,
     noise_from,
     run_league,
-    sealed_sites,
+    secagg_sites,
 )
 
 NAMES = SITES[:6]
@@ -119,7 +119,7 @@ def _refused(sites: list[SecaggSite], round_: int, members: list[str], signers: 
 
 
 def test_a_coordinator_alone_can_put_nobody_out(keys: Path, tmp_path: Path) -> None:
-    sites = sealed_sites(tmp_path, keys, 6, protection="he+masked", groups=2)
+    sites = secagg_sites(tmp_path, keys, 6, protection="he+masked", groups=2)
     one = sites[0]
     next_ = Attempt(3, "bb", dict.fromkeys(["s0", "s1", "s4"], 1.0))
     first = _refused(sites, 1, ["s0", "s1", "s2"], [3, 4])
@@ -145,7 +145,7 @@ def test_a_coordinator_alone_can_put_nobody_out(keys: Path, tmp_path: Path) -> N
 def test_groups_other_than_those_that_the_refusals_give_are_refused(keys: Path, tmp_path: Path) -> None:
     from clients.secagg.sum_order import SumOrder
 
-    sites = sealed_sites(tmp_path, keys, 6, protection="he+masked", groups=2)
+    sites = secagg_sites(tmp_path, keys, 6, protection="he+masked", groups=2)
     rounds, seed = sites[0]._config.rounds, sites[0]._config.seed
     refusals = [_refused(sites, 1, ["s0", "s1", "s2"], [3, 4])]
     suspects = ["s0", "s1", "s2"]

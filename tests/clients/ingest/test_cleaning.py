@@ -9,12 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clients.ingest.augment import AugmentSettings, augment, resize_crop
 from clients.ingest.logs import clean_events
 from clients.ingest.pictures import PictureSettings, tidy_picture
 from clients.ingest.text import clean_text, words
@@ -125,15 +123,5 @@ def test_a_picture_stands_upright_and_knows_no_place(denoise: str) -> None:
     assert b"Exif" not in tidy
 
 
-def test_small_pictures_stay_small_and_crops_are_square() -> None:
+def test_small_pictures_stay_small() -> None:
     assert Image.open(io.BytesIO(tidy_picture(_photo((60, 40)), PictureSettings()))).size == (40, 60)
-    assert resize_crop(Image.new("RGB", (640, 480))).size == (224, 224)
-
-
-def test_augmenting_varies_a_picture_and_keeps_its_shape() -> None:
-    torch.manual_seed(0)
-    batch = torch.rand(2, 3, 96, 80)
-    change = augment(AugmentSettings(crop=64))
-    first, second = change(batch), change(batch)
-    assert first.shape == second.shape == (2, 3, 64, 64)
-    assert not torch.equal(first, second)

@@ -11,9 +11,9 @@ from common.files import append_line, read_lines
 from common.protocol import wire
 from common.protocol.wire import Header
 from server.rounds.evaluate import results_file
-from server.run.state import METRIC
 from tests.server.tiny_league import (
     LAYOUT,
+    METRIC,
     OTHER,
     Answer,
     Asked,

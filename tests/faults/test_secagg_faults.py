@@ -33,7 +33,7 @@ from tests.faults.leagues import (
     model_of,
     noise_from,
     run_league,
-    sealed_sites,
+    secagg_sites,
 )
 from tests.server.secagg.hostile import damaged
 
@@ -170,7 +170,7 @@ def test_the_leagues_key_is_new_after_so_many_rounds_and_a_site_away_catches_up(
 
 
 def test_a_site_signs_one_survivor_set_a_round_whatever_the_attempt(keys: Path, tmp_path: Path) -> None:
-    sites = sealed_sites(tmp_path, keys, 5, protection="he+masked")
+    sites = secagg_sites(tmp_path, keys, 5, protection="he+masked")
     update = np.zeros(SIZE, dtype=np.float32)
     for nonce in ("aa", "bb", "cc"):
         attempt = Attempt(1, nonce, dict.fromkeys(SITES[:5], 1.0))

@@ -18,7 +18,7 @@ from common.files import read_json, read_lines
 from common.protocol import wire
 from common.settings.load import load_config
 from simulations.engines.local import LocalGrid
-from tests.faults.leagues import SITES, SIZE, make_keys, make_league, model_of, run_league, sealed_sites
+from tests.faults.leagues import SITES, SIZE, make_keys, make_league, model_of, run_league, secagg_sites
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "fallback": {"backend": "tenseal"},
@@ -152,7 +152,7 @@ def _is_first_model(record: Any) -> bool:
 
 
 def test_under_ckks_a_site_refuses_to_give_the_model(keys: Path, tmp_path: Path) -> None:
-    [site, *_] = sealed_sites(tmp_path, keys, 3, protection="ckks", release="sites")
+    [site, *_] = secagg_sites(tmp_path, keys, 3, protection="ckks", release="sites")
     from clients.secagg.messages import answer_step
 
     with pytest.raises(WireError, match="leaves the release to the sites"):
