@@ -53,8 +53,8 @@ class Output:
 
 def output_of(context: typer.Context) -> Output:
     """The collector that `simulations.cli.main` hands to every command."""
-    found = context.find_object(Output)
-    return found if found is not None else Output()
+    collector = context.find_object(Output)
+    return collector if collector is not None else Output()
 
 
 def console(terminal: bool, *, error: bool = False) -> Console:
@@ -85,19 +85,19 @@ def figure(value: object, digits: int = 3) -> str:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> Table:
     """A table whose cells are taken literally; columns of numbers are set flush right."""
-    made = Table(title=title or None, title_justify="left", title_style="bold")
+    grid = Table(title=title or None, title_justify="left", title_style="bold")
     for place, heading in enumerate(headings):
         numeric = bool(rows) and all(isinstance(row[place], (int, float, type(None))) for row in rows)
-        made.add_column(plain(heading), justify="right" if numeric else "left", overflow="fold")
+        grid.add_column(plain(heading), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(Text(figure(cell)) for cell in row))
-    return made
+        grid.add_row(*(Text(figure(cell)) for cell in row))
+    return grid
 
 
 def as_json(value: Any) -> Any:
     """The same data in JSON's terms: paths as text, tuples as lists, no NaN (null instead)."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: as_json(getattr(value, each.name)) for each in dataclasses.fields(value)}
+        return {member.name: as_json(getattr(value, member.name)) for member in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): as_json(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -119,17 +119,17 @@ def wants_json(arguments: Sequence[str]) -> bool:
 def only_document() -> Iterator[Callable[[Any], None]]:
     """Send what is printed, by children too, to the standard error; yields the way to the real standard output."""
     sys.stdout.flush()
-    kept = os.dup(1)
+    real_stdout = os.dup(1)
     os.dup2(2, 1)
 
     def write(document: Any) -> None:
         text = readable(as_json(document), allow_nan=False) + "\n"
-        with os.fdopen(os.dup(kept), "w", encoding="utf-8") as stream:
+        with os.fdopen(os.dup(real_stdout), "w", encoding="utf-8") as stream:
             stream.write(text)
 
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield write
     finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+        os.dup2(real_stdout, 1)
+        os.close(real_stdout)

@@ -39,8 +39,8 @@ def trimmed_mean(rows: Sequence[FloatVector], weights: Sequence[float], maliciou
     QuorumError : nothing would be left.
     """
     _require(len(rows), 2 * malicious + 1, "trimmed_mean")
-    kept = slice(malicious, len(rows) - malicious)
-    return _by_number(rows, lambda part: np.sort(part, axis=0)[kept].mean(axis=0))
+    middle = slice(malicious, len(rows) - malicious)
+    return _by_number(rows, lambda part: np.sort(part, axis=0)[middle].mean(axis=0))
 
 
 def krum(rows: Sequence[FloatVector], weights: Sequence[float], malicious: int) -> FloatVector:

@@ -119,23 +119,24 @@ def _point(line: Overview) -> Overview:
 
 def _site(entry: SiteEntry, lines: list[Overview], live: Overview, phase: str) -> Overview:
     beat = (live.get("sites") or {}).get(entry.name, {})
-    out = [
-        (line["round"], each["reason"])
+    reasons = [
+        (line["round"], left_out["reason"])
         for line in lines
-        for each in line["quarantined"]
-        if each["site"] == entry.name
+        for left_out in line["quarantined"]
+        if left_out["site"] == entry.name
     ]
     took_part = [line for line in lines if entry.name in line["sites"]]
     figures = took_part[-1]["sites"][entry.name] if took_part else {}
     state = "held_out" if entry.held_out else "ready"
     if phase in ("starting", "training", "evaluating"):
         state = "away" if not beat else "working" if beat.get("waiting") else state
-    if out and lines and out[-1][0] == lines[-1]["round"] and state != "working":
+    if reasons and lines and reasons[-1][0] == lines[-1]["round"] and state != "working":
         state = "quarantined"
     return {
         "name": entry.name, "title": entry.title, "state": state, "seen": beat.get("seen"),
         "seconds": beat.get("took"), "metric": figures.get(METRIC), "rounds": len(took_part),
-        "quarantined": len(out), "reason": out[-1][1] if out else "", "reason_round": out[-1][0] if out else None,
+        "quarantined": len(reasons), "reason": reasons[-1][1] if reasons else "",
+        "reason_round": reasons[-1][0] if reasons else None,
     }  # fmt: skip
 
 
@@ -162,24 +163,24 @@ def _spent(privacy: PrivacyConfig, count: int, rounds: int) -> float:
 
     rate, steps = privacy.sample_rate, privacy.steps_per_round
     sigma = sigma_for(privacy.epsilon, privacy.delta, rate, count * steps)
-    told = [Mechanism.gaussian(sigma, sample_rate=rate, steps=rounds * steps)] if rounds else []
-    return epsilon_rdp(told, privacy.delta)
+    spent = [Mechanism.gaussian(sigma, sample_rate=rate, steps=rounds * steps)] if rounds else []
+    return epsilon_rdp(spent, privacy.delta)
 
 
 def _live(folder: RunFolder) -> Overview:
     try:
-        found = json.loads((folder.state / FILE).read_text(encoding="utf-8"))
+        document = json.loads((folder.state / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _failure(folder: RunFolder) -> Overview | None:
     path = folder.state / "failure.json"
     if not path.exists():
         return None
-    told = read_json(path)
-    return {key: str(told.get(key, "")) for key in ("what", "where", "why", "next_step")}
+    fault = read_json(path)
+    return {key: str(fault.get(key, "")) for key in ("what", "where", "why", "next_step")}
 
 
 def _last(lines: list[Overview], key: str) -> Any:

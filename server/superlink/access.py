@@ -137,8 +137,8 @@ class Door:
                     _remember(guest.readable, _ids(tree))
 
     def _now_book(self) -> _Book:
-        found = (self._kit / FILE).stat()
-        stamp = (found.st_mtime_ns, found.st_ino)
+        file_stat = (self._kit / FILE).stat()
+        stamp = (file_stat.st_mtime_ns, file_stat.st_ino)
         if stamp != self._stamp:
             try:
                 self._book, self._stamp = _read(self._kit), stamp
@@ -195,20 +195,23 @@ def _remember(ids: OrderedDict[str, None], names: list[str]) -> None:
 
 
 def _ids(tree: fleet.ObjectTree) -> list[str]:
-    found: list[str] = []
+    ids: list[str] = []
     open_ = [tree]
-    while open_ and len(found) < _MOST_IDS:
-        each = open_.pop()
-        found.append(each.object_id)
-        open_.extend(each.children)
-    return found
+    while open_ and len(ids) < _MOST_IDS:
+        node = open_.pop()
+        ids.append(node.object_id)
+        open_.extend(node.children)
+    return ids
 
 
 def _read(kit: Path) -> _Book:
     contract = read_signed(kit)
-    keys = {each.name: fleet.node_key_bytes(each.node_key) for each in contract.members}
+    keys = {member.name: fleet.node_key_bytes(member.node_key) for member in contract.members}
     names = {
-        shown: each.name for each in contract.members for shown in (each.certificate, each.former) if shown
+        shown: member.name
+        for member in contract.members
+        for shown in (member.certificate, member.former)
+        if shown
     }
     return _Book(contract, names, keys)
 

@@ -123,11 +123,11 @@ def run_of(kit: Path) -> RunFolder:
     return RunFolder(kit.resolve() / RUN)
 
 
-def fault_from(told: dict[str, Any]) -> HansaError:
+def fault_from(record: dict[str, Any]) -> HansaError:
     """The error that a record of it describes."""
     kinds = {kind.__name__: kind for kind in HansaError.__subclasses__()}
-    kind = kinds.get(str(told.get("error")), RunError)
+    kind = kinds.get(str(record.get("error")), RunError)
     return kind(
-        str(told.get("what") or "the run released no model"), where=str(told.get("where", "")),
-        why=str(told.get("why", "")), next_step=str(told.get("next_step", "")),
+        str(record.get("what") or "the run released no model"), where=str(record.get("where", "")),
+        why=str(record.get("why", "")), next_step=str(record.get("next_step", "")),
     )  # fmt: skip

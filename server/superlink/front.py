@@ -29,9 +29,9 @@ def listens_on(kit: Path) -> tuple[str, int]:
     ------
     RunError : the kit is damaged.
     """
-    told = read_json(kit / kit_files.COORDINATOR)
+    record = read_json(kit / kit_files.COORDINATOR)
     try:
-        return str(told["listen"]), int(told["port"])
+        return str(record["listen"]), int(record["port"])
     except (KeyError, TypeError, ValueError):
         raise RunError("the coordinator's kit is damaged", where=kit_files.COORDINATOR) from None
 
@@ -73,13 +73,13 @@ def nginx_program() -> str:
     ------
     MachineError : this machine has none.
     """
-    found = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-    if found is None:
+    program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    if program is None:
         raise MachineError(
             "there is no nginx here", where="PATH",
             next_step="install the package nginx-light, or use the plain guard: --front guard",
         )  # fmt: skip
-    return found
+    return program
 
 
 def nginx_config(kit: Path, superlink: str) -> str:
