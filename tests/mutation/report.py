@@ -97,4 +97,4 @@ def _is(mutant: Mutant, entry: Accepted) -> bool:
 
 
 def _indented(sign: str, text: str) -> str:
-    return "\n".join(f"  {sign} {line}" for line in text.splitlines())
+    return "\n".join(f"  {sign} {line}" for line in text.splitlines() or ["(nothing)"])
