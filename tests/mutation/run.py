@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import signal
 import sys
 import tempfile
 from collections import defaultdict
@@ -34,6 +35,7 @@ def main() -> int:
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that workers and their copies are cleared away
     root, accepted = Path.cwd(), load_accepted()
     mutants = draw(root, settings, chosen.only)
     with tempfile.TemporaryDirectory(prefix="mutation-") as home:

@@ -33,6 +33,7 @@ ARGUMENTS = ("-x", "-m", "not slow", "-p", "no:cacheprovider", "--no-header", "-
 
 def main(warm: list[str]) -> None:
     """Answer every job with one line of JSON."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that a fork at work is ended too
     for name in warm:
         importlib.import_module(name)
     gc.collect()
@@ -78,6 +79,7 @@ def _forked(job: dict[str, Any]) -> int | None:
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
         _run_tests(job)
     ended = os.pidfd_open(child)
