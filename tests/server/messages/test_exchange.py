@@ -129,6 +129,21 @@ def test_at_the_deadline_all_that_came_is_taken_and_the_rest_given_up(clock: Tes
     assert found == [(f"s{n}", n) for n in range(30, 42)] + [(f"s{n}", None) for n in range(30)]
 
 
+def test_a_narrow_window_hides_nobody_at_the_deadline(
+    clock: TestClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = Paced([1] + [2] * 19)
+    at_once = grid._answer
+
+    def slowly(message: Message, context: Context) -> Message:
+        clock.now += 5.0
+        return at_once(message, context)
+
+    monkeypatch.setattr(grid, "_app", slowly)
+    assert _ask(grid, _requests(20), deadline_s=3.0) == [(f"s{place}", place) for place in range(20)]
+    assert _sizes(grid) == [8, 19]
+
+
 def test_at_the_very_moment_of_the_deadline_it_isnt_over_yet(clock: TestClock) -> None:
     grid = Paced([None] * 9)
     assert len(_ask(grid, _requests(9), deadline_s=0.0)) == 9
