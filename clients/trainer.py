@@ -170,12 +170,12 @@ class Site:
     @functools.cached_property
     def before_validation(self) -> TrainingData:
         """The site's training data for the rounds."""
-        return training_data(self.dataset, self.dataset.split.valid_from, self.config.training.max_users)
+        return training_data(self.dataset, self.dataset.split.valid_from)
 
     @functools.cached_property
     def before_test(self) -> TrainingData:
         """The site's data for fine-tuning, after everything has been chosen."""
-        return training_data(self.dataset, self.dataset.split.test_from, self.config.training.max_users)
+        return training_data(self.dataset, self.dataset.split.test_from)
 
     def _fresh(self) -> HansaModel:
         model = self.config.model
@@ -241,7 +241,7 @@ class Site:
     @functools.cached_property
     def _valid_behaviour(self) -> BehaviourRows:
         split = self.dataset.split
-        return rows_of(self.dataset, split.valid_from, split.test_from)
+        return rows_of(self.dataset.of_learners, split.valid_from, split.test_from)
 
     def _best_local(self) -> HansaModel:
         """The model of the epoch with the best validation figure; there are as many epochs as rounds by default."""
@@ -263,7 +263,7 @@ class Site:
 
 def attach_residual(model: HansaModel, site: SiteDataset) -> None:
     """Give the model the site's private item residual, open to items with enough events before the test window."""
-    events = site.item_log.before(site.split.test_from).item
+    events = site.learning_log.before(site.split.test_from).item
     enough = np.bincount(events, minlength=site.n_items) >= ENOUGH_EVENTS
     model.private = PrivateParts(torch.from_numpy(enough), model.config.item_dim)
 

@@ -51,6 +51,7 @@ def prepare_site(data: SiteData, config: LeagueConfig, features: Features | None
         )
     items = _items(data, config.model, features)
     log = _log(data.events, users, item_ids)
+    split = _split(config.split, data, log)
     return SiteDataset(
         name=data.name,
         user_ids=tuple(users),
@@ -58,8 +59,18 @@ def prepare_site(data: SiteData, config: LeagueConfig, features: Features | None
         items=items,
         log=log,
         reviews=_reviews(data, users, config.model, features),
-        split=_split(config.split, data, log),
+        split=split,
+        learners=first_learners(log, split.test_from, config.training.max_users),
     )
+
+
+def first_learners(log: Log, test_from: int, max_users: int) -> NDArray[np.bool_]:
+    """Marks the first ``max_users`` users who have an event before the test window; everybody where that is 0."""
+    if not max_users:
+        return np.ones(log.n_users, bool)
+    past = log.before(test_from)
+    known = past.offsets[1:] > past.offsets[:-1]
+    return np.asarray(known & (np.cumsum(known) <= max_users))
 
 
 def _in_cache_folder(encoder: str) -> FeatureCache:

@@ -7,7 +7,7 @@ time is enforced in this module.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -86,7 +86,11 @@ class Reviews:
 
 @dataclass(frozen=True)
 class SiteDataset:
-    """All training data of a site. Rows of ``items`` are those of ``item_ids``; user numbers index ``user_ids``."""
+    """All training data of a site. Rows of ``items`` are those of ``item_ids``; user numbers index ``user_ids``.
+
+    ``learners`` (users,) marks the users whose records the site learns from. The records of the others are read for
+    one purpose: they are the histories of the rows that ask about these users.
+    """
 
     name: str
     user_ids: tuple[str, ...]
@@ -95,6 +99,7 @@ class SiteDataset:
     log: Log
     reviews: Reviews
     split: Split
+    learners: NDArray[np.bool_]
 
     @property
     def n_items(self) -> int:
@@ -102,8 +107,20 @@ class SiteDataset:
 
     @functools.cached_property
     def item_log(self) -> Log:
-        """The events that name an item: all but searches."""
+        """The events that name an item: all but searches. For histories; what is learned reads `learning_log`."""
         return self.log.where(self.log.kind != SEARCH)
+
+    @functools.cached_property
+    def of_learners(self) -> SiteDataset:
+        """The same site with the events of learners only; itself where everybody is a learner."""
+        if self.learners.all():
+            return self
+        return replace(self, log=self.log.where(self.learners[self.log.user]))
+
+    @functools.cached_property
+    def learning_log(self) -> Log:
+        """The learners' events that name an item: what neighbours, popularity and training may read."""
+        return self.of_learners.item_log
 
     @functools.cached_property
     def products(self) -> tuple[torch.Tensor, torch.Tensor]:

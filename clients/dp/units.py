@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from clients.data.dataset import DAY_S, Ints, Log, SiteDataset
+from clients.data.dataset import DAY_S, Log, SiteDataset
 from clients.training.behaviour import BehaviourRows
 from clients.training.samples import TrainingData, training_data
 from common.models.heads import N_LOG_FEATURES
@@ -23,11 +23,11 @@ from common.settings.config import LeagueConfig
 
 def unit_data(site: SiteDataset, config: LeagueConfig) -> TrainingData:
     """Everything before the validation window, by the unit of the league's mode."""
-    until_s, privacy, most = site.split.valid_from, config.privacy, config.training.max_users
+    until_s, privacy = site.split.valid_from, config.privacy
     if privacy.mode != "record":
-        return training_data(site, until_s, most, private=True)
+        return training_data(site, until_s, private=True)
     span_s = privacy.record_days * DAY_S
-    recent = _since(site, until_s - privacy.records_per_user * span_s, most)
+    recent = _since(site, until_s - privacy.records_per_user * span_s)
     return _of_records(as_records(recent, until_s, span_s))
 
 
@@ -44,7 +44,7 @@ def without(data: TrainingData, unit: int, config: LeagueConfig) -> TrainingData
     )  # fmt: skip
     if config.privacy.mode == "record":
         return _of_records(less)
-    return training_data(less, less.split.valid_from, config.training.max_users, private=True)
+    return training_data(less, less.split.valid_from, private=True)
 
 
 def _of_records(site: SiteDataset) -> TrainingData:
@@ -55,7 +55,7 @@ def _of_records(site: SiteDataset) -> TrainingData:
 
 
 def as_records(site: SiteDataset, until_s: int, span_s: int) -> SiteDataset:
-    """The same items, events and reviews, with (user, span) in place of users."""
+    """The same items, events and reviews, with (user, span) in place of users; a learner's spans are learners."""
     log, reviews = site.log, site.reviews
     users, times = np.concatenate([log.user, reviews.user]), np.concatenate([log.time, reviews.time])
     pairs = np.stack([users, (until_s - 1 - times) // span_s], axis=1)
@@ -63,19 +63,18 @@ def as_records(site: SiteDataset, until_s: int, span_s: int) -> SiteDataset:
     number = number.reshape(-1).astype(np.int64)
     records = Log.of(number[: len(log)], log.item, log.kind, log.time, len(units))
     names = tuple(f"{site.user_ids[user]}/{span}" for user, span in units.tolist())
-    return replace(site, user_ids=names, log=records, reviews=replace(reviews, user=number[len(log) :]))
+    return replace(
+        site, user_ids=names, log=records, reviews=replace(reviews, user=number[len(log) :]),
+        learners=site.learners[units[:, 0]],
+    )  # fmt: skip
 
 
-def _since(site: SiteDataset, from_s: int, max_users: int) -> SiteDataset:
-    """The site's data from an instant on; of the first `max_users` users only, unless that is 0."""
+def _since(site: SiteDataset, from_s: int) -> SiteDataset:
+    """The site's data from an instant on."""
     log, reviews = site.log, site.reviews
-
-    def keeps(time: Ints, user: Ints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        return np.asarray((time >= from_s) & ((user < max_users) | (max_users == 0)))
-
-    chosen = np.flatnonzero(keeps(reviews.time, reviews.user))
+    chosen = np.flatnonzero(reviews.time >= from_s)
     few = replace(
         reviews, user=reviews.user[chosen], text=reviews.text[chosen], label=reviews.label[chosen],
         time=reviews.time[chosen],
     )  # fmt: skip
-    return replace(site, log=log.where(keeps(log.time, log.user)), reviews=few)
+    return replace(site, log=log.where(log.time >= from_s), reviews=few)

@@ -106,14 +106,16 @@ def next_event_accuracy(logits: Probabilities, rows: BehaviourRows) -> float:
 
 
 def logistic_metrics(site: SiteDataset) -> dict[str, float]:
-    """The baseline: logistic regression on the hand-made features, trained on the site's own past."""
+    """The baseline: logistic regression on the hand-made features, trained on its learners' past."""
     # Imported late: it takes half a second, and a process that only trains doesn't need it.
     from sklearn.linear_model import LogisticRegression
 
-    split, horizon = site.split, horizon_s(site.split)
-    earliest = int(site.log.time.min())
+    split, horizon, log = site.split, horizon_s(site.split), site.of_learners.log
+    if not len(log):
+        return {}
+    earliest = int(log.time.min())
     train = behaviour_rows(
-        site.log, instants_back(split.test_from, horizon, earliest, BEHAVIOUR_INSTANTS), horizon
+        log, instants_back(split.test_from, horizon, earliest, BEHAVIOUR_INSTANTS), horizon
     )
     test = rows_of(site, split.test_from, split.until)
     if len(np.unique(train.intent)) < 2 or not len(test):

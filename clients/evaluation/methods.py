@@ -1,7 +1,7 @@
 """The figures of each method at a site, measured once on the test window, after everything has been chosen.
 
-Invariant: weights, half-lives and calibration are fitted on the validation window, with data from before it. The test
-window is only used for ranking.
+Invariant: weights, half-lives and calibration are fitted on the validation window of the site's learners, with data
+from before it. The test window is only used for ranking.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def deploy(results: Results, parts: Deployment, site: SiteDataset, config: Leagu
     at_test = (tower_scorer(parts.deployed, site), cos_t, knn_t, pop_t)
     final, weights = fitted_blends(site, windows, at_valid, at_test, FINAL_PRIOR, seed)
     results.rank("final", site, *final)
-    valid_rows = rows_of(site, split.valid_from, split.test_from)
+    valid_rows = rows_of(site.of_learners, split.valid_from, split.test_from)
     calibration = Calibration.fit(
         behaviour_logits(parts.fitted_with, site, valid_rows, config)[:, 0], valid_rows.intent
     )

@@ -42,16 +42,16 @@ class Windows:
 
 
 def windows(site: SiteDataset, config: LeagueConfig) -> Windows:
-    """Rows of returning users and of new users' baskets in the validation and the test window."""
+    """Rows of returning users and of new users' baskets: of learners in the validation window, of all in the test."""
     split, length = site.split, config.model.history_length
 
-    def rows(from_s: int, until_s: int) -> tuple[TestRows, TestRows]:
+    def rows(of: SiteDataset, from_s: int, until_s: int) -> tuple[TestRows, TestRows]:
         seed = derived_seed(config.seed, site.name, "baskets", from_s)
-        return returning_rows(site, from_s, until_s, length), basket_rows(site, from_s, until_s, length, seed)
+        return returning_rows(of, from_s, until_s, length), basket_rows(of, from_s, until_s, length, seed)
 
     return Windows(
-        rows(split.valid_from, split.test_from),
-        rows(split.test_from, split.until),
+        rows(site.of_learners, split.valid_from, split.test_from),
+        rows(site, split.test_from, split.until),
         split.valid_from,
         split.test_from,
     )
@@ -72,14 +72,14 @@ def cosine_scorer(site: SiteDataset) -> Scorer:
 
 
 def popularity_scorer(site: SiteDataset, at_s: int, half_life_d: float) -> Scorer:
-    """The same decayed log popularity for every row."""
-    shares = popularity(site.item_log, site.n_items, at_s, half_life_d)[None, :]
+    """The same decayed log popularity among learners for every row."""
+    shares = popularity(site.learning_log, site.n_items, at_s, half_life_d)[None, :]
     return lambda rows, chunk: shares
 
 
 def neighbour_scorer(site: SiteDataset, at_s: int, shrinkage: float) -> Scorer:
-    """Item neighbours fitted before an instant."""
-    neighbours = ItemNeighbours.fit(site.item_log, site.n_items, at_s, shrinkage)
+    """Item neighbours fitted on the learners' events before an instant."""
+    neighbours = ItemNeighbours.fit(site.learning_log, site.n_items, at_s, shrinkage)
     return neighbours.scores
 
 

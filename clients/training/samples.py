@@ -48,17 +48,13 @@ class TrainingData:
         return len(self.users)
 
 
-def training_data(
-    site: SiteDataset, until_s: int, max_users: int = 0, *, private: bool = False
-) -> TrainingData:
-    """Everything before an instant, ready to sample from; ``max_users`` > 0 keeps only so many users.
+def training_data(site: SiteDataset, until_s: int, *, private: bool = False) -> TrainingData:
+    """Everything of the site's learners before an instant, ready to sample from.
 
     With ``private`` no user's samples depend on another's records, neither through the date of the earliest event nor
     through whether anyone buys at all. Users who only write reviews are trained on too.
     """
-    past = site.log.before(until_s)
-    if max_users:
-        past = past.where(past.user < max_users)
+    past = site.of_learners.log.before(until_s)
     log = past.where(past.kind != SEARCH)
     weights = TARGET_WEIGHTS[log.kind]
     if not private and not (log.kind == PURCHASE).any():
@@ -68,9 +64,8 @@ def training_data(
     horizon = horizon_s(site.split)
     earliest = until_s if not len(past) else _LONG_AGO if private else int(past.time.min())
     instants = instants_back(until_s, horizon, earliest, BEHAVIOUR_INSTANTS)
-    reviews = np.flatnonzero((site.reviews.time < until_s) & (site.reviews.label >= 0))
-    if max_users:
-        reviews = reviews[site.reviews.user[reviews] < max_users]
+    by_learner = site.learners[site.reviews.user]
+    reviews = np.flatnonzero(by_learner & (site.reviews.time < until_s) & (site.reviews.label >= 0))
     reviews = reviews[np.argsort(site.reviews.user[reviews], kind="stable")]
     review_offsets = np.searchsorted(site.reviews.user[reviews], np.arange(log.n_users + 1)).astype(np.int64)
     taught = offsets[1:] > offsets[:-1]

@@ -121,8 +121,9 @@ class TrainingConfig(Settings):
     """Epochs by which each site tunes the finished model on its own data, at three tenths of the rate; 0: none.
     What is tuned stays at the site."""
     max_users: int = Field(0, ge=0)
-    """Train on the first so many users of each site; 0: on all. For trials with little data, never for differential
-    privacy: whether one user is in then depends on others."""
+    """Learn from the first so many users of each site with an event before the test window; 0: from all. It cuts all
+    that is learned from: training, neighbours, popularity, validation; the test asks about everybody. For trials
+    with little data, never for differential privacy: whether one user is in then depends on others."""
     local_epochs: int = Field(0, ge=0)
     """Epochs of the model that each site trains alone, for comparison; 0: as many as there are rounds."""
 

@@ -113,6 +113,7 @@ def tiny_site(events: Iterable[Event] = EVENTS) -> SiteDataset:
         log=log_of(events),
         reviews=Reviews(user, text, label, START + at * DAY_S),
         split=Split(day(10), day(14), day(18)),
+        learners=np.ones(N_USERS, bool),
     )
 
 

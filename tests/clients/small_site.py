@@ -67,6 +67,7 @@ def drawn_site(seed: int = 0, n_users: int = 20, n_items: int = 15, events: int 
         log=drawn_log(seed, n_users, n_items, events),
         reviews=reviews,
         split=Split(START + 24 * DAY_S, START + 32 * DAY_S, START + 40 * DAY_S),
+        learners=np.ones(n_users, bool),
     )
 
 

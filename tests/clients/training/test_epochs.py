@@ -64,12 +64,13 @@ def test_training_data_is_of_the_past_only() -> None:
     assert (site.reviews.time[first.review_rows] < UNTIL).all()
 
 
-def test_at_most_that_many_users() -> None:
-    data = training_data(drawn_site(0), UNTIL, max_users=7)
-    assert data.n_users <= 7
-    assert data.users.max() < 7
-    assert (data.behaviour.user < 7).all()
-    assert (data.site.reviews.user[data.review_rows] < 7).all()
+def test_only_learners_are_trained_on() -> None:
+    learners = np.arange(20) % 3 == 1
+    data = training_data(replace(drawn_site(0), learners=learners), UNTIL)
+    assert 0 < data.n_users <= 7
+    for users in (data.users, data.log.user, data.behaviour.user, data.site.reviews.user[data.review_rows]):
+        assert len(users)
+        assert learners[users].all()
 
 
 def test_popularity_is_the_centred_log_of_the_weights() -> None:
@@ -101,7 +102,7 @@ def test_small_sites_repeat_up_to_the_least_steps() -> None:
 def test_a_site_without_users_trains_nothing() -> None:
     site = drawn_site(0)
     model, before = fresh(), shared_arrays(fresh())
-    none = training_data(site, START + 1000 * DAY_S, max_users=0)
+    none = training_data(site, START + 1000 * DAY_S)
     empty = replace(none, users=np.zeros(0, np.int64))
     assert np.isnan(train_epochs(model, empty, CONFIG, seed=1, epochs=1))
     assert all(np.array_equal(before[n], a) for n, a in shared_arrays(model).items())

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.data.dataset import DAY_S, Log
+from clients.data.dataset import DAY_S, Log, SiteDataset
 from clients.training.behaviour import BehaviourRows
 from clients.training.samples import (
     BEHAVIOUR_INSTANTS,
@@ -107,16 +107,22 @@ def test_a_site_where_nobody_buys_weighs_all_alike_unless_it_is_private() -> Non
     assert private.cumulative_weight == pytest.approx([0, 0.1, 0.2, 0.5, 0.6, 0.7, 0.8, 0.9, 1.2, 1.3])
 
 
-def test_max_users_keeps_the_first_and_zero_keeps_all() -> None:
-    few = training_data(tiny_site(), UNTIL, max_users=2)
+def first(n_users: int) -> SiteDataset:
+    """The tiny site of which only the first so many users are learned from."""
+    return replace(tiny_site(), learners=np.arange(5) < n_users)
+
+
+def test_only_learners_are_kept() -> None:
+    few = training_data(first(2), UNTIL)
     assert few.users.tolist() == [0, 1]
     assert few.log.user.tolist() == [0] * 5 + [1] * 2
     assert set(few.behaviour.user.tolist()) == {0, 1}
     assert few.review_rows.tolist() == [1, 5]
     assert few.review_offsets.tolist() == [0, 2, 2, 2, 2, 2]
     assert few.log_popularity[6] == few.log_popularity.min()
-    assert training_data(tiny_site(), UNTIL, max_users=1).users.tolist() == [0]
-    assert training_data(tiny_site(), UNTIL, max_users=0).users.tolist() == [0, 1, 2]
+    assert training_data(first(1), UNTIL).users.tolist() == [0]
+    assert training_data(first(5), UNTIL).users.tolist() == [0, 1, 2]
+    assert training_data(first(0), UNTIL).users.tolist() == []
 
 
 def test_before_the_first_event_there_is_nothing_to_learn() -> None:
@@ -162,13 +168,13 @@ def comparable(data: TrainingData) -> dict[str, Any]:
     later=st.integers(0, 10**6),
     turn=st.integers(0, 6),
     private=st.booleans(),
-    max_users=st.integers(0, 4),
+    n_learners=st.integers(0, 5),
 )
 def test_another_future_changes_nothing_that_is_learned(
-    eighth: int, later: int, turn: int, private: bool, max_users: int
+    eighth: int, later: int, turn: int, private: bool, n_learners: int
 ) -> None:
     """All from an instant on comes later and names other items; reviews change their label."""
-    site, instant = tiny_site(), day(eighth / 8)
+    site, instant = first(n_learners), day(eighth / 8)
     log, reviews = site.log, site.reviews
     future, late = log.time >= instant, reviews.time >= instant
     changed = Log.of(
@@ -181,8 +187,8 @@ def test_another_future_changes_nothing_that_is_learned(
     other = replace(
         site, log=changed, reviews=replace(reviews, label=np.where(late, 1 - reviews.label, reviews.label))
     )
-    first, second = (training_data(s, instant, max_users, private=private) for s in (site, other))
-    assert comparable(first) == comparable(second)
+    before, after = (training_data(s, instant, private=private) for s in (site, other))
+    assert comparable(before) == comparable(after)
 
 
 @pytest.mark.parametrize(

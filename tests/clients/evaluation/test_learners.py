@@ -1,0 +1,116 @@
+"""What a site learns of is its learners: the others' past is read for their own rows and for nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from clients.data.arrays import first_learners
+from clients.data.dataset import PURCHASE, Log, SiteDataset
+from clients.evaluation.heads import behaviour_metrics, logistic_metrics, rows_of
+from clients.evaluation.methods import Deployed, Deployment, Results, baselines, deploy, judge_model
+from clients.evaluation.scorers import tune, windows
+from clients.training.behaviour import behaviour_rows, horizon_s, instants_back
+from common.models.model import build_model
+from tests.clients.small_site import CONFIG, IMAGE, TEXT, drawn_site
+
+N_LEARNERS = 50
+
+
+@pytest.fixture(scope="module")
+def site() -> SiteDataset:
+    """A hundred and twenty users of whom fifty are learned from; of six, one first buys in validation, one in test."""
+    drawn = drawn_site(1, n_users=120, n_items=30, events=600)
+    log, split = drawn.log, drawn.split
+    turn, is_item = log.user % 6, log.item >= 0
+    kind = np.where((turn < 2) & is_item, PURCHASE, log.kind)
+    time = np.where(turn == 0, split.valid_from + log.time % (split.test_from - split.valid_from), log.time)
+    time = np.where(turn == 1, split.test_from + log.time % (split.until - split.test_from), time)
+    log = Log.of(log.user, log.item, kind, time, log.n_users)
+    return replace(drawn, log=log, learners=first_learners(log, split.test_from, N_LEARNERS))
+
+
+def with_other_past_of_the_rest(site: SiteDataset, seed: int) -> SiteDataset:
+    """All that users who aren't learners did before the test window is done with other items at other instants."""
+    log, drawn = site.log, np.random.default_rng(seed)
+    other = ~site.learners[log.user] & (log.time < site.split.test_from)
+    item = np.where(other & (log.item >= 0), drawn.integers(0, site.n_items, len(log)), log.item)
+    time = np.where(other, drawn.integers(log.time.min(), site.split.test_from, len(log)), log.time)
+    return replace(site, log=Log.of(log.user, item, log.kind, time, log.n_users))
+
+
+def measured(site: SiteDataset) -> tuple[Results, Deployed]:
+    """All methods of a site, with drawn models in place of trained ones."""
+    seen = windows(site, CONFIG)
+    results, tuned = Results(seen), tune(site, seen)
+    first, second = (build_model(CONFIG.model, TEXT, IMAGE, seed=number) for number in (3, 4))
+    baselines(results, site, CONFIG, tuned)
+    judge_model(results, "federated", first, site, CONFIG, tuned)
+    return results, deploy(results, Deployment(first, second, tuned), site, CONFIG)
+
+
+def by_user(results: Results, users: np.ndarray) -> dict[tuple[str, str, int], float]:
+    """NDCG@20 of the rows of some users: (method, kind, user) → figure."""
+    return {
+        (method, kind, int(user)): float(value)
+        for method, kinds in results.rows.items()
+        for (kind, values), rows in zip(kinds.items(), results.windows.test, strict=True)
+        for user, value in zip(rows.user, values, strict=True)
+        if user in users
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_past_of_others_changes_no_other_row(site: SiteDataset, seed: int) -> None:
+    changed = with_other_past_of_the_rest(site, seed)
+    (results, found), (after, found_after) = measured(site), measured(changed)
+    past = site.log.before(site.split.test_from)
+    without_past = past.offsets[1:] == past.offsets[:-1]
+    unchanged = np.flatnonzero(site.learners | without_past)
+    figures = by_user(results, unchanged)
+    assert by_user(after, unchanged) == figures
+    assert {kind for _, kind, _ in figures} == {"returning", "basket_"}
+    assert by_user(after, np.arange(120)) != by_user(results, np.arange(120)), "their own rows do change"
+    assert found_after.tuned == found.tuned
+    assert found_after.calibration == found.calibration
+    for weights, weights_after in zip(found.weights, found_after.weights, strict=True):
+        assert np.array_equal(weights, weights_after)
+
+
+def test_only_learners_validate_and_everybody_is_asked_about(site: SiteDataset) -> None:
+    seen = windows(site, CONFIG)
+    for rows in seen.valid:
+        assert len(rows)
+        assert site.learners[rows.user].all()
+    returning, basket = seen.test
+    assert 0 < site.learners[returning.user].sum() < len(returning)
+    assert len(basket) > 10
+
+
+def test_a_site_where_all_are_learners_is_measured_as_it_is() -> None:
+    whole = drawn_site(1, n_users=120, n_items=30, events=600)
+    assert whole.of_learners is whole
+    assert whole.learning_log is whole.item_log
+
+
+def test_the_logistic_baseline_learns_of_learners_and_answers_for_all(site: SiteDataset) -> None:
+    split, horizon = site.split, horizon_s(site.split)
+    log = site.log.where(site.learners[site.log.user])
+    rows = behaviour_rows(log, instants_back(split.test_from, horizon, int(log.time.min()), 8), horizon)
+    mean, deviation = rows.features.mean(0), rows.features.std(0) + 1e-6
+    fitted = LogisticRegression(max_iter=500, C=1.0).fit((rows.features - mean) / deviation, rows.intent)
+    asked = rows_of(site, split.test_from, split.until)
+    chances = fitted.predict_proba((asked.features - mean) / deviation)[:, 1]
+    assert logistic_metrics(site) == pytest.approx(behaviour_metrics(chances, asked))
+    assert len(np.unique(asked.user)) > N_LEARNERS
+
+
+def test_without_learners_nothing_is_learned_and_all_is_still_measured(site: SiteDataset) -> None:
+    nobody = replace(site, learners=np.zeros(120, bool))
+    results, found = measured(nobody)
+    assert results.methods["logistic"] == {}
+    assert results.methods["final"]["ndcg@20"] > 0
+    assert (found.calibration.slope, found.calibration.bias) == (1.0, 0.0)
