@@ -15,8 +15,8 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
+MOST_STEPS, ENOUGH = 50, 1e-5
 Vector = NDArray[np.float64]
 
 
@@ -36,12 +36,15 @@ class LeaguePart(Protocol):
         It is the sum over the site's rows times rows^-1/2, so that large sites don't drown small ones.
         """
 
+    def curvature(self, weights: Vector) -> Vector:
+        """Second derivatives (k, k) of the loss; positive semidefinite."""
+
     def user_gradients(self, weights: Vector) -> Vector:
         """Per user with rows, the gradient of the sum over the user's rows: (users, k), for clipping by user."""
 
 
 def move(part: LeaguePart, weights: Vector, strength: float) -> Vector:
-    """The site's move (k,) from the league's weights.
+    """The site's move (k,) from the league's weights, by Newton steps that are halved until they help.
 
     Parameters
     ----------
@@ -52,8 +55,17 @@ def move(part: LeaguePart, weights: Vector, strength: float) -> Vector:
         loss, gradient = part.loss(weights + delta)
         return loss + strength / 2 * float(delta @ delta), gradient + strength * delta
 
-    still = np.zeros_like(weights)
-    found = minimize(
-        held, still, jac=True, method="L-BFGS-B", options={"maxiter": 1000, "ftol": 1e-14, "gtol": 1e-8}
-    )
-    return found.x if found.fun < held(still)[0] else still
+    delta = np.zeros_like(weights)
+    value, gradient = held(delta)
+    for _ in range(MOST_STEPS):
+        curvature = part.curvature(weights + delta) + strength * np.eye(len(weights))
+        step = -np.linalg.solve(curvature, gradient)
+        if np.abs(step).max() < ENOUGH:
+            break
+        length = 1.0
+        while (nearer := held(delta + length * step))[0] > value and length > 1e-6:
+            length /= 2
+        if nearer[0] > value:
+            break
+        delta, (value, gradient) = delta + length * step, nearer
+    return delta

@@ -29,6 +29,10 @@ class Logistic:
         slope = 1 / (1 + np.exp(-z)) - self.y
         return float((np.logaddexp(0, z) - self.y * z).sum()) * scale, self.x.T @ slope * scale
 
+    def curvature(self, weights: Vector) -> Vector:
+        p = 1 / (1 + np.exp(-self.x @ weights))
+        return (self.x * (p * (1 - p))[:, None]).T @ self.x * max(len(self.x), 1) ** -0.5
+
     def user_gradients(self, weights: Vector) -> Vector:
         return (1 / (1 + np.exp(-self.x @ weights)) - self.y)[:, None] * self.x
 
@@ -47,6 +51,9 @@ class Square:
     def loss(self, weights: Vector) -> tuple[float, Vector]:
         gap = weights - self.centre
         return self.precision / 2 * float(gap @ gap), self.precision * gap
+
+    def curvature(self, weights: Vector) -> Vector:
+        return self.precision * np.eye(len(weights))
 
     def user_gradients(self, weights: Vector) -> Vector:
         return self.loss(weights)[1][None]
