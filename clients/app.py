@@ -33,6 +33,7 @@ from common.errors import (
     RunError,
     WireError,
 )
+from common.privacy.guarantee import SHARES_NOISE
 from common.protocol import wire
 from common.protocol.weights import require_own_weight, size_bucket
 from common.provision.pinned import Pinned
@@ -184,7 +185,7 @@ def _train_protected(request: _Request, context: Context) -> Message:
     )
     shared = (
         (lambda update, pay: secagg.share_noise(update, attempt, pay))
-        if _config(context).privacy.mode == "distributed"
+        if _config(context).privacy.mode in SHARES_NOISE
         else None
     )
     result, plan = _trained(context, site, vector, header, shared)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from clients.data.dataset import DAY_S, KINDS, Ints, Log, Reviews, SiteDataset, Split
+from clients.data.facts import item_facts
 from clients.data.standardise import Standard
 from clients.encoders import FeatureCache, encode_images, encode_texts, hash_tokens, public_image_basis
 from clients.encoders.cache import FolderShards, Half, content_key, default_cache_folder
@@ -61,6 +62,7 @@ def prepare_site(data: SiteData, config: LeagueConfig, features: Features | None
         reviews=_reviews(data, users, config.model, features),
         split=split,
         learners=first_learners(log, split.test_from, config.training.max_users),
+        facts=item_facts(data.products),
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clients.data.facts import ItemFacts
 from common.models.model import ItemInputs, UserInputs
 
 Ints = NDArray[np.int64]
@@ -100,6 +101,7 @@ class SiteDataset:
     reviews: Reviews
     split: Split
     learners: NDArray[np.bool_]
+    facts: ItemFacts
 
     @property
     def n_items(self) -> int:

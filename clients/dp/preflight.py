@@ -51,7 +51,7 @@ def preflight(losses: UserLosses, data: TrainingData, config: LeagueConfig, wher
     _refuse(sample_faults(data, config, units), where)
     clips = sorted({config.privacy.clip, _middle_norm(perturbed_losses, rows, data, config)})
     for clip in clips:
-        summed = clipped_sums(with_overrides(config, {"privacy.clip": clip}), data)
+        summed = clipped_sums(config, data, clip)
         _refuse(sensitivity_faults(perturbed_losses, rows, summed, clip), where)
 
 
@@ -183,7 +183,7 @@ def _within_recurrent(losses: UserLosses, name: str) -> bool:
 
 def _middle_norm(losses: UserLosses, rows: UserRows, data: TrainingData, config: LeagueConfig) -> float:
     """The median of the units' gradient norms: a trial with this clip clips some units and not the others."""
-    unclipped = clipped_sums(with_overrides(config, {"privacy.clip": 1e9}), data)
+    unclipped = clipped_sums(config, data, 1e9)
     norms = []
     for unit in range(len(rows)):
         single = UserRows(*(part[unit : unit + 1] for part in rows))

@@ -7,6 +7,7 @@ anything about the data. The units of a step are drawn from the same source as t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -26,7 +27,7 @@ ClippedSum = Callable[[UserLosses, UserRows], Gradients]
 
 
 def train_private(
-    model: HansaModel, data: TrainingData, config: LeagueConfig, noise_multiplier: float,
+    model: HansaModel, data: TrainingData, config: LeagueConfig, noise_and_share: tuple[float, float],
     noise: Noise | None = None, generator: np.random.Generator | None = None,
 ) -> NDArray[np.float64]:  # fmt: skip
     """Train in place for one round; random numbers come from the operating system unless a test passes its own.
@@ -36,13 +37,14 @@ def train_private(
 
     Parameters
     ----------
-    noise_multiplier : standard deviation of the noise on the sum, divided by the clip; 0 if the noise is added later,
-        to the whole numbers that leave the site.
+    noise_and_share : standard deviation of the noise on the sum, divided by the clip, or 0 if the noise is added
+        later, to the whole numbers that leave the site; and which part of a unit's squared clip this model may use,
+        where others share the clip and the noise.
     """
-    privacy = config.privacy
+    privacy, (noise_multiplier, share) = config.privacy, noise_and_share
     noise, generator = noise or SystemNoise(), generator or system_generator()
     losses = UserLosses(model, config).without_chance()
-    summed = clipped_sums(config, data)
+    summed = clipped_sums(config, data, privacy.clip * math.sqrt(share))
     moved = np.zeros(sum(p.numel() for p in losses.parameters()))
     for _ in range(privacy.steps_per_round):
         users = data.users[noise.uniforms(data.n_users) <= privacy.sample_rate]
@@ -70,9 +72,9 @@ def _move(losses: UserLosses, by: NDArray[np.float64]) -> None:
             at += parameter.numel()
 
 
-def clipped_sums(config: LeagueConfig, data: TrainingData) -> ClippedSum:
-    """The fastest function for the clipped sum with the model's encoders."""
-    clip, site = config.privacy.clip, data.site
+def clipped_sums(config: LeagueConfig, data: TrainingData, clip: float) -> ClippedSum:
+    """The fastest function for the sum of gradients of at most ``clip`` with the model's encoders."""
+    site = data.site
     if config.model.encoders == "frozen":
         catalogue = FrozenFeatures(site)
         return lambda losses, users: ghost(losses, users, catalogue, clip)

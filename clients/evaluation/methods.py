@@ -1,6 +1,12 @@
 """The figures of each method at a site, measured once on the test window, after everything has been chosen.
 
-Invariant: weights, half-lives and calibration are fitted on the validation window of the site's learners, with data
+    popularity, item_knn, ease, no_training   what needs neither training nor a league; weights chosen by validation NDCG
+    alone       the ranker fitted at home around public constants: the strongest thing a merchant could deploy by itself
+    league      the league's weights as they came: what a merchant without a log of its own would have
+    final       the league's weights, fitted on at home: what is deployed
+    local, federated, fine_tuned   the tower by itself: trained alone, together, and tuned at home
+
+Invariant: weights, half-lives and strengths are chosen on the validation window of the site's learners, with data
 from before it. The test window is only used for ranking.
 """
 
@@ -14,26 +20,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.data.dataset import SiteDataset
-from clients.evaluation.blend import Scorer, Weights
+from clients.evaluation.blend import Scorer
 from clients.evaluation.heads import (
-    Calibration,
     behaviour_logits,
     behaviour_metrics,
     content_metrics,
     logistic_metrics,
     next_event_accuracy,
-    reliability_bins,
     rows_of,
 )
-from clients.evaluation.scorers import Tuned, Windows, deployed_scorer, fitted_blends, rank, tower_scorer
-from clients.training.samples import derived_seed
+from clients.evaluation.scorers import (
+    Tuned,
+    Windows,
+    chosen_blends,
+    deployed_scorer,
+    ease_scorer,
+    rank,
+    ranker_scorer,
+    valid_ndcg,
+)
+from clients.signals.home import ALONE, fit_alone, fit_joined
+from clients.signals.learning import Learning
+from clients.signals.names import START
+from clients.signals.ranker import Weights
 from common.files import write_json
 from common.models.model import HansaModel
 from common.settings.config import LeagueConfig
 
-KNN_PRIOR = (1.0, 1.0)
-HYBRID_PRIOR = (0.6, 0.6, 0.8)
-FINAL_PRIOR = (0.6, 0.6, 0.4, 0.6)
+KNN_START = (1.0, 0.3)
+EASE_START = (10.0, 0.3)
+HYBRID_START = (0.6, 0.6, 0.8)
+UNTRAINED = ("popularity", "item_knn", "ease", "no_training")
 
 
 @dataclass
@@ -103,57 +120,42 @@ def judge_model(
     results.add(method, content_metrics(model, site, split.test_from))
 
 
-def baselines(results: Results, site: SiteDataset, config: LeagueConfig, tuned: Tuned) -> None:
-    """Popularity, item-kNN with popularity, the no-training hybrid and the logistic behaviour baseline."""
+def compare_alone(results: Results, site: SiteDataset, learning: Learning, tuned: Tuned) -> None:
+    """What a merchant could deploy without the league, each by its own best choice on the validation window."""
     windows = results.windows
-    seed = derived_seed(config.seed, site.name, "blend")
     pop_v, knn_v, cos_v = tuned.scorers(site, windows.valid_from)
     pop_t, knn_t, cos_t = tuned.scorers(site, windows.test_from)
-    results.rank("popularity", site, pop_t, pop_t)
-    knn, _ = fitted_blends(site, windows, (knn_v, pop_v), (knn_t, pop_t), KNN_PRIOR, seed)
-    results.rank("item_knn", site, *knn)
-    hybrid, _ = fitted_blends(site, windows, (cos_v, knn_v, pop_v), (cos_t, knn_t, pop_t), HYBRID_PRIOR, seed)
-    results.rank("no_training", site, *hybrid)
+    ease_v, ease_t = ease_scorer(learning.at_valid), ease_scorer(learning.at_test)
+
+    def measure(method: str, at_valid: tuple[Scorer, ...], at_test: tuple[Scorer, ...], start: tuple[float, ...]) -> None:
+        (valid, test) = chosen_blends(site, windows, (at_valid, at_test), start)
+        results.rank(method, site, *test)
+        results.add(method, {"valid_ndcg@20": valid_ndcg(site, windows, valid)})
+
+    measure("popularity", (pop_v,), (pop_t,), (1.0,))
+    measure("item_knn", (knn_v, pop_v), (knn_t, pop_t), KNN_START)
+    measure("ease", (ease_v, pop_v), (ease_t, pop_t), EASE_START)
+    measure("no_training", (cos_v, knn_v, pop_v), (cos_t, knn_t, pop_t), HYBRID_START)
+    alone = fit_alone(learning.before, learning.valid, np.stack([START, START]), ALONE)
+    results.rank("alone", site, *ranker_scorer(learning.at_test, alone.weights))
+    results.add("alone", {
+        "valid_ndcg@20": valid_ndcg(site, windows, ranker_scorer(learning.at_valid, alone.before)),
+        "strength": alone.strength,
+    })  # fmt: skip
     results.add("logistic", logistic_metrics(site))
 
 
 @dataclass(frozen=True)
-class Deployment:
-    """The parts of the final method: the model with which weights are fitted, the deployed model, tuned baselines."""
-
-    fitted_with: HansaModel
-    deployed: HansaModel
-    tuned: Tuned
-
-
-@dataclass(frozen=True)
 class Deployed:
-    """The fitted parts: blend weights (returning, basket) over tower, cosine, neighbours, popularity; calibration."""
+    """What a site deploys: the ranker's weights (2, signals), and those that came from the league."""
 
-    weights: tuple[Weights, Weights]
-    tuned: Tuned
-    calibration: Calibration
+    weights: Weights
+    league: Weights
 
 
-def deploy(results: Results, parts: Deployment, site: SiteDataset, config: LeagueConfig) -> Deployed:
-    """Fit and measure the final method: shared model, private parts and the fitted hybrid."""
-    windows, split = results.windows, site.split
-    seed = derived_seed(config.seed, site.name, "final")
-    pop_v, knn_v, cos_v = parts.tuned.scorers(site, windows.valid_from)
-    pop_t, knn_t, cos_t = parts.tuned.scorers(site, windows.test_from)
-    at_valid = (tower_scorer(parts.fitted_with, site), cos_v, knn_v, pop_v)
-    at_test = (tower_scorer(parts.deployed, site), cos_t, knn_t, pop_t)
-    final, weights = fitted_blends(site, windows, at_valid, at_test, FINAL_PRIOR, seed)
-    results.rank("final", site, *final)
-    valid_rows = rows_of(site.of_learners, split.valid_from, split.test_from)
-    calibration = Calibration.fit(
-        behaviour_logits(parts.fitted_with, site, valid_rows, config)[:, 0], valid_rows.intent
-    )
-    rows = rows_of(site, split.test_from, split.until)
-    logits = behaviour_logits(parts.deployed, site, rows, config)
-    chances = calibration(logits[:, 0])
-    results.add("final", behaviour_metrics(chances, rows))
-    results.calibration = reliability_bins(chances, rows.intent)
-    results.add("final", {"next_event_accuracy": next_event_accuracy(logits, rows)})
-    results.add("final", content_metrics(parts.deployed, site, split.test_from))
-    return Deployed(weights, parts.tuned, calibration)
+def deploy(results: Results, site: SiteDataset, learning: Learning, league: Weights) -> Deployed:
+    """Measure the league's weights as they came, fit on at home, and measure what is deployed."""
+    results.rank("league", site, *ranker_scorer(learning.at_test, league))
+    weights = fit_joined(learning.every, league)
+    results.rank("final", site, *ranker_scorer(learning.at_test, weights))
+    return Deployed(weights, league)

@@ -12,18 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from clients.data.dataset import SiteDataset
-from clients.evaluation.blend import Scorer, Weights, blend, fit_weights
-from clients.evaluation.neighbours import HALF_LIVES_D, SHRINKAGES, ItemNeighbours, popularity
-from clients.evaluation.rows import (
-    Ranking,
-    TestRows,
-    basket_rows,
-    catalogue_vectors,
-    chunks,
-    cosine_scores,
-    model_scores,
-    returning_rows,
-)
+from clients.data.rows import TestRows, basket_rows, returning_rows
+from clients.evaluation.blend import Scorer, blend, choose_weights
+from clients.signals.neighbours import HALF_LIVES_D, SHRINKAGES, ItemNeighbours, popularity
+from clients.evaluation.rows import Ranking, catalogue_vectors, chunks, cosine_scores, model_scores
+from clients.signals.history import History
+from clients.signals.ranker import Weights
+from clients.signals.table import SignalTable
 from clients.training.samples import derived_seed
 from common.models.model import HansaModel
 from common.settings.config import LeagueConfig
@@ -60,10 +55,29 @@ def windows(site: SiteDataset, config: LeagueConfig) -> Windows:
 def rank(site: SiteDataset, rows: TestRows, scorer: Scorer) -> Ranking:
     """Full ranking of all rows by a scorer."""
     ranking = Ranking(site, rows)
-    for chunk in chunks(len(rows)):
+    for chunk in chunks(len(rows), site.n_items):
         scores = np.broadcast_to(scorer(rows, chunk), (chunk.stop - chunk.start, site.n_items))
         ranking.add(chunk, np.array(scores, dtype=np.float32))
     return ranking
+
+
+def ranker_scorer(table: SignalTable, weights: Weights) -> tuple[Scorer, Scorer]:
+    """The ranker for returning rows and for baskets."""
+
+    def by(kind: int) -> Scorer:
+        return lambda rows, chunk: table.scores(rows, chunk, weights[kind])
+
+    return by(0), by(1)
+
+
+def valid_ndcg(site: SiteDataset, windows: Windows, scorers: tuple[Scorer, Scorer]) -> float:
+    """NDCG@20 over all validation rows; NaN where there are none."""
+    values = [
+        rank(site, rows, scorer).per_row().get("ndcg@20", np.zeros(0))
+        for rows, scorer in zip(windows.valid, scorers, strict=True)
+    ]
+    joined = np.concatenate(values)
+    return float(joined.mean()) if len(joined) else float("nan")
 
 
 def cosine_scorer(site: SiteDataset) -> Scorer:
@@ -81,6 +95,11 @@ def neighbour_scorer(site: SiteDataset, at_s: int, shrinkage: float) -> Scorer:
     """Item neighbours fitted on the learners' events before an instant."""
     neighbours = ItemNeighbours.fit(site.learning_log, site.n_items, at_s, shrinkage)
     return neighbours.scores
+
+
+def ease_scorer(table: SignalTable) -> Scorer:
+    """A linear autoencoder of the log, for the items that most customers touched."""
+    return lambda rows, chunk: table.others.expected(History(rows.items[chunk], rows.valid[chunk]))
 
 
 def tower_scorer(model: HansaModel, site: SiteDataset) -> Scorer:
@@ -128,18 +147,18 @@ def tune(site: SiteDataset, windows: Windows) -> Tuned:
     return Tuned(half_life, shrinkage)
 
 
-def fitted_blends(
-    site: SiteDataset,
-    windows: Windows,
-    at_valid: Sequence[Scorer],
-    at_test: Sequence[Scorer],
-    prior: Sequence[float],
-    seed: int,
-) -> tuple[tuple[Scorer, Scorer], tuple[Weights, Weights]]:
-    """Blends for returning rows and for baskets: first a joint fit, then one fit per kind that stays near it."""
-    joint = fit_weights(at_valid, windows.valid, site.n_items, prior, seed)
-    own = tuple(
-        fit_weights(at_valid, [rows], site.n_items, list(np.maximum(joint, 0.02)), seed)
-        for rows in windows.valid
-    )
-    return (blend(at_test, own[0]), blend(at_test, own[1])), (own[0], own[1])
+def chosen_blends(
+    site: SiteDataset, windows: Windows, scorers: tuple[Sequence[Scorer], Sequence[Scorer]], start: Sequence[float],
+) -> tuple[tuple[Scorer, Scorer], tuple[Scorer, Scorer]]:  # fmt: skip
+    """Blends for returning rows and for baskets, whose weights were chosen on the validation window.
+
+    They come twice: over the scorers for the validation window, and over those for the test window.
+
+    Parameters
+    ----------
+    scorers : the same scorers from data before the validation window, and from data before the test window.
+    """
+    seed = derived_seed(site.name, "blend")
+    returning, basket = choose_weights(scorers[0], windows.valid, site.n_items, start, seed)
+    valid, test = ((blend(parts, returning), blend(parts, basket)) for parts in scorers)
+    return valid, test

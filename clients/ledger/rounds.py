@@ -14,7 +14,7 @@ from clients.ledger.entries import COORDINATOR, Charge
 from clients.ledger.ledger import Ledger
 from common.errors import PrivacyError
 from common.files import write_whole
-from common.privacy.guarantee import UNITS, round_mechanism
+from common.privacy.guarantee import SHARES_NOISE, UNITS, round_mechanism
 from common.privacy.receipts import read_receipt
 from common.protocol.wire import FloatVector, vector_digest
 from common.provision.pinned import Pinned
@@ -28,7 +28,7 @@ def price_of_round(config: LeagueConfig, round_: int) -> Charge:
     """The charge of one round of a league's run for each site, in the unit of the league's mode."""
     privacy = config.privacy
     adversary, records = COORDINATOR, 1
-    if privacy.mode == "distributed":
+    if privacy.mode in SHARES_NOISE:
         adversary = (
             f"whoever sees the sums of a league with {privacy.honest_sites} honest sites or more; against one who "
             "sees this site's update alone only its part of the noise holds"

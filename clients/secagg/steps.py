@@ -13,6 +13,7 @@ from clients.secagg.masking import Masking
 from clients.secagg.shared_noise import nobody_pays, noisy_integers
 from common.crypto.container import sign_container
 from common.errors import WireError
+from common.privacy.guarantee import SHARES_NOISE
 from common.privacy.shared_noise import enough_noise
 from common.secagg.pipeline import OPEN_STEPS, STEPS, Parcel, Quantise, Step, Terms
 from common.secagg.protocol import upload_facts, values_of
@@ -102,7 +103,7 @@ def site_steps(
             steps.append(Encrypt(terms, keys))
         elif name == "sign":
             steps.append(Sign(terms, keys, config.digest()))
-        elif name == "quantise" and config.privacy.mode == "distributed":
+        elif name == "quantise" and config.privacy.mode in SHARES_NOISE:
             steps.append(ShareNoise(terms, config, folder / UPDATES))
         else:
             steps.append(OPEN_STEPS[name](terms))

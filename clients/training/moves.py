@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_STEPS, ENOUGH = 50, 1e-5
+MOST_STEPS, ENOUGH = 50, 1e-7
 Vector = NDArray[np.float64]
 
 

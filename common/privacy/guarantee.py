@@ -27,6 +27,8 @@ UNITS: dict[PrivacyMode, Unit] = {
 }  # fmt: skip
 PROTECTS_UNITS: tuple[PrivacyMode, ...] = ("user", "record", "distributed")
 """Modes that clip the gradient of each unit, so that training itself is private."""
+SHARES_NOISE: tuple[PrivacyMode, ...] = ("distributed", "site")
+"""Modes in which each site adds a part of the noise, and only the sum holds all of it."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def guarantee_of(config: LeagueConfig) -> Guarantee | None:
     sigma, (rate, steps) = noise_multiplier(config), _samples(config)
     run = [Mechanism.gaussian(sigma, sample_rate=rate, steps=steps)]
     alone = user = pld = None
-    if privacy.mode == "distributed":
+    if privacy.mode in SHARES_NOISE:
         part = Mechanism.gaussian(sigma / math.sqrt(privacy.honest_sites), steps=steps)
         alone = epsilon_rdp([part], privacy.delta)
     else:

@@ -57,7 +57,9 @@ def noise_share(config: LeagueConfig, sigma: float, *, size: int, sites: int, sc
     ConfigError : the noise doesn't fit the fields, or is too fine for the theorem to hold without loss.
     """
     privacy, rounds = config.privacy, config.rounds
-    unit = scale / sites * privacy.learning_rate / privacy.expected_users
+    # Of a user it's a gradient that is clipped, before the step; of a whole site the step itself.
+    step = 1.0 if privacy.mode == "site" else privacy.learning_rate / privacy.expected_users
+    unit = scale / sites * step
     sensitivity = TOLERANCE * unit * privacy.clip + math.sqrt(size)
     deviation = sigma * sensitivity / math.sqrt(privacy.honest_sites)
     room = _HEADROOM * deviation * math.sqrt(sites) / scale
@@ -84,7 +86,7 @@ def effective_multiplier(deviation: float, sensitivity: float, *, honest: int, s
 def enough_noise(config: LeagueConfig, survivors: int) -> bool:
     """Whether the sum of so many sites holds the promised noise, even if some of the sites collude."""
     needed = config.privacy.honest_sites + config.rounds.colluding_sites
-    return config.privacy.mode != "distributed" or survivors >= needed
+    return config.privacy.mode not in ("distributed", "site") or survivors >= needed
 
 
 def require_honest(config: LeagueConfig, survivors: int, where: str) -> None:

@@ -51,6 +51,9 @@ class ModelConfig(Settings):
     adapter: AdapterKind = "mlp"
     """How features become the model's own vectors. mlp: a small network. linear: one matrix each, a model of few
     numbers, which differential privacy needs."""
+    tower: bool = True
+    """Whether the league trains the fusion model of texts and pictures. false: only the small models, some hundred
+    numbers, which is where joining pays most; privacy.mode = site needs it."""
     text: bool = True
     """Whether the model reads the products' texts."""
     image: bool = True
@@ -126,6 +129,17 @@ class TrainingConfig(Settings):
     with little data, never for differential privacy: whether one user is in then depends on others."""
     local_epochs: int = Field(0, ge=0)
     """Epochs of the model that each site trains alone, for comparison; 0: as many as there are rounds."""
+
+
+class RankerConfig(Settings):
+    """The ranker: what weighs likeness, neighbours, popularity and the other signals. The league learns its weights."""
+
+    strength: float = Field(1.0, gt=0)
+    """How firmly the league's weights hold what a site's own rows would change in a round. Smaller: fewer rounds, and
+    a small site pulls harder."""
+    share: float = Field(0.3, ge=0, lt=1)
+    """Under privacy of users: which part of a user's squared clip the small models get, the tower has the rest. Without
+    a tower they get all."""
 
 
 class PrivacyConfig(Settings):
@@ -273,6 +287,7 @@ class LeagueConfig(Settings):
     dice."""
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
+    ranker: RankerConfig = RankerConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     rounds: RoundsConfig = RoundsConfig()
     split: SplitConfig = SplitConfig()

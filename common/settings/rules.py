@@ -112,7 +112,12 @@ def _protection(rounds: RoundsConfig) -> Iterator[ConfigError]:
 def _shared_noise(config: LeagueConfig) -> Iterator[ConfigError]:
     """The conditions of the proof for noise that sites share."""
     privacy, rounds = config.privacy, config.rounds
-    if privacy.mode != "distributed":
+    if privacy.mode == "site" and config.model.tower:
+        yield ConfigError(
+            "a whole site can't be hidden in a model of thousands of numbers", where="privacy.mode",
+            why="the noise would drown the update", next_step="set model.tower=false, or privacy.mode=distributed",
+        )  # fmt: skip
+    if privacy.mode not in ("distributed", "site"):
         return
     for wrong, what, why, next_step in (
         (rounds.protection in ("plain", "ckks"), f"shared noise under protection {rounds.protection}",

@@ -119,15 +119,20 @@ def _recorded(folder: RunFolder) -> dict[str, Any]:
 def _compare(folder: RunFolder, config: LeagueConfig, engine: Engine, workers: int, style: Style) -> None:
     if _is_compared(folder, config):
         return
+    if config.model.tower:
+        _centralised(folder, config, style)
+    non_private(folder, config, engine, workers, style)
+
+
+def _centralised(folder: RunFolder, config: LeagueConfig, style: Style) -> None:
     sites = [open_site(Path(site.folder), config) for site in folder.sites() if not site.held_out]
     with RoundProgress(style) as progress:
         progress.start("centralised", total=config.rounds.count)
         centralised(sites, config, folder.site_out, lambda epoch, loss: progress.step(epoch, loss=loss))
-    non_private(folder, config, engine, workers, style)
 
 
 def _is_compared(folder: RunFolder, config: LeagueConfig) -> bool:
     members = [site.name for site in folder.sites() if not site.held_out]
-    return not wanted(folder, config) and all(
+    return not wanted(folder, config) and (not config.model.tower or all(
         (folder.site_out(name) / "centralised.json").exists() for name in members
-    )
+    ))

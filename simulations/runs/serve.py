@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 from clients.data.arrays import prepare_site
 from clients.data.dataset import KINDS, PURCHASE, Log, SiteDataset
 from clients.data.source import open_house
-from clients.evaluation.heads import Calibration
 from clients.evaluation.methods import Deployed
 from clients.evaluation.outputs import end_of_log, predict_now, recommend_rows, rows_now
-from clients.evaluation.scorers import Tuned
-from clients.trainer import Site, attach_residual, open_site
+from clients.signals.names import NAMES
+from clients.tower import Tower, attach_residual
+from clients.trainer import open_site
 from common.errors import InputError, RunError
 from common.files import read_json
 from common.models.model import HansaModel
@@ -48,7 +48,7 @@ class Served:
                 next_step=f"sites: {', '.join(sorted(entries))}",
             )
         out = folder.site_out(site)
-        if not (out / "private.safetensors").exists():
+        if not (out / "private.json").exists():
             raise RunError(
                 f"site '{site}' has no results yet", where=str(run_dir), next_step=f"hansa resume {run_dir}"
             )
@@ -57,11 +57,16 @@ class Served:
             self.language = data.language
             self.titles = dict(zip(data.products["item_id"], data.products["title"], strict=True))
             self.dataset = prepare_site(data, self.config, house.features)
-        trainer = Site(self.dataset, self.config)
-        self.model: HansaModel = trainer.model_of(trainer.initial())
-        attach_residual(self.model, self.dataset)
-        self.model.load_state_dict(load_file(out / "private.safetensors"))
+        self.tower = self._tower(out / "private.safetensors")
         self.deployed = _deployed(read_json(out / "private.json"))
+
+    def _tower(self, path: Path) -> HansaModel | None:
+        if not path.exists():
+            return None
+        model = Tower(self.dataset, self.config).fresh().eval()
+        attach_residual(model, self.dataset)
+        model.load_state_dict(load_file(path))
+        return model
 
     def user_number(self, user: str) -> int:
         """A known user's number.
@@ -108,8 +113,12 @@ class Served:
 
 
 def _deployed(choices: Any) -> Deployed:
-    first, second = (np.asarray(w, np.float64) for w in choices["weights"])
-    return Deployed((first, second), Tuned(**choices["tuned"]), Calibration(**choices["calibration"]))
+    if tuple(choices["signals"]) != NAMES:
+        raise RunError(
+            "the site's weights are of other signals", where="private.json", why="the run was made by other code",
+            next_step="run it again, or take the code that made it",
+        )  # fmt: skip
+    return Deployed(np.asarray(choices["weights"], np.float64), np.asarray(choices["league"], np.float64))
 
 
 def recommend(run_dir: Path, site: str, user: str | None, history: list[str], k: int) -> list[Recommendation]:
@@ -123,7 +132,7 @@ def recommend(run_dir: Path, site: str, user: str | None, history: list[str], k:
     served = Served(run_dir, site)
     dataset, number = served.with_user(user, history)
     rows = rows_now(dataset, np.array([number]), served.config.model.history_length)
-    table = recommend_rows(dataset, served.model, served.deployed, rows, k, served.language)
+    table = recommend_rows(dataset, served.deployed, rows, k, served.language)
     return [
         Recommendation(
             row["rank"], row["item_id"], served.titles[row["item_id"]] or "", row["score"],
@@ -137,7 +146,7 @@ def predict(run_dir: Path, site: str, user: str | None, history: list[str]) -> P
     """Purchase intent within the site's horizon, and the next event's kind. Raises as `recommend`."""
     served = Served(run_dir, site)
     dataset, number = served.with_user(user, history)
-    table = predict_now(dataset, served.config, served.model, served.deployed)
+    table = predict_now(dataset, served.config, served.tower)
     rows_found = table.filter(pl.col("user_id") == dataset.user_ids[number])
     if rows_found.is_empty():
         raise InputError(f"the site knows nothing of user '{user}' but the name", where=site)

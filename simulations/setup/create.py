@@ -30,7 +30,7 @@ MAX_CATEGORIES = 64
 # Small pictures and small merchants: what keeps the embedded league within the demo's minute and a half. Its customers
 # are protected as real ones should be.
 BAZAAR_SETTINGS: dict[str, Setting] = {
-    "privacy.mode": "distributed",
+    "privacy.mode": "site",
     "privacy.epsilon": 3.0,
     "model.frozen_image_size": 64,
     "training.batch_size": 64,
@@ -48,6 +48,11 @@ PRIVATE_SETTINGS: dict[str, Setting] = {
     "training.behaviour_weight": 0.1,
     "privacy.clip": 0.3,
 }
+# What a league trains that hides whole sites: the small models alone, by plain steps of bounded length.
+SITE_SETTINGS: dict[str, Setting] = {
+    "model.tower": False, "rounds.count": 16, "rounds.optimiser": "average", "rounds.clip_range": 4.0,
+    "privacy.clip": 0.15,
+}  # fmt: skip
 _NOISE_OF_A_STEP, _LARGEST_RATE = 0.03, 16.0
 
 
@@ -62,6 +67,8 @@ def plan_config(options: SimulateOptions) -> LeagueConfig:
         changes = {**BAZAAR_SETTINGS} if options.data == "bazaar" else {}
         if {**changes, **options.overrides}.get("privacy.mode") in PROTECTS_UNITS:
             changes |= PRIVATE_SETTINGS
+        elif {**changes, **options.overrides}.get("privacy.mode") == "site":
+            changes |= SITE_SETTINGS
     chosen = {"rounds.count": options.rounds, "seed": options.seed, "model.encoders": options.encoders}
     changes.update({key: value for key, value in chosen.items() if value is not None})
     changes.update(options.overrides)
@@ -99,17 +106,21 @@ def fitted(config: LeagueConfig, options: SimulateOptions, members: int) -> Leag
     with the number of users and with ε. Shared noise relies on all sites except those that may collude, and on an
     eighth fewer, since some may drop out.
     """
-    if options.config is not None or config.privacy.mode not in PROTECTS_UNITS:
+    if options.config is not None or config.privacy.mode == "off":
         return config
+    honest = max(2, members - config.rounds.colluding_sites - members // 8)
+    if config.privacy.mode == "site":
+        changes: dict[str, Setting] = {"privacy.honest_sites": honest}
+        return with_overrides(config, {k: v for k, v in changes.items() if k not in options.overrides})
     users = config.privacy.expected_users
     if options.data == "bazaar" and "privacy.expected_users" not in options.overrides:
         users = max(1, 2 * load_bazaar_config(_knobs(options, config.seed)).users_per_site // 3)
     sums = members if config.privacy.mode == "distributed" else math.sqrt(members)
     rate = _NOISE_OF_A_STEP * users * sums / noise_multiplier(config)
-    changes: dict[str, Setting] = {
+    changes = {
         "privacy.expected_users": users,
         "privacy.learning_rate": min(rate, _LARGEST_RATE),
-        "privacy.honest_sites": max(2, members - config.rounds.colluding_sites - members // 8),
+        "privacy.honest_sites": honest,
     }
     return with_overrides(config, {k: v for k, v in changes.items() if k not in options.overrides})
 

@@ -15,7 +15,7 @@ WITHOUT = {"text": {"model.text": False}, "image": {"model.image": False}}
 
 
 def ablate(folder: RunFolder, config: LeagueConfig) -> dict[str, dict[str, float]]:
-    """Macro NDCG@20 of the fine-tuned model without each modality, by the same rounds in this process."""
+    """Macro NDCG@20 of what is deployed without each modality, by the same rounds in this process."""
     figures_without = {}
     members = [entry for entry in folder.sites() if not entry.held_out]
     for name, change in WITHOUT.items():
@@ -28,6 +28,6 @@ def ablate(folder: RunFolder, config: LeagueConfig) -> dict[str, dict[str, float
             vector = vector + np.average(updates, axis=0, weights=weights).astype(np.float32)
         scratch = folder.root / "ablation" / f"without-{name}"
         figures = [site.evaluate_final(vector, scratch / site.name) for site in sites]
-        values = [f["fine_tuned/ndcg@20"] for f in figures if "fine_tuned/ndcg@20" in f]
+        values = [f["final/ndcg@20"] for f in figures if "final/ndcg@20" in f]
         figures_without[name] = {"ndcg@20": float(np.mean(values))}
     return figures_without

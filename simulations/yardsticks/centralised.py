@@ -20,14 +20,19 @@ import torch
 
 from clients.dp.train import train_private
 from clients.evaluation.methods import Results, judge_model
-from clients.trainer import FINE_TUNE_RATE, Site
+from clients.tower import FINE_TUNE_RATE, Tower
+from clients.trainer import Site
 from clients.training.epochs import batches, passes, step
 from clients.training.samples import TrainingData, derived_seed
 from common.models.model import HansaModel
 from common.models.optimisers import optimiser_for
 from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier
+from common.protocol.wire import Layout
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
+
+Figure = Callable[[HansaModel], float]
+"""The macro validation figure of a model."""
 
 
 def centralised(
@@ -38,15 +43,18 @@ def centralised(
 ) -> None:
     """Train on all sites and write each site's ``centralised.json``; does nothing if all of these exist.
 
+    Without a tower there is nothing to train: of the ranker's rows a league's sums are all that a curator would use.
+
     Parameters
     ----------
     out : a site's results folder.
     tick : called with the epoch and its loss.
     """
-    if all((out(site.name) / "centralised.json").exists() for site in sites):
+    towers = [site.tower for site in sites if site.tower]
+    if not towers or all((out(site.name) / "centralised.json").exists() for site in sites):
         return
     train = under_budget if config.privacy.mode in PROTECTS_UNITS else ordinary
-    model = train(sites, config, tick)
+    model = train(towers, config, lambda model: _macro(model, sites), tick)
     for site in sites:
         results = Results(site.windows)
         judge_model(results, "centralised", model, site.dataset, config, site.tuned)
@@ -54,36 +62,40 @@ def centralised(
 
 
 def under_budget(
-    sites: Sequence[Site], config: LeagueConfig, tick: Callable[[int, float], None]
+    towers: Sequence[Tower], config: LeagueConfig, figure: Figure, tick: Callable[[int, float], None]
 ) -> HansaModel:
     one_step = with_overrides(config, {"privacy.steps_per_round": 1})
     # Each site draws its part of the noise, so that the sum holds it once.
-    part = noise_multiplier(config) / math.sqrt(len(sites))
-    vector = sites[0].initial()
+    part = noise_multiplier(config) / math.sqrt(len(towers))
+    layout = Layout.of(towers[0].shapes())
+    vector = layout.flatten(towers[0].start())
     optimiser = optimiser_for(config.rounds, vector.size)
     for round_ in range(1, config.rounds.count + 1):
         for _ in range(config.privacy.steps_per_round):
+            arrays = layout.unflatten(vector)
             moves = [
-                train_private(site.model_of(vector), site.private_data, one_step, part) for site in sites
+                train_private(tower.model_of(arrays), tower.private_data, one_step, (part, 1.0)) for tower in towers
             ]
             vector = optimiser.step(vector, np.mean(moves, axis=0).astype(np.float32))
         tick(round_, float("nan"))
-    return sites[0].model_of(vector)
+    return towers[0].model_of(layout.unflatten(vector))
 
 
-def ordinary(sites: Sequence[Site], config: LeagueConfig, tick: Callable[[int, float], None]) -> HansaModel:
-    model = sites[0].model_of(sites[0].initial())
+def ordinary(
+    towers: Sequence[Tower], config: LeagueConfig, figure: Figure, tick: Callable[[int, float], None]
+) -> HansaModel:
+    model = towers[0].fresh().eval()
     best, best_figure = copy.deepcopy(model), -1.0
     for epoch in range(1, config.rounds.count + 1):
-        rate = config.training.learning_rate * sites[0].learning_rate_scale(epoch)
-        loss = _epoch(model, [site.before_validation for site in sites], config, "centralised", epoch, rate)
+        rate = config.training.learning_rate * towers[0].learning_rate_scale(epoch)
+        loss = _epoch(model, [tower.before_validation for tower in towers], config, "centralised", epoch, rate)
         tick(epoch, loss)
-        figure = _macro(model, sites)
-        if not figure <= best_figure:
-            best, best_figure = copy.deepcopy(model), figure
+        reached = figure(model)
+        if not reached <= best_figure:
+            best, best_figure = copy.deepcopy(model), reached
     for epoch in range(1, config.training.fine_tune_epochs + 1):
         rate = config.training.learning_rate * FINE_TUNE_RATE
-        _epoch(best, [site.before_test for site in sites], config, "centralised-fine", epoch, rate)
+        _epoch(best, [tower.before_test for tower in towers], config, "centralised-fine", epoch, rate)
     return best
 
 
@@ -118,6 +130,6 @@ def _epoch(
 
 
 def _macro(model: HansaModel, sites: Sequence[Site]) -> float:
-    figures = [site.valid_ndcg(model) for site in sites]
+    figures = [site.tower.valid_ndcg(model, site.tuned, site.windows) for site in sites if site.tower]
     finite = [f for f in figures if np.isfinite(f)]
     return float(np.mean(finite)) if finite else float("nan")

@@ -1,4 +1,4 @@
-"""The non-private yardstick: the same league, trained by the same code without differential privacy.
+"""The non-private yardstick: what the same league would deploy, trained by the same code without differential privacy.
 
 It exists only in simulations, as a run of its own with protection `plain`, whose folder is deleted after its figures
 are read. Sites, seed and apps are the league's; the model is the one with the best validation figures, as in any league
@@ -71,8 +71,8 @@ def non_private(folder: RunFolder, config: LeagueConfig, engine: Engine, workers
         results = read_json(beside.site_out(entry.name) / "final.json")
         figures = {
             "rows": results["rows"],
-            "methods": {"non_private": results["methods"]["federated"]},
-            "ndcg@20_by_row": {"non_private": results["ndcg@20_by_row"]["federated"]},
+            "methods": {"non_private": results["methods"]["final"]},
+            "ndcg@20_by_row": {"non_private": results["ndcg@20_by_row"]["final"]},
             "calibration": [],
         }
         write_json(folder.site_out(entry.name) / FILE, figures)

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from clients.data.dataset import DAY_S, Floats, Log
-from clients.evaluation.rows import TestRows
+from clients.data.rows import TestRows
 from clients.training.samples import TARGET_WEIGHTS
 
 HALF_LIVES_D = (1.0, 3.0, 7.0, 30.0, 3650.0)

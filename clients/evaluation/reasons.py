@@ -1,0 +1,73 @@
+"""Why an item is recommended, from the parts of its real score.
+
+The score is a sum of signals times weights. A part counts by how far it lifts the item above the mean of the catalogue
+for the same customer, so what lifts every item alike explains nothing. Invariant: the shares that are told are of the
+parts that lift the item, and the history item that is named is the one nearest in the strongest of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.data.dataset import Floats, Ints
+from clients.data.rows import TestRows
+from clients.signals.names import NAMES
+from clients.signals.ranker import Vector
+from clients.signals.table import SignalTable
+
+TOGETHER = 2
+GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("looks and reads alike", "外观和文字相近",
+     ("cosine", "cosine_max", "cosine_last", "cosine_single", "cosine_by_length")),
+    ("same kind and price", "同类同价",
+     ("price", "category", "attributes", "title", "product_code")),
+    ("bought together", "常被一起购买",
+     ("neighbours", "neighbours_last", "ease", "neighbours_by_length")),
+    ("in demand", "近期热销",
+     ("popularity_12h", "popularity_1d", "popularity_3d", "popularity_7d", "popularity_ever", "popularity_by_length")),
+    ("new in the shop", "新近上架", ("age", "never_sold")),
+)  # fmt: skip
+_GROUP_OF = np.array([next(g for g, (_, _, names) in enumerate(GROUPS) if name in names) for name in NAMES])
+
+
+class Reasons:
+    """Words and the history item for items (rows, k)."""
+
+    def __init__(self, table: SignalTable, weights: Vector, language: str) -> None:
+        self.table, self.weights, self.chinese = table, weights, language == "zh"
+
+    def of(self, rows: TestRows, chunk: slice, items: Ints) -> tuple[list[str], Ints]:
+        """A phrase for each item, row by row, and the items of the history (rows, k) that are named."""
+        lifts = group_lifts(self.table, self.weights, rows, chunk, items)
+        strongest = lifts.argmax(2)
+        history, valid = np.maximum(rows.items[chunk], 0), rows.valid[chunk]
+        raw = self.table.raw
+        likeness = np.einsum("bkd,bhd->bkh", raw[items], raw[history])
+        together = np.stack([
+            np.asarray(self.table.others.similarity[history[row]][:, items[row]].todense()).T for row in range(len(items))
+        ]) if len(items) else likeness  # fmt: skip
+        near = np.where((strongest == TOGETHER)[..., None], together, likeness)
+        named = np.where(valid[:, None, :], near, -9.0).argmax(2)
+        return [self._phrase(lift) for lift in lifts.reshape(-1, len(GROUPS))], np.take_along_axis(history, named, 1)
+
+    def _phrase(self, lift: NDArray[np.float64]) -> str:
+        positive = np.maximum(lift, 0.0)
+        if not positive.sum():
+            return "没有突出的理由" if self.chinese else "nothing speaks for it in particular"
+        shares = positive / positive.sum()
+        best = [g for g in np.argsort(-shares, kind="stable")[:2] if shares[g] >= 0.05]
+        if self.chinese:
+            return ",".join(f"{GROUPS[g][1]} {shares[g]:.0%}" for g in best)
+        return ", ".join(f"{GROUPS[g][0]} {100 * shares[g]:.0f} %" for g in best)
+
+
+def group_lifts(
+    table: SignalTable, weights: Vector, rows: TestRows, chunk: slice, items: Ints
+) -> NDArray[np.float64]:
+    """How far each group of signals lifts chosen items (rows, k) above the row's mean item: (rows, k, groups)."""
+    lifts = np.zeros((*items.shape, len(GROUPS)))
+    for group, weight, signal in zip(_GROUP_OF, weights, table.signals(rows, chunk), strict=True):
+        full: Floats = np.broadcast_to(signal, (len(items), table.site.n_items))
+        lifts[..., group] += weight * (np.take_along_axis(full, items, 1) - full.mean(1, keepdims=True))
+    return lifts

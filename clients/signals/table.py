@@ -1,0 +1,57 @@
+"""All signals of one site at one instant: scores for a ranking, and columns for a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.data.dataset import Floats, Ints, SiteDataset
+from clients.data.rows import TestRows
+from clients.signals.history import History, facts_in_common, likeness
+from clients.signals.names import SCALES
+from clients.signals.others import Others
+
+Weights = NDArray[np.float64]
+BLOCK = 2_000_000
+
+
+class SignalTable:
+    """The signals of a site for data before an instant. Blocks of rows hold at most `BLOCK` numbers a signal."""
+
+    def __init__(self, site: SiteDataset, at_s: int) -> None:
+        self.site = site
+        self.raw = site.items.raw.numpy()
+        self.others = Others.fit(site.learning_log, site.n_items, at_s)
+
+    def signals(self, rows: TestRows, chunk: slice) -> Iterator[Floats]:
+        """Each signal (rows, items), or (1, items) where it's the same for every row, in units of its scale."""
+        history = History(rows.items[chunk], rows.valid[chunk])
+        parts = (likeness(history, self.raw), facts_in_common(history, self.site.facts), self.others.signals(history))
+        every = (signal for part in parts for signal in part)
+        for scale, signal in zip(SCALES, every, strict=True):
+            yield signal / scale
+
+    def blocks(self, n_rows: int) -> list[slice]:
+        """Slices of rows small enough for any catalogue."""
+        size = max(1, BLOCK // max(self.site.n_items, 1))
+        return [slice(at, min(at + size, n_rows)) for at in range(0, n_rows, size)]
+
+    def scores(self, rows: TestRows, chunk: slice, weights: Weights) -> Floats:
+        """The weighted sum (rows, items)."""
+        total = np.zeros((min(chunk.stop, len(rows)) - chunk.start, self.site.n_items), np.float32)
+        for weight, signal in zip(weights, self.signals(rows, chunk), strict=True):
+            if weight:
+                total += np.float32(weight) * signal
+        return total
+
+    def columns(self, rows: TestRows, items: Ints) -> Floats:
+        """The signals (rows, candidates, signals) of chosen items (rows, candidates)."""
+        out = np.empty((*items.shape, len(SCALES)), np.float32)
+        for chunk in self.blocks(len(rows)):
+            chosen = items[chunk]
+            for number, signal in enumerate(self.signals(rows, chunk)):
+                full = np.broadcast_to(signal, (len(chosen), self.site.n_items))
+                out[chunk, :, number] = np.take_along_axis(full, chosen, axis=1)
+        return out
