@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ from common.settings.config import LeagueConfig
 
 FINE_TUNE_RATE = 0.3
 ENOUGH_EVENTS = 20
-Arrays = dict[str, NDArray[np.float32]]
+Arrays = Mapping[str, NDArray[np.float32]]
 
 
 class Tower:
@@ -47,7 +48,7 @@ class Tower:
         """Name → shape of the shared parameters."""
         return {name: tuple(p.shape) for name, p in self.fresh().shared_parameters().items()}
 
-    def start(self) -> Arrays:
+    def start(self) -> dict[str, NDArray[np.float32]]:
         """The first shared parameters, drawn from the contract's public seed."""
         return shared_arrays(self.fresh())
 
@@ -62,7 +63,7 @@ class Tower:
         load_shared(model, arrays)
         return model.eval()
 
-    def train(self, arrays: Arrays, round_: int) -> tuple[Arrays, float]:
+    def train(self, arrays: Arrays, round_: int) -> tuple[dict[str, NDArray[np.float32]], float]:
         """One round without privacy: the move of the shared parameters, and the loss."""
         model = self.model_of(arrays)
         loss = self._ordinary_epoch(model, round_, derived_seed(self.config.seed, self.name, "round", round_))
@@ -146,7 +147,9 @@ class Tower:
             model, self.before_validation, self.config, seed, epochs, self.learning_rate_scale(round_)
         )
 
-    def _private_epoch(self, model: HansaModel, sigma: float, round_: int, share: float) -> NDArray[np.float64]:
+    def _private_epoch(
+        self, model: HansaModel, sigma: float, round_: int, share: float
+    ) -> NDArray[np.float64]:
         chance = chance_of(self.config, self.name, round_) or (None, None)
         return train_private(model, self.private_data, self.config, (sigma, share), *chance)
 
@@ -157,7 +160,9 @@ class Tower:
 
     def valid_ndcg(self, model: HansaModel, tuned: Tuned, windows: Windows) -> float:
         """NDCG@20 over all validation rows; NaN where there are none."""
-        scorer = deployed_scorer(model, self.dataset, self.config, self.dataset.split.valid_from, tuned.half_life_d)
+        scorer = deployed_scorer(
+            model, self.dataset, self.config, self.dataset.split.valid_from, tuned.half_life_d
+        )
         rankings = [rank(self.dataset, rows, scorer) for rows in windows.valid]
         values = np.concatenate([ranking.per_row().get("ndcg@20", np.zeros(0)) for ranking in rankings])
         return float(values.mean()) if len(values) else float("nan")

@@ -145,7 +145,9 @@ class Site:
             judge_model(results, "federated", model, self.dataset, self.config, self.tuned)
         deployed = deploy(results, self.dataset, self.parts.learning, self.parts.ranker(arrays))
         if whole:
-            write_outputs(out, self.dataset, self.config, self._take_home(results, model), deployed, self.language)
+            write_outputs(
+                out, self.dataset, self.config, self._take_home(results, model), deployed, self.language
+            )
         results.write(out / "final.json")
         return {} if self.is_private else results.figures()
 

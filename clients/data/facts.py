@@ -22,15 +22,24 @@ class ItemFacts:
     Parameters
     ----------
     log_price : (n,) natural log of the price; NaN where there is none.
-    category, title, product_code : (n,) numbers of equal texts at this site; -1 for none.
+    category, brand, title, product_code : (n,) numbers of equal texts at this site; -1 for none.
     attributes : (n, attributes) sparse, each row sums to 1 or is empty.
     """
 
     log_price: NDArray[np.float32]
     category: Ints
+    brand: Ints
     title: Ints
     product_code: Ints
     attributes: sp.csr_matrix
+
+    @classmethod
+    def unknown(cls, count: int) -> ItemFacts:
+        """Of a catalogue that says nothing."""
+        none = np.full(count, -1, np.int64)
+        return cls(
+            np.full(count, np.nan, np.float32), none, none, none, none, sp.csr_matrix((count, 1), dtype=np.float32)
+        )
 
 
 def item_facts(products: pl.DataFrame) -> ItemFacts:
@@ -39,9 +48,8 @@ def item_facts(products: pl.DataFrame) -> ItemFacts:
     with np.errstate(divide="ignore", invalid="ignore"):
         log_price = np.where(price > 0, np.log(price), np.nan)
     return ItemFacts(
-        log_price.astype(np.float32),
-        *(_codes(products[name]) for name in ("category", "title", "product_code")),
-        _attributes(products["attributes"]),
+        log_price.astype(np.float32), _codes(products["category"]), _codes(products["brand"]),
+        _codes(products["title"]), _codes(products["product_code"]), _attributes(products["attributes"]),
     )
 
 
@@ -61,7 +69,9 @@ def _attributes(column: pl.Series) -> sp.csr_matrix:
         .filter(pl.col("part").fill_null("") != "")
         .unique(maintain_order=True)
     )
-    codes = table["part"].rank("dense").to_numpy().astype(np.int64) - 1 if len(table) else np.zeros(0, np.int64)
+    codes = (
+        table["part"].rank("dense").to_numpy().astype(np.int64) - 1 if len(table) else np.zeros(0, np.int64)
+    )
     rows = table["row"].to_numpy().astype(np.int64)
     counts = np.bincount(rows, minlength=len(column)).astype(np.float32)
     weights = 1.0 / counts[rows] if len(rows) else np.zeros(0, np.float32)

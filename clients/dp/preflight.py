@@ -28,7 +28,6 @@ from clients.training.samples import TrainingData
 from common.errors import PrivacyError
 from common.privacy.shared_noise import TOLERANCE
 from common.settings.config import LeagueConfig
-from common.settings.load import with_overrides
 
 _UNITS = {"frozen": 8, "scratch": 3}
 _SEED = 20  # the seed may be known: trials don't influence anything that is released

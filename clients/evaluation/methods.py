@@ -127,7 +127,9 @@ def compare_alone(results: Results, site: SiteDataset, learning: Learning, tuned
     pop_t, knn_t, cos_t = tuned.scorers(site, windows.test_from)
     ease_v, ease_t = ease_scorer(learning.at_valid), ease_scorer(learning.at_test)
 
-    def measure(method: str, at_valid: tuple[Scorer, ...], at_test: tuple[Scorer, ...], start: tuple[float, ...]) -> None:
+    def measure(
+        method: str, at_valid: tuple[Scorer, ...], at_test: tuple[Scorer, ...], start: tuple[float, ...]
+    ) -> None:
         (valid, test) = chosen_blends(site, windows, (at_valid, at_test), start)
         results.rank(method, site, *test)
         results.add(method, {"valid_ndcg@20": valid_ndcg(site, windows, valid)})

@@ -76,7 +76,9 @@ def recommend_rows(
         scores[rows.mask(rows.barred, chunk, site.n_items)] = -np.inf
         top = top_k(scores, k)
         phrases, named = reasons.of(rows, chunk, top)
-        parts.append(_frame(site, rows.user[chunk], top, np.take_along_axis(scores, top, axis=1), (phrases, named)))
+        parts.append(
+            _frame(site, rows.user[chunk], top, np.take_along_axis(scores, top, axis=1), (phrases, named))
+        )
     return pl.concat(parts) if parts else pl.DataFrame(schema=_SCHEMA)
 
 

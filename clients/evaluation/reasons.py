@@ -12,23 +12,19 @@ from numpy.typing import NDArray
 
 from clients.data.dataset import Floats, Ints
 from clients.data.rows import TestRows
-from clients.signals.names import NAMES
+from clients.signals.names import SIGNALS
 from clients.signals.ranker import Vector
 from clients.signals.table import SignalTable
 
-TOGETHER = 2
-GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("looks and reads alike", "外观和文字相近",
-     ("cosine", "cosine_max", "cosine_last", "cosine_single", "cosine_by_length")),
-    ("same kind and price", "同类同价",
-     ("price", "category", "attributes", "title", "product_code")),
-    ("bought together", "常被一起购买",
-     ("neighbours", "neighbours_last", "ease", "neighbours_by_length")),
-    ("in demand", "近期热销",
-     ("popularity_12h", "popularity_1d", "popularity_3d", "popularity_7d", "popularity_ever", "popularity_by_length")),
-    ("new in the shop", "新近上架", ("age", "never_sold")),
-)  # fmt: skip
-_GROUP_OF = np.array([next(g for g, (_, _, names) in enumerate(GROUPS) if name in names) for name in NAMES])
+FAMILIES: dict[str, tuple[str, str]] = {
+    "likeness": ("looks and reads alike", "外观和文字相近"),
+    "facts": ("same kind and price", "同类同价"),
+    "together": ("bought together", "常被一起购买"),
+    "demand": ("in demand", "近期热销"),
+    "novelty": ("new in the shop", "新近上架"),
+}
+_PLACE = {family: place for place, family in enumerate(FAMILIES)}
+_WORDS = tuple(FAMILIES.values())
 
 
 class Reasons:
@@ -39,7 +35,7 @@ class Reasons:
 
     def of(self, rows: TestRows, chunk: slice, items: Ints) -> tuple[list[str], Ints]:
         """A phrase for each item, row by row, and the items of the history (rows, k) that are named."""
-        lifts = group_lifts(self.table, self.weights, rows, chunk, items)
+        lifts = family_lifts(self.table, self.weights, rows, chunk, items)
         strongest = lifts.argmax(2)
         history, valid = np.maximum(rows.items[chunk], 0), rows.valid[chunk]
         raw = self.table.raw
@@ -47,9 +43,11 @@ class Reasons:
         together = np.stack([
             np.asarray(self.table.others.similarity[history[row]][:, items[row]].todense()).T for row in range(len(items))
         ]) if len(items) else likeness  # fmt: skip
-        near = np.where((strongest == TOGETHER)[..., None], together, likeness)
+        near = np.where((strongest == _PLACE["together"])[..., None], together, likeness)
         named = np.where(valid[:, None, :], near, -9.0).argmax(2)
-        return [self._phrase(lift) for lift in lifts.reshape(-1, len(GROUPS))], np.take_along_axis(history, named, 1)
+        return [self._phrase(lift) for lift in lifts.reshape(-1, len(FAMILIES))], np.take_along_axis(
+            history, named, 1
+        )
 
     def _phrase(self, lift: NDArray[np.float64]) -> str:
         positive = np.maximum(lift, 0.0)
@@ -58,16 +56,16 @@ class Reasons:
         shares = positive / positive.sum()
         best = [g for g in np.argsort(-shares, kind="stable")[:2] if shares[g] >= 0.05]
         if self.chinese:
-            return ",".join(f"{GROUPS[g][1]} {shares[g]:.0%}" for g in best)
-        return ", ".join(f"{GROUPS[g][0]} {100 * shares[g]:.0f} %" for g in best)
+            return ",".join(f"{_WORDS[g][1]} {shares[g]:.0%}" for g in best)
+        return ", ".join(f"{_WORDS[g][0]} {100 * shares[g]:.0f} %" for g in best)
 
 
-def group_lifts(
+def family_lifts(
     table: SignalTable, weights: Vector, rows: TestRows, chunk: slice, items: Ints
 ) -> NDArray[np.float64]:
-    """How far each group of signals lifts chosen items (rows, k) above the row's mean item: (rows, k, groups)."""
-    lifts = np.zeros((*items.shape, len(GROUPS)))
-    for group, weight, signal in zip(_GROUP_OF, weights, table.signals(rows, chunk), strict=True):
+    """How far each family of signals lifts chosen items (rows, k) above the row's mean item: (rows, k, families)."""
+    lifts = np.zeros((*items.shape, len(FAMILIES)))
+    for named, weight, signal in zip(SIGNALS, weights, table.signals(rows, chunk), strict=True):
         full: Floats = np.broadcast_to(signal, (len(items), table.site.n_items))
-        lifts[..., group] += weight * (np.take_along_axis(full, items, 1) - full.mean(1, keepdims=True))
+        lifts[..., _PLACE[named.family]] += weight * (np.take_along_axis(full, items, 1) - full.mean(1, keepdims=True))
     return lifts

@@ -14,9 +14,9 @@ import numpy as np
 from clients.data.dataset import SiteDataset
 from clients.data.rows import TestRows, basket_rows, returning_rows
 from clients.evaluation.blend import Scorer, blend, choose_weights
-from clients.signals.neighbours import HALF_LIVES_D, SHRINKAGES, ItemNeighbours, popularity
 from clients.evaluation.rows import Ranking, catalogue_vectors, chunks, cosine_scores, model_scores
 from clients.signals.history import History
+from clients.signals.neighbours import HALF_LIVES_D, SHRINKAGES, ItemNeighbours, popularity
 from clients.signals.ranker import Weights
 from clients.signals.table import SignalTable
 from clients.training.samples import derived_seed
@@ -99,7 +99,7 @@ def neighbour_scorer(site: SiteDataset, at_s: int, shrinkage: float) -> Scorer:
 
 def ease_scorer(table: SignalTable) -> Scorer:
     """A linear autoencoder of the log, for the items that most customers touched."""
-    return lambda rows, chunk: table.others.expected(History(rows.items[chunk], rows.valid[chunk]))
+    return lambda rows, chunk: table.others.expected(History(rows.items[chunk], rows.kinds[chunk], rows.valid[chunk]))
 
 
 def tower_scorer(model: HansaModel, site: SiteDataset) -> Scorer:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from clients.data.dataset import Floats, Ints
+from clients.data.dataset import KINDS, Floats, Ints
 from clients.data.facts import ItemFacts
+
+WANTS: Floats = np.array([kind in ("cart", "purchase") for kind in KINDS], np.float32)
 
 
 class History:
     """The histories (b, h) of b rows, latest event last, as pairs of row and item: only what is there is computed."""
 
-    def __init__(self, items: Ints, valid: NDArray[np.bool_]) -> None:
+    def __init__(self, items: Ints, kinds: Ints, valid: NDArray[np.bool_]) -> None:
         self.items, self.valid = items, valid
         self.row, place = np.nonzero(valid)
-        self.item = items[self.row, place]
+        self.item, self.wants = items[self.row, place], WANTS[kinds[self.row, place]]
         self.count = valid.sum(1)
         self.starts = np.concatenate([[0], np.cumsum(self.count)[:-1]]).astype(np.int64)
         self.last = np.where(self.count > 0, items[:, -1], -1)
@@ -25,6 +28,13 @@ class History:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def pooled(self, vectors: Floats, weights: Floats | None = None) -> Floats:
+        """Weighted sums (b, width) of the histories' item vectors."""
+        pooled = np.zeros((len(self), vectors.shape[1]), np.float32)
+        chosen = vectors[self.item]
+        np.add.at(pooled, self.row, chosen if weights is None else chosen * weights[:, None])
+        return pooled
 
     def shares(self, code_of_item: Ints, n_codes: int) -> Floats:
         """Share of each code in each history (b, codes); items without a code count in the length alone."""
@@ -35,20 +45,26 @@ class History:
 
 
 def likeness(history: History, raw: Floats) -> Iterator[Floats]:
-    """Cosine signals (b, items) in the order of `names.SIGNALS`: mean, nearest, last, single, by length."""
-    b, n = len(history), len(raw)
-    pooled = np.zeros((b, raw.shape[1]), np.float32)
-    np.add.at(pooled, history.row, raw[history.item])
-    pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-9)
-    mean = pooled @ raw.T
-    yield mean
+    """The signals (b, items) of `names.LIKENESS`; the first half of ``raw`` is the text's."""
+    mean = _unit(history.pooled(raw))
+    whole = mean @ raw.T
+    yield whole
     yield _nearest(history, raw)
-    last = np.zeros((b, n), np.float32)
+    last = np.zeros_like(whole)
     has = history.last >= 0
     last[has] = raw[history.last[has]] @ raw.T
     yield last
-    yield mean * (history.count == 1)[:, None]
-    yield mean * history.log_length
+    yield whole * (history.count == 1)[:, None]
+    yield whole * history.log_length
+    text = raw[:, : raw.shape[1] // 2]
+    yield mean[:, : text.shape[1]] @ text.T
+    yield _nearest(history, text)
+    yield _unit(history.pooled(raw, history.wants)) @ raw.T
+
+
+def _unit(vectors: Floats) -> Floats:
+    unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    return unit
 
 
 def _nearest(history: History, raw: Floats) -> Floats:
@@ -62,17 +78,33 @@ def _nearest(history: History, raw: Floats) -> Floats:
 
 
 def facts_in_common(history: History, facts: ItemFacts) -> Iterator[Floats]:
-    """Price, category, attributes, title and product code (b, items), in the order of `names.SIGNALS`."""
-    yield _price(history, facts.log_price)
-    yield _share_of(history, facts.category)
-    profile = np.zeros((len(history), facts.attributes.shape[1]), np.float32)
-    binary = facts.attributes.astype(bool).astype(np.float32)
-    rows = binary[history.item].tocoo()
-    np.add.at(profile, (history.row[rows.row], rows.col), 1.0)
-    profile /= np.maximum(history.count, 1)[:, None]
-    yield np.asarray(facts.attributes @ profile.T, np.float32).T
+    """The signals (b, items) of `names.FACTS`."""
+    level = _price_level(history, facts.log_price)
+    near = -np.abs(level)
+    yield near
+    yield near * history.log_length
+    yield level
+    category = _share_of(history, facts.category)
+    yield category
+    last = np.where(history.last >= 0, facts.category[history.last], -1)
+    yield ((last[:, None] == facts.category) & (last >= 0)[:, None]).astype(np.float32)
+    yield category * history.log_length
+    yield _share_of(history, facts.brand)
+    attributes = _attributes(history, facts)
+    yield attributes
+    yield attributes * history.log_length
     yield (_share_of(history, facts.title) > 0).astype(np.float32)
     yield (_share_of(history, facts.product_code) > 0).astype(np.float32)
+
+
+def _attributes(history: History, facts: ItemFacts) -> Floats:
+    has = facts.attributes.astype(bool).astype(np.float32)
+    chosen = sp.csr_matrix(
+        (np.ones(len(history.item), np.float32), (history.row, history.item)), shape=(len(history), has.shape[0])
+    )
+    profile = (chosen @ has).multiply(1.0 / np.maximum(history.count, 1)[:, None]).tocsr()
+    shares: Floats = np.asarray((profile @ facts.attributes.T).todense(), np.float32)
+    return shares
 
 
 def _share_of(history: History, codes: Ints) -> Floats:
@@ -81,12 +113,11 @@ def _share_of(history: History, codes: Ints) -> Floats:
     return np.where(codes >= 0, shares[:, np.maximum(codes, 0)], np.float32(0))
 
 
-def _price(history: History, log_price: Floats) -> Floats:
-    """−|log price − mean of the history's log prices|; 0 where either isn't known."""
+def _price_level(history: History, log_price: Floats) -> Floats:
+    """Log price minus the mean of the history's log prices; 0 where either isn't known."""
     prices = log_price[history.item]
     known = np.isfinite(prices)
     total = np.bincount(history.row[known], prices[known], len(history))
     count = np.bincount(history.row[known], minlength=len(history))
     mean = np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
-    away: Floats = -np.abs(log_price[None, :] - mean[:, None])
-    return np.nan_to_num(away, nan=0.0)
+    return np.nan_to_num(log_price[None, :] - mean[:, None], nan=0.0)

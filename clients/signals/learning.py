@@ -22,7 +22,9 @@ class Learning:
     @functools.cached_property
     def before(self) -> FitRows:
         """Rows of the windows before the validation window."""
-        return FitRows.joined([self._rows(SignalTable(self.site, w[0]), w) for w in earlier_windows(self.site)])
+        return FitRows.joined(
+            [self._rows(SignalTable(self.site, w[0]), w) for w in earlier_windows(self.site)]
+        )
 
     @functools.cached_property
     def valid(self) -> FitRows:

@@ -60,7 +60,9 @@ class FitRows:
         return FitRows(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(FitRows)))
 
 
-def window_rows(site: SiteDataset, table: SignalTable, window: tuple[int, int], length: int, seed: int) -> FitRows:
+def window_rows(
+    site: SiteDataset, table: SignalTable, window: tuple[int, int], length: int, seed: int
+) -> FitRows:
     """The rows of one window, of both kinds; at most `ROWS_A_WINDOW` of each."""
     parts = []
     for kind, rows in enumerate(rows_of_window(site, window, length, seed)):
@@ -90,7 +92,9 @@ def earlier_windows(site: SiteDataset) -> list[tuple[int, int]]:
 def _with_candidates(site: SiteDataset, table: SignalTable, rows: TestRows, kind: int, seed: int) -> FitRows:
     generator = np.random.default_rng(derived_seed("candidates", seed, kind))
     n, n_items = len(rows), site.n_items
-    items = np.concatenate([np.zeros((n, WANTED), np.int64), generator.integers(0, n_items, (n, NEGATIVES))], axis=1)
+    items = np.concatenate(
+        [np.zeros((n, WANTED), np.int64), generator.integers(0, n_items, (n, NEGATIVES))], axis=1
+    )
     share = np.zeros(items.shape, np.float32)
     offset = np.full(items.shape, -np.inf, np.float32)
     for row, wanted, barred in _by_row(rows):

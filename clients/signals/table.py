@@ -23,12 +23,16 @@ class SignalTable:
     def __init__(self, site: SiteDataset, at_s: int) -> None:
         self.site = site
         self.raw = site.items.raw.numpy()
-        self.others = Others.fit(site.learning_log, site.n_items, at_s)
+        self.others = Others.fit(site.learning_log, site.facts.category, at_s)
 
     def signals(self, rows: TestRows, chunk: slice) -> Iterator[Floats]:
         """Each signal (rows, items), or (1, items) where it's the same for every row, in units of its scale."""
-        history = History(rows.items[chunk], rows.valid[chunk])
-        parts = (likeness(history, self.raw), facts_in_common(history, self.site.facts), self.others.signals(history))
+        history = History(rows.items[chunk], rows.kinds[chunk], rows.valid[chunk])
+        parts = (
+            likeness(history, self.raw),
+            facts_in_common(history, self.site.facts),
+            self.others.signals(history),
+        )
         every = (signal for part in parts for signal in part)
         for scale, signal in zip(SCALES, every, strict=True):
             yield signal / scale

@@ -12,6 +12,7 @@ published formula, which minimises the mean cosine over all pairs, would push ma
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -187,7 +188,7 @@ def shared_arrays(model: HansaModel) -> dict[str, NDArray[np.float32]]:
     return {n: p.detach().numpy().astype(np.float32, copy=True) for n, p in model.shared_parameters().items()}
 
 
-def load_shared(model: HansaModel, arrays: dict[str, NDArray[np.float32]]) -> None:
+def load_shared(model: HansaModel, arrays: Mapping[str, NDArray[np.float32]]) -> None:
     """Overwrite the shared parameters in place."""
     with torch.no_grad():
         for name, parameter in model.shared_parameters().items():

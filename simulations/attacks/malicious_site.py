@@ -15,6 +15,7 @@ from flwr.app import Context, Message
 
 from clients.app import app as honest_app
 from clients.secagg.site import SecaggSite
+from clients.parts import Parts
 from clients.trainer import Site, open_site
 from common.crypto.fields import MODULUS
 from common.protocol import wire
@@ -81,8 +82,16 @@ class LyingApp:
 
 def _promote(site: Site) -> None:
     """Change the site's log so that nearly everybody has bought one item."""
-    data = site.before_validation
+    if site.tower is None:
+        return
+    data = site.tower.before_validation
     items = data.log.item.copy()
     items[data.target_rows[np.arange(len(data.target_rows)) % 5 > 0]] = items[data.target_rows[0]]
     log = dataclasses.replace(data.log, item=items)
-    site.__dict__["before_validation"] = dataclasses.replace(data, log=log)
+    site.tower.__dict__["before_validation"] = dataclasses.replace(data, log=log)
+    # The ranker learns from the same false log.
+    whole = site.dataset.log
+    touched = np.flatnonzero(whole.item >= 0)
+    false = whole.item.copy()
+    false[touched[np.arange(len(touched)) % 5 > 0]] = items[data.target_rows[0]]
+    site.parts = Parts(dataclasses.replace(site.dataset, log=dataclasses.replace(whole, item=false)), site.config)

@@ -133,6 +133,7 @@ def _centralised(folder: RunFolder, config: LeagueConfig, style: Style) -> None:
 
 def _is_compared(folder: RunFolder, config: LeagueConfig) -> bool:
     members = [site.name for site in folder.sites() if not site.held_out]
-    return not wanted(folder, config) and (not config.model.tower or all(
-        (folder.site_out(name) / "centralised.json").exists() for name in members
-    ))
+    return not wanted(folder, config) and (
+        not config.model.tower
+        or all((folder.site_out(name) / "centralised.json").exists() for name in members)
+    )

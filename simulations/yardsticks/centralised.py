@@ -74,7 +74,8 @@ def under_budget(
         for _ in range(config.privacy.steps_per_round):
             arrays = layout.unflatten(vector)
             moves = [
-                train_private(tower.model_of(arrays), tower.private_data, one_step, (part, 1.0)) for tower in towers
+                train_private(tower.model_of(arrays), tower.private_data, one_step, (part, 1.0))
+                for tower in towers
             ]
             vector = optimiser.step(vector, np.mean(moves, axis=0).astype(np.float32))
         tick(round_, float("nan"))
@@ -88,7 +89,9 @@ def ordinary(
     best, best_figure = copy.deepcopy(model), -1.0
     for epoch in range(1, config.rounds.count + 1):
         rate = config.training.learning_rate * towers[0].learning_rate_scale(epoch)
-        loss = _epoch(model, [tower.before_validation for tower in towers], config, "centralised", epoch, rate)
+        loss = _epoch(
+            model, [tower.before_validation for tower in towers], config, "centralised", epoch, rate
+        )
         tick(epoch, loss)
         reached = figure(model)
         if not reached <= best_figure:

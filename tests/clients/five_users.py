@@ -13,6 +13,7 @@ import torch
 from hypothesis import Phase
 
 from clients.data.dataset import DAY_S, KINDS, Ints, Log, Reviews, SiteDataset, Split
+from clients.data.facts import ItemFacts
 from common.models.model import HansaModel, ItemInputs, build_model
 from common.settings.config import LeagueConfig
 from common.settings.load import load_config
@@ -114,6 +115,7 @@ def tiny_site(events: Iterable[Event] = EVENTS) -> SiteDataset:
         reviews=Reviews(user, text, label, START + at * DAY_S),
         split=Split(day(10), day(14), day(18)),
         learners=np.ones(N_USERS, bool),
+        facts=ItemFacts.unknown(N_ITEMS),
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from clients.data.dataset import DAY_S, Log, Reviews, SiteDataset, Split
+from clients.data.facts import ItemFacts
 from common.models.model import ItemInputs
 from common.settings.config import LeagueConfig
 from common.settings.load import load_config
@@ -68,6 +69,7 @@ def drawn_site(seed: int = 0, n_users: int = 20, n_items: int = 15, events: int 
         reviews=reviews,
         split=Split(START + 24 * DAY_S, START + 32 * DAY_S, START + 40 * DAY_S),
         learners=np.ones(n_users, bool),
+        facts=ItemFacts.unknown(n_items),
     )
 
 

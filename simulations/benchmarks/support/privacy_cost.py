@@ -20,6 +20,7 @@ from clients.data.dataset import SiteDataset
 from clients.dp.noise.sources import SystemNoise
 from clients.dp.train import train_private
 from clients.dp.units import unit_data
+from clients.tower import Tower
 from clients.trainer import open_site
 from clients.training.epochs import batches, step
 from clients.training.samples import training_data
@@ -66,7 +67,7 @@ def main(arguments: list[str]) -> int:
 def _work(folder: Path, config: LeagueConfig, samples: int) -> tuple[Callable[[], None], int]:
     """Training on at least so many user samples, and how many they are."""
     site = open_site(folder, config)
-    model = site.model_of(site.initial())
+    model = Tower(site.dataset, config).fresh()
     if config.privacy.mode == "off":
         return _ordinary(model, site.dataset, config, samples)
     data = unit_data(site.dataset, config)
@@ -78,7 +79,7 @@ def _work(folder: Path, config: LeagueConfig, samples: int) -> tuple[Callable[[]
     def work() -> None:
         for _ in range(steps):
             shared = config.privacy.mode == "distributed"
-            train_private(model, data, per_step, 0.0 if shared else sigma)
+            train_private(model, data, per_step, (0.0 if shared else sigma, 1.0))
             if shared:
                 chance.whole(size, 1000.0)
 
