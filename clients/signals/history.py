@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clients.data.dataset import KINDS, Floats, Ints
 from clients.data.facts import ItemFacts
+from clients.signals.names import USUAL_LENGTH
 
 WANTS: Floats = np.array([kind in ("cart", "purchase") for kind in KINDS], np.float32)
 
@@ -24,7 +25,7 @@ class History:
         self.count = valid.sum(1)
         self.starts = np.concatenate([[0], np.cumsum(self.count)[:-1]]).astype(np.int64)
         self.last = np.where(self.count > 0, items[:, -1], -1)
-        self.log_length = np.log1p(self.count).astype(np.float32)[:, None]
+        self.length = (np.log1p(self.count) - USUAL_LENGTH).astype(np.float32)[:, None]
 
     def __len__(self) -> int:
         return len(self.items)
@@ -47,19 +48,20 @@ class History:
 def likeness(history: History, raw: Floats) -> Iterator[Floats]:
     """The signals (b, items) of `names.LIKENESS`; the first half of ``raw`` is the text's."""
     mean = _unit(history.pooled(raw))
-    whole = mean @ raw.T
+    text = raw.shape[1] // 2
+    of_text = mean[:, :text] @ raw[:, :text].T
+    whole = of_text + mean[:, text:] @ raw[:, text:].T
     yield whole
-    yield _nearest(history, raw)
+    yield _nearest(history, raw) - whole
     last = np.zeros_like(whole)
     has = history.last >= 0
-    last[has] = raw[history.last[has]] @ raw.T
+    last[has] = raw[history.last[has]] @ raw.T - whole[has]
     yield last
     yield whole * (history.count == 1)[:, None]
-    yield whole * history.log_length
-    text = raw[:, : raw.shape[1] // 2]
-    yield mean[:, : text.shape[1]] @ text.T
-    yield _nearest(history, text)
-    yield _unit(history.pooled(raw, history.wants)) @ raw.T
+    yield whole * history.length
+    yield 2 * of_text - whole
+    wanted = _unit(history.pooled(raw, history.wants))
+    yield np.where(wanted.any(1, keepdims=True), wanted @ raw.T - whole, np.float32(0))
 
 
 def _unit(vectors: Floats) -> Floats:
@@ -82,17 +84,17 @@ def facts_in_common(history: History, facts: ItemFacts) -> Iterator[Floats]:
     level = _price_level(history, facts.log_price)
     near = -np.abs(level)
     yield near
-    yield near * history.log_length
+    yield near * history.length
     yield level
     category = _share_of(history, facts.category)
     yield category
     last = np.where(history.last >= 0, facts.category[history.last], -1)
-    yield ((last[:, None] == facts.category) & (last >= 0)[:, None]).astype(np.float32)
-    yield category * history.log_length
+    yield ((last[:, None] == facts.category) & (last >= 0)[:, None]) - category
+    yield category * history.length
     yield _share_of(history, facts.brand)
     attributes = _attributes(history, facts)
     yield attributes
-    yield attributes * history.log_length
+    yield attributes * history.length
     yield (_share_of(history, facts.title) > 0).astype(np.float32)
     yield (_share_of(history, facts.product_code) > 0).astype(np.float32)
 

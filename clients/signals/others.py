@@ -76,17 +76,19 @@ class Others:
         yield _summed(history, self.similarity, has, history.last[has], np.ones(len(has), np.float32))
         yield _summed(history, self.bought, history.row, history.item, recency)
         yield (together > 0).astype(np.float32)
+        yield together * history.length
         yield self.expected(history)
-        for shares in self.popularity:
-            yield shares[None]
-        yield self.in_category[None]
         weekly = self.popularity[WEEK]
+        yield weekly[None]
+        for place, shares in enumerate(self.popularity):
+            if place != WEEK:
+                yield (shares - weekly)[None]
+        yield weekly[None] * history.length
+        yield self.in_category[None]
         taste = history.pooled(weekly[:, None]) / np.maximum(history.count, 1)[:, None]
         yield taste.astype(np.float32) * weekly[None]
         yield self.age[None]
         yield self.never[None]
-        yield together * history.log_length
-        yield weekly[None] * history.log_length
 
     def expected(self, history: History) -> Floats:
         """What the linear autoencoder expects (b, items); 0 for items that it doesn't know."""
