@@ -38,7 +38,12 @@ class ItemFacts:
         """Of a catalogue that says nothing."""
         none = np.full(count, -1, np.int64)
         return cls(
-            np.full(count, np.nan, np.float32), none, none, none, none, sp.csr_matrix((count, 1), dtype=np.float32)
+            np.full(count, np.nan, np.float32),
+            none,
+            none,
+            none,
+            none,
+            sp.csr_matrix((count, 1), dtype=np.float32),
         )
 
 
@@ -48,8 +53,12 @@ def item_facts(products: pl.DataFrame) -> ItemFacts:
     with np.errstate(divide="ignore", invalid="ignore"):
         log_price = np.where(price > 0, np.log(price), np.nan)
     return ItemFacts(
-        log_price.astype(np.float32), _codes(products["category"]), _codes(products["brand"]),
-        _codes(products["title"]), _codes(products["product_code"]), _attributes(products["attributes"]),
+        log_price.astype(np.float32),
+        _codes(products["category"]),
+        _codes(products["brand"]),
+        _codes(products["title"]),
+        _codes(products["product_code"]),
+        _attributes(products["attributes"]),
     )
 
 

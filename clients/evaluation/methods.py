@@ -1,6 +1,6 @@
 """The figures of each method at a site, measured once on the test window, after everything has been chosen.
 
-    popularity, item_knn, ease, no_training   what needs neither training nor a league; weights chosen by validation NDCG
+    popularity, item_knn, ease, no_training   without training or league; weights chosen by validation NDCG
     alone       the ranker fitted at home around public constants: the strongest thing a merchant could deploy by itself
     league      the league's weights as they came: what a merchant without a log of its own would have
     final       the league's weights, fitted on at home: what is deployed

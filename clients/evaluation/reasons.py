@@ -67,5 +67,7 @@ def family_lifts(
     lifts = np.zeros((*items.shape, len(FAMILIES)))
     for named, weight, signal in zip(SIGNALS, weights, table.signals(rows, chunk), strict=True):
         full: Floats = np.broadcast_to(signal, (len(items), table.site.n_items))
-        lifts[..., _PLACE[named.family]] += weight * (np.take_along_axis(full, items, 1) - full.mean(1, keepdims=True))
+        lifts[..., _PLACE[named.family]] += weight * (
+            np.take_along_axis(full, items, 1) - full.mean(1, keepdims=True)
+        )
     return lifts

@@ -99,7 +99,9 @@ def neighbour_scorer(site: SiteDataset, at_s: int, shrinkage: float) -> Scorer:
 
 def ease_scorer(table: SignalTable) -> Scorer:
     """A linear autoencoder of the log, for the items that most customers touched."""
-    return lambda rows, chunk: table.others.expected(History(rows.items[chunk], rows.kinds[chunk], rows.valid[chunk]))
+    return lambda rows, chunk: table.others.expected(
+        History(rows.items[chunk], rows.kinds[chunk], rows.valid[chunk])
+    )
 
 
 def tower_scorer(model: HansaModel, site: SiteDataset) -> Scorer:

@@ -14,8 +14,8 @@ import numpy as np
 from flwr.app import Context, Message
 
 from clients.app import app as honest_app
-from clients.secagg.site import SecaggSite
 from clients.parts import Parts
+from clients.secagg.site import SecaggSite
 from clients.trainer import Site, open_site
 from common.crypto.fields import MODULUS
 from common.protocol import wire
@@ -94,4 +94,6 @@ def _promote(site: Site) -> None:
     touched = np.flatnonzero(whole.item >= 0)
     false = whole.item.copy()
     false[touched[np.arange(len(touched)) % 5 > 0]] = items[data.target_rows[0]]
-    site.parts = Parts(dataclasses.replace(site.dataset, log=dataclasses.replace(whole, item=false)), site.config)
+    site.parts = Parts(
+        dataclasses.replace(site.dataset, log=dataclasses.replace(whole, item=false)), site.config
+    )

@@ -14,6 +14,7 @@ from hypothesis import Phase
 
 from clients.data.dataset import DAY_S, KINDS, Ints, Log, Reviews, SiteDataset, Split
 from clients.data.facts import ItemFacts
+from clients.data.rows import TestRows
 from common.models.model import HansaModel, ItemInputs, build_model
 from common.settings.config import LeagueConfig
 from common.settings.load import load_config
@@ -116,6 +117,20 @@ def tiny_site(events: Iterable[Event] = EVENTS) -> SiteDataset:
         split=Split(day(10), day(14), day(18)),
         learners=np.ones(N_USERS, bool),
         facts=ItemFacts.unknown(N_ITEMS),
+    )
+
+
+def three_rows() -> TestRows:
+    """Three rows with histories of up to two events, wanted and barred items written out."""
+    return TestRows(
+        user=np.array([2, 5, 9]),
+        items=np.array([[3, 0], [1, 2], [0, 4]]),
+        kinds=np.array([[0, 1], [2, 3], [3, 0]]),
+        times=np.array([[10, 20], [30, 40], [50, 60]]),
+        valid=np.array([[True, True], [False, True], [False, False]]),
+        at=np.array([100, 20, 60]),
+        wanted=(np.array([0, 1, 1, 2]), np.array([5, 0, 3, 6])),
+        barred=(np.array([0, 0, 2]), np.array([3, 0, 4])),
     )
 
 

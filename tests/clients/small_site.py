@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from clients.data.dataset import DAY_S, Log, Reviews, SiteDataset, Split
+from clients.data.dataset import DAY_S, Ints, Log, Reviews, SiteDataset, Split
 from clients.data.facts import ItemFacts
+from clients.data.rows import TestRows
 from common.models.model import ItemInputs
 from common.settings.config import LeagueConfig
 from common.settings.load import load_config
@@ -82,3 +83,9 @@ def with_other_future(site: SiteDataset, from_s: int, seed: int) -> SiteDataset:
         site.log.n_users,
     )
     return replace(site, log=joined)
+
+
+def dense(rows: TestRows, pairs: tuple[Ints, Ints], n_items: int) -> dict[int, set[int]]:
+    """User → items of the wanted or barred pairs."""
+    mask = rows.mask(pairs, slice(0, len(rows)), n_items)
+    return {int(u): set(np.flatnonzero(m).tolist()) for u, m in zip(rows.user, mask, strict=True)}

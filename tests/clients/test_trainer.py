@@ -80,12 +80,14 @@ def test_figures_of_a_round_are_of_the_received_model(sites: list[Site]) -> None
     trained = vector + sites[0].train(vector, 1).update
     figures = {k: v for k, v in sites[0].train(trained, 2).metrics.items() if k.startswith("valid/")}
     assert figures == sites[0].measure(trained)
-    assert set(figures) <= {"valid/ndcg@20", "valid/auc"}
+    assert set(figures) <= {"valid/ndcg@20", "valid/tower_ndcg@20", "valid/auc"}
     assert all(np.isfinite(v) and 0 <= v <= 1 for v in figures.values())
 
 
 def test_the_learning_rate_falls_to_a_tenth(sites: list[Site]) -> None:
-    rates = [sites[0].learning_rate_scale(r) for r in range(1, 40)]
+    tower = sites[0].tower
+    assert tower is not None
+    rates = [tower.learning_rate_scale(r) for r in range(1, 40)]
     assert rates[0] == 1.0
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] == pytest.approx(0.1)
@@ -109,8 +111,10 @@ def test_results_lie_where_the_merchant_looks(tiny_league: RunSummary, sites: li
         for column in ("purchase_intent", "next_event_probability"):
             assert said[column].is_between(0, 1).all()
         final = json.loads((out / "final.json").read_text())
-        assert {"popularity", "item_knn", "no_training", "federated", "fine_tuned", "final"} <= set(
-            final["methods"]
+        assert {"federated", "fine_tuned", "league", "final"} == set(final["methods"])
+        local = json.loads((out / "local.json").read_text())
+        assert {"popularity", "item_knn", "ease", "no_training", "alone", "logistic", "local"} == set(
+            local["methods"]
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from common.errors import PrivacyError
 from common.models.model import HansaModel, build_model
 from common.privacy.accounting import Mechanism, epsilon_rdp
 from common.privacy.guarantee import noise_multiplier
-from common.protocol.wire import Layout
 from common.settings.load import with_overrides
 from tests.clients.small_site import CONFIG, IMAGE, START, TEXT, drawn_site
 
@@ -56,7 +56,7 @@ class Counted:
 def test_an_empty_batch_gets_its_noise_too() -> None:
     model, noise = fresh(), Counted()
     config = with_overrides(PRIVATE, {"privacy.sample_rate": 1e-9})
-    train_private(model, data(), config, 1.0, noise, np.random.default_rng(0))
+    train_private(model, data(), config, (1.0, 1.0), noise, np.random.default_rng(0))
     assert noise.drawn == 3 * flat(model).numel()
     assert torch.equal(flat(model), flat(fresh()))
 
@@ -74,7 +74,7 @@ def test_without_noise_the_step_is_bounded_by_the_clip_and_batches_change_nothin
             },
         )
         model = fresh()
-        train_private(model, data(), config, 0.0, Counted(), np.random.default_rng(0))
+        train_private(model, data(), config, (0.0, 1.0), Counted(), np.random.default_rng(0))
         moved.append(float((flat(model) - flat(fresh())).norm()))
     bound = 0.5 * data().n_users / PRIVATE.privacy.expected_users
     assert min(moved) > 0
@@ -84,7 +84,7 @@ def test_without_noise_the_step_is_bounded_by_the_clip_and_batches_change_nothin
 def test_no_two_private_runs_agree() -> None:
     models = [fresh(), fresh()]
     for model in models:
-        train_private(model, data(), PRIVATE, 1.0)
+        train_private(model, data(), PRIVATE, (1.0, 1.0))
     assert not torch.any((flat(models[0]) == flat(models[1])) & (flat(models[0]) != flat(fresh())))
 
 
@@ -131,14 +131,14 @@ def test_a_round_is_told_once_and_another_model_is_refused(tmp_path: Path) -> No
 
 def test_what_moved_is_told_before_float32_rounds_it() -> None:
     model, before = fresh(), flat(fresh())
-    moved = train_private(model, data(), PRIVATE, 0.0, Counted(), np.random.default_rng(0))
+    moved = train_private(model, data(), PRIVATE, (0.0, 1.0), Counted(), np.random.default_rng(0))
     assert moved.dtype == np.float64
     lost = moved - (flat(model) - before).double().numpy()
     assert 0 < np.abs(lost).max() < 1e-6  # three float32 steps
     with torch.no_grad():
         for parameter in (far := fresh()).behaviour.parameters():
             parameter.add_(64.0)  # coarse in float32; what leaves isn't
-    alone = train_private(far, replace(data(), users=data().users[:1]), PRIVATE, 0.0, Counted())
+    alone = train_private(far, replace(data(), users=data().users[:1]), PRIVATE, (0.0, 1.0), Counted())
     assert np.abs(alone[alone != 0]).min() < 1e-7
 
 
@@ -147,17 +147,37 @@ def test_a_site_that_shares_noise_tells_its_step_in_the_layouts_order() -> None:
         CONFIG, {"privacy.mode": "distributed", "privacy.seeded": True, "rounds.protection": "masked"}
     )
     site = Site(drawn_site(0), config)
-    site.model_of = lambda vector: fresh().eval()  # type: ignore[method-assign]
-    site._require_preflight = lambda: None  # type: ignore[method-assign]
-    site.layout = lambda: Layout.of({n: tuple(p.shape) for n, p in fresh().shared_parameters().items()})  # type: ignore[method-assign]
-    update = site.train(flat(fresh()).numpy(), 1).update
+    tower = site.tower
+    assert tower is not None
+    tower.fresh = fresh  # type: ignore[method-assign]
+    tower.require_preflight = lambda: None  # type: ignore[method-assign]
+    first = site.initial()
+    update = site.train(first, 1).update
     model = fresh()
-    train_private(model, site.private_data, config, 0.0, *seeded_chance(config.seed, site.name, 1))
+    chance, share = seeded_chance(config.seed, site.name, 1), site.parts.tower_share
+    train_private(model, tower.private_data, config, (0.0, share), *chance)
     named = site.layout().unflatten(update)
+    assert list(named) == [*fresh().shared_parameters(), "ranker"]
     assert np.abs(update).max() > 1e-3
     for name, parameter in model.shared_parameters().items():
         change = parameter.detach() - fresh().shared_parameters()[name].detach()
         assert np.allclose(named[name], change.numpy(), atol=1e-6), name
+    rest = config.privacy.clip * math.sqrt(1 - share)
+    summed = site.parts.clipped_sum(site.arrays(first), rest)
+    step = -config.privacy.learning_rate / config.privacy.expected_users * summed
+    assert np.abs(step).max() > 0
+    assert named["ranker"] == pytest.approx(step, rel=1e-5)
+
+
+def test_a_part_of_the_clip_bounds_what_a_user_can_do() -> None:
+    moved = []
+    for share in (1.0, 0.25):
+        model = fresh()
+        only = replace(data(), users=data().users[:1])
+        config = with_overrides(PRIVATE, {"privacy.steps_per_round": 1, "privacy.clip": 1e-3})
+        moved.append(np.linalg.norm(train_private(model, only, config, (0.0, share), Counted())))
+    bound = 1e-3 * PRIVATE.privacy.learning_rate / PRIVATE.privacy.expected_users
+    assert moved == pytest.approx([bound, bound / 2], rel=1e-3)
 
 
 def test_who_is_in_a_step_is_drawn_anew_by_chance_alone() -> None:
@@ -166,7 +186,7 @@ def test_who_is_in_a_step_is_drawn_anew_by_chance_alone() -> None:
     for _ in range(60):
         noise = Counted()
         noise.uniforms = lambda count, own=noise.uniforms: sizes.append(own(count) <= 0.3) or np.ones(count)
-        train_private(fresh(), data(), config, 0.0, noise, np.random.default_rng(0))
+        train_private(fresh(), data(), config, (0.0, 1.0), noise, np.random.default_rng(0))
     counts = np.array([drawn.sum() for drawn in sizes])
     n = data().n_users
     # A shuffled batch has one size; Poisson's varies as a binomial does.
@@ -181,7 +201,7 @@ def test_the_step_is_divided_by_a_public_number_whatever_the_batch(users: int) -
         few = replace(data(), users=data().users[:users])
         config = with_overrides(PRIVATE, {"privacy.steps_per_round": 1, "privacy.expected_users": expected})
         model = fresh()
-        train_private(model, few, config, 0.0, Counted(), np.random.default_rng(0))
+        train_private(model, few, config, (0.0, 1.0), Counted(), np.random.default_rng(0))
         moved.append(float((flat(model) - flat(fresh())).norm()))
     assert moved[0] == pytest.approx(4 * moved[1], rel=1e-3)
 
@@ -189,6 +209,6 @@ def test_the_step_is_divided_by_a_public_number_whatever_the_batch(users: int) -
 def test_a_seed_replays_a_round_only_where_the_settings_say_so() -> None:
     models = [fresh(), fresh(), fresh()]
     for model, chance in zip(models, [seeded_chance(1, "a", 1), seeded_chance(1, "a", 1), ()], strict=True):
-        train_private(model, data(), PRIVATE, 1.0, *chance)
+        train_private(model, data(), PRIVATE, (1.0, 1.0), *chance)
     assert torch.equal(flat(models[0]), flat(models[1]))
     assert not torch.equal(flat(models[0]), flat(models[2]))

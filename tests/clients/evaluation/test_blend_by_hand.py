@@ -1,4 +1,4 @@
-"""Blend weights against a plain penalised likelihood, and the fit of each kind of row near the joint one."""
+"""A blend's weights against a plain search, and which rows and scorers it is given."""
 
 from __future__ import annotations
 
@@ -10,14 +10,28 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
 
-from clients.evaluation.blend import MAX_ROWS, PRIOR_STRENGTH, Scorer, _features, blend, fit_weights
-from clients.evaluation.rows import TestRows as Rows
-from clients.evaluation.scorers import Windows, fitted_blends
+from clients.data.rows import TestRows as Rows
+from clients.evaluation.blend import (
+    ENOUGH_ROWS,
+    FACTORS,
+    MAX_NUMBERS,
+    MAX_ROWS,
+    PASSES,
+    Scorer,
+    _scored,
+    blend,
+    choose_weights,
+)
+from clients.evaluation.scorers import Windows, chosen_blends
+from clients.training.samples import derived_seed
+from tests.clients.evaluation.test_blend import slow_ndcg
 from tests.clients.five_users import AS_DRAWN, N_ITEMS, tiny_site
 
 Numbers = np.ndarray
+FEATURES = np.random.default_rng(5).normal(size=(4, N_ITEMS, 3)).astype(np.float32)
+WANTED = [[2], [0, 5], [6], [1]]
+BARRED = [[0, 1], [], [3], [0, 2, 3, 4, 5]]
 
 
 def rows_of(wanted: list[list[int]], barred: list[list[int]] | None = None) -> Rows:
@@ -43,144 +57,100 @@ def scorers_of(features: Numbers) -> list[Scorer]:
     return found
 
 
-def slow_loss(weights: Numbers, features: Numbers, rows: Rows, prior: Numbers) -> float:
-    """Negative log likelihood over the items that aren't barred, row by row, and the Gaussian prior."""
-    total = 0.0
-    for row in range(len(rows)):
-        wanted = rows.wanted[1][rows.wanted[0] == row].tolist()
-        barred = rows.barred[1][rows.barred[0] == row].tolist()
-        items = [item for item in range(features.shape[1]) if item not in barred]
-        logits = {item: float(features[rows.user[row], item] @ weights) for item in items}
-        log_z = np.log(sum(np.exp(value) for value in logits.values()))
-        total -= sum(logits[item] - log_z for item in wanted) / len(wanted)
-    away = np.asarray(weights) - prior
-    return float(total + 0.5 * sum(4.0 / max(p * p, 0.05) * a * a for p, a in zip(prior, away, strict=True)))
+def slow_search(scorers: list[Scorer], kinds: list[Rows], start: Numbers) -> Numbers:
+    """Each weight in turn, times each factor; what ranks better is taken at once."""
+
+    def quality(weights: Numbers) -> float:
+        total = sum(len(rows) for rows in kinds)
+        return sum(len(rows) * slow_ndcg(rows, tuple(scorers), weights) for rows in kinds) / max(total, 1)
+
+    weights, best = np.array(start, np.float64), quality(np.array(start))
+    for _ in range(PASSES):
+        for place in range(len(weights)):
+            for factor in FACTORS:
+                tried = weights.copy()
+                tried[place] *= factor
+                if quality(tried) > best + 1e-12:
+                    best, weights = quality(tried), tried
+    return weights
 
 
-def slow_fit(features: Numbers, rows: Rows, prior: list[float]) -> Numbers:
-    """The same minimum by another method, without gradients by hand."""
-    anchor = np.array(prior)
-    bounds = [(0.0, None)] * len(prior)
-    found = minimize(
-        slow_loss, anchor, args=(features, rows, anchor), method="L-BFGS-B", bounds=bounds,
-        options={"ftol": 1e-14, "gtol": 1e-8},
-    )  # fmt: skip
-    return found.x
+@settings(max_examples=8, deadline=None, phases=AS_DRAWN)
+@given(seed=st.integers(0, 2**31), n=st.integers(1, 6))
+def test_the_search_is_the_plain_one_for_both_kinds_together(seed: int, n: int) -> None:
+    drawn = np.random.default_rng(seed)
+    features = drawn.normal(size=(2 * n, N_ITEMS, 2)).astype(np.float32)
+    wanted = [drawn.choice(N_ITEMS, drawn.integers(1, 4), replace=False).tolist() for _ in range(2 * n)]
+    first, second = rows_of(wanted[:n]), rows_of(wanted[n:])
+    second = replace(second, user=second.user + n)
+    start = drawn.uniform(0.1, 1.5, 2)
+    found = choose_weights(scorers_of(features), [first, second], N_ITEMS, start.tolist(), seed=0)
+    truth = slow_search(scorers_of(features), [first, second], start)
+    for weights in found:
+        assert weights == pytest.approx(truth)
 
 
-FEATURES = np.random.default_rng(5).normal(size=(4, N_ITEMS, 3)).astype(np.float32)
-WANTED = [[2], [0, 5], [6], [1]]
-BARRED = [[0, 1], [], [3], [0, 2, 3, 4, 5]]
+def test_a_kind_with_enough_rows_is_searched_on_from_the_joint_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys.modules[choose_weights.__module__], "ENOUGH_ROWS", 20)
+    kinds, scorers = two_kinds()
+    found = choose_weights(scorers, kinds, N_ITEMS, [0.5, 0.5], seed=2)
+    joint = slow_search(scorers, kinds, np.array([0.5, 0.5]))
+    for rows, weights in zip(kinds, found, strict=True):
+        assert weights == pytest.approx(slow_search(scorers, [rows], joint))
+    assert found[0][0] / found[0][1] > found[1][0] / max(found[1][1], 1e-9)
 
 
-@pytest.mark.parametrize("prior", [[1.0, 0.5, 2.0], [0.1, 0.02, 0.3], [0.22, 0.23, 0.0]])
-def test_weights_minimise_the_penalised_likelihood(prior: list[float]) -> None:
-    rows = rows_of(WANTED, BARRED)
-    truth = slow_fit(FEATURES, rows, prior)
-    found = fit_weights(scorers_of(FEATURES), [rows], N_ITEMS, prior, seed=0)
-    assert found == pytest.approx(truth, abs=2e-4)
-    assert np.abs(found - prior).max() > 1e-3
+def test_few_rows_of_a_kind_take_what_is_best_for_all() -> None:
+    assert ENOUGH_ROWS == 100
+    kinds, scorers = two_kinds()
+    found = choose_weights(scorers, kinds, N_ITEMS, [0.5, 0.5], seed=2)
+    joint = slow_search(scorers, kinds, np.array([0.5, 0.5]))
+    assert [weights.tolist() for weights in found] == [joint.tolist()] * 2
+    (alone, none) = choose_weights(scorers, [kinds[0], rows_of([])], N_ITEMS, [0.5, 0.5], seed=2)
+    assert none.tolist() == alone.tolist()
 
 
-def test_one_row_and_one_scorer_by_hand() -> None:
-    """Two open items, a feature of 1 for the wanted: the weight solves 4 (w - 1) = 1 / (1 + e^w)."""
-    features = np.zeros((1, N_ITEMS, 1), np.float32)
-    features[0, 3, 0] = 1.0
-    rows = rows_of([[3]], [[0, 1, 2, 4, 5]])
-    (found,) = fit_weights(scorers_of(features), [rows], N_ITEMS, [1.0], seed=0)
-    assert found == pytest.approx(1.0641, abs=2e-4)
-    assert PRIOR_STRENGTH * (found - 1) == pytest.approx(1 / (1 + np.exp(found)), abs=1e-3)
-    small = np.sqrt(0.01)  # priors under √0.05 are held no tighter than that one
-    (found,) = fit_weights(scorers_of(features), [rows], N_ITEMS, [small], seed=0)
-    assert 80 * (found - small) == pytest.approx(1 / (1 + np.exp(found)), abs=1e-3)
-
-
-def test_no_weight_is_negative() -> None:
-    features = np.zeros((40, N_ITEMS, 2), np.float32)
-    features[:, 3, 0], features[:, 3, 1] = -1.0, 1.0
-    found = fit_weights(scorers_of(features), [rows_of([[3]] * 40)], N_ITEMS, [0.3, 0.3], seed=0)
-    assert found[0] == 0.0
-    assert found[1] > 0.9
-
-
-def test_rows_of_all_kinds_count_together_and_empty_ones_not_at_all() -> None:
-    first, second = rows_of(WANTED[:2], BARRED[:2]), rows_of(WANTED[2:], BARRED[2:])
-    second = replace(second, user=second.user + 2)
-    scorers, prior = scorers_of(FEATURES), [1.0, 0.5, 2.0]
-    together = fit_weights(scorers, [first, rows_of([]), second], N_ITEMS, prior, seed=0)
-    assert together == pytest.approx(slow_fit(FEATURES, rows_of(WANTED, BARRED), prior), abs=2e-4)
-    alone = fit_weights(scorers, [first], N_ITEMS, prior, seed=0)
-    assert np.abs(together - alone).max() > 0.01
-
-
-def test_without_rows_the_prior_comes_back_as_numbers() -> None:
-    found = fit_weights(scorers_of(FEATURES), [rows_of([])], N_ITEMS, [1, 0, 2], seed=0)
+def test_without_rows_the_constants_come_back_as_numbers() -> None:
+    (found,) = choose_weights(scorers_of(FEATURES), [rows_of([])], N_ITEMS, [1, 0, 2], seed=0)
     assert (found.tolist(), found.dtype) == ([1.0, 0.0, 2.0], np.float64)
 
 
-def test_large_logits_stay_finite() -> None:
-    features = 300 * FEATURES[..., :1]
-    found = fit_weights(scorers_of(features), [rows_of(WANTED)], N_ITEMS, [1.0], seed=0)
-    assert np.isfinite(found).all()
-    assert found[0] < 1.0
-
-
-@settings(max_examples=20, deadline=None, phases=AS_DRAWN)
-@given(seed=st.integers(0, 2**31), n=st.integers(1, 4))
-def test_the_fit_is_where_the_slow_loss_is_least(seed: int, n: int) -> None:
-    drawn = np.random.default_rng(seed)
-    features = drawn.normal(size=(n, N_ITEMS, 2)).astype(np.float32)
-    rows = rows_of([drawn.choice(N_ITEMS, drawn.integers(1, 4), replace=False).tolist() for _ in range(n)])
-    prior = drawn.uniform(0.02, 1.5, 2)
-    found = fit_weights(scorers_of(features), [rows], N_ITEMS, prior.tolist(), seed=0)
-    least = slow_loss(found, features, rows, prior)
-    for step in (0.01, -0.01):
-        for column in range(2):
-            moved = found.copy()
-            moved[column] = max(0.0, moved[column] + step)
-            assert slow_loss(moved, features, rows, prior) >= least - 1e-5
-
-
 def test_at_most_so_many_rows_are_read_and_the_seed_says_which() -> None:
-    assert MAX_ROWS == 768
-    features = np.random.default_rng(1).normal(size=(900, N_ITEMS, 1)).astype(np.float32)
-    rows = rows_of([[row % N_ITEMS] for row in range(900)])
-    features[np.arange(900), np.arange(900) % N_ITEMS] += 1.0
-    scorers = scorers_of(features)
-    picked = rows.sample(768, 4)
-    stacked, wanted, barred = _features(scorers, rows, N_ITEMS, 4)
-    assert np.array_equal(stacked, features[picked.user])
-    assert (stacked.shape, stacked.dtype) == ((768, N_ITEMS, 1), np.float32)
+    assert MAX_ROWS == 300
+    features = np.random.default_rng(1).normal(size=(400, N_ITEMS, 1)).astype(np.float32)
+    rows = rows_of([[row % N_ITEMS] for row in range(400)])
+    picked = rows.sample(300, 4)
+    stacked, wanted = _scored(scorers_of(features), rows, N_ITEMS, 4)
+    assert np.array_equal(stacked[0], features[picked.user, :, 0])
+    assert (stacked.shape, stacked.dtype) == ((1, 300, N_ITEMS), np.float32)
     assert np.array_equal(wanted.argmax(1), picked.user % N_ITEMS)
-    assert not barred.any()
-    whole = fit_weights(scorers, [rows], N_ITEMS, [1.0], seed=4)
-    assert whole == fit_weights(scorers, [picked], N_ITEMS, [1.0], seed=9)
-    assert whole != fit_weights(scorers, [rows], N_ITEMS, [1.0], seed=5)
 
 
-def test_features_and_wanted_shares_by_hand() -> None:
+def test_scores_and_wanted_items_by_hand() -> None:
     flat: Scorer = lambda rows, chunk: np.arange(N_ITEMS, dtype=np.float64)[None, :]  # noqa: E731
     rows = rows_of(WANTED, BARRED)
-    stacked, wanted, barred = _features([flat, *scorers_of(FEATURES)], rows, N_ITEMS, 0)
-    assert stacked.shape == (4, N_ITEMS, 4)
-    assert np.array_equal(stacked[..., 0], np.tile(np.arange(N_ITEMS), (4, 1)))
-    assert np.array_equal(stacked[..., 1:], FEATURES)
+    stacked, wanted = _scored([flat, *scorers_of(FEATURES)], rows, N_ITEMS, 0)
+    assert stacked.shape == (4, 4, N_ITEMS)
+    assert stacked.dtype == np.float32
     assert [np.flatnonzero(row).tolist() for row in wanted] == WANTED
-    assert wanted.sum(1).tolist() == [1.0] * 4
-    assert wanted[1, 0] == 0.5
-    assert stacked.dtype == wanted.dtype == np.float32
-    assert [np.flatnonzero(row).tolist() for row in barred] == BARRED
+    for row, barred in enumerate(BARRED):
+        free = [item for item in range(N_ITEMS) if item not in barred]
+        assert stacked[0, row, free].tolist() == free
+        assert np.array_equal(stacked[1:, row][:, free].T, FEATURES[row, free])
+        assert (stacked[:, row][:, barred] < -1e5).all()
+        assert np.isfinite(stacked).all()
 
 
 @pytest.mark.parametrize(
     ("n_items", "scorers", "rows"),
-    [
-        (12_000_000, 1, 2), (12_000_001, 1, 1), (6_000_000, 2, 2), (4_000_000, 1, 4), (3_000_000, 3, 2),
-        (7, 2, 768), (0, 1, 768), (1, 0, 768), (15_600, 1, 768), (15_700, 1, 765),
-    ],
+    [(12_000_000, 1, 2), (12_000_001, 1, 1), (6_000_000, 2, 2), (3_000_000, 3, 2), (7, 2, 300), (0, 1, 300),
+     (1, 0, 300), (40_000, 1, 300), (41_000, 1, 293)],
 )  # fmt: skip
-def test_large_catalogues_are_fitted_on_fewer_rows(n_items: int, scorers: int, rows: int) -> None:
+def test_large_catalogues_are_searched_on_fewer_rows(n_items: int, scorers: int, rows: int) -> None:
     """So many rows that rows times items times scorers stays near twelve million numbers."""
+    assert MAX_NUMBERS == 12_000_000
 
     class Asked(Exception):
         pass
@@ -191,7 +161,7 @@ def test_large_catalogues_are_fitted_on_fewer_rows(n_items: int, scorers: int, r
 
     counting: Any = Counting()
     with pytest.raises(Asked) as asked:
-        _features(scorers_of(np.zeros((1, 1, scorers), np.float32)), counting, n_items, 3)
+        _scored(scorers_of(np.zeros((1, 1, scorers), np.float32)), counting, n_items, 3)
     assert asked.value.args == (rows, 3)
 
 
@@ -205,69 +175,34 @@ def test_a_blend_by_hand() -> None:
     assert found.tolist() == [[20.5, 41.0], [21.5, 42.0]]
     assert found.dtype == np.float32
     assert blend(scorers, np.array([0.5, 2.0]))(rows, slice(1, 2)).tolist() == [[21.5, 42.0]]
+    assert blend(scorers, np.array([0.0, 2.0]))(rows, slice(0, 2)).tolist() == [[20.0, 40.0]] * 2
     assert blend([], np.zeros(0))(rows, slice(3, 7)).tolist() == [[0.0]] * 4
     with pytest.raises(ValueError, match="zip"):
         blend(scorers, np.array([0.5]))(rows, slice(0, 2))
 
 
-def two_kinds() -> tuple[Windows, list[Scorer], list[Scorer]]:
-    """Returning rows that follow the first feature, baskets that follow the second; scorers of either window."""
-    features = np.zeros((60, N_ITEMS, 2), np.float32)
+def two_kinds() -> tuple[list[Rows], list[Scorer]]:
+    """Returning rows that follow the first feature, baskets that follow the second."""
+    features = np.random.default_rng(3).normal(size=(60, N_ITEMS, 2)).astype(np.float32)
     wanted = [[row % N_ITEMS] for row in range(60)]
     for row, (item,) in enumerate(wanted):
-        features[row, item, int(row >= 40)] = 2.0
-        features[row, (item + 3) % N_ITEMS, int(row < 40)] = 2.0
+        features[row, item, int(row >= 40)] += 2.0
+        features[row, (item + 3) % N_ITEMS, int(row < 40)] += 2.0
     returning, basket = rows_of(wanted[:40]), rows_of(wanted[40:])
-    basket = replace(basket, user=basket.user + 40)
-    at_test = scorers_of(np.arange(N_ITEMS * 2, dtype=np.float32).reshape(1, N_ITEMS, 2))
-    return Windows((returning, basket), (rows_of([[0]]), rows_of([[1]])), 0, 1), scorers_of(features), at_test
+    return [returning, replace(basket, user=basket.user + 40)], scorers_of(features)
 
 
-def test_each_kind_of_row_is_fitted_near_the_joint_fit() -> None:
-    seen, at_valid, at_test = two_kinds()
-    site, prior = tiny_site(), [0.5, 0.5]
-    _, (returning, basket) = fitted_blends(site, seen, at_valid, at_test, prior, seed=2)
-    joint = fit_weights(at_valid, seen.valid, N_ITEMS, prior, seed=2)
-    assert np.abs(joint - prior).max() > 0.2
-    for rows, found in zip(seen.valid, (returning, basket), strict=True):
-        near = fit_weights(at_valid, [rows], N_ITEMS, np.maximum(joint, 0.02).tolist(), seed=2)
-        far = fit_weights(at_valid, [rows], N_ITEMS, prior, seed=2)
-        assert found == pytest.approx(near, abs=1e-9)
-        assert np.abs(found - far).max() > 0.05
-
-
-def test_a_kind_without_rows_takes_the_joint_fit_itself() -> None:
-    seen, at_valid, at_test = two_kinds()
-    seen = replace(seen, valid=(seen.valid[0], rows_of([])))
-    _, (returning, basket) = fitted_blends(tiny_site(), seen, at_valid, at_test, [0.5, 0.5], seed=2)
-    joint = fit_weights(at_valid, seen.valid, N_ITEMS, [0.5, 0.5], seed=2)
-    assert basket.tolist() == np.maximum(joint, 0.02).tolist()
-    assert joint[0] > 0.5
-    assert returning[0] > joint[0]
-
-
-def test_a_joint_weight_of_zero_leaves_room_to_grow() -> None:
-    features = np.zeros((40, N_ITEMS, 1), np.float32)
-    features[:30, 3, 0], features[30:, 4, 0] = -1.0, 5.0
-    rows, few = rows_of([[3]] * 30), rows_of([[4]] * 10)
-    few = replace(few, user=few.user + 30)
-    seen = Windows((rows, rows_of([])), (few, few), 0, 1)
-    _, (_, basket) = fitted_blends(tiny_site(), seen, scorers_of(features), scorers_of(features), [0.3], 0)
-    assert basket.tolist() == [0.02]
-
-
-def test_blends_use_the_scorers_of_the_test_window_in_their_order() -> None:
-    seen, at_valid, at_test = two_kinds()
-    (returning, basket), weights = fitted_blends(tiny_site(), seen, at_valid, at_test, [0.5, 0.5], seed=2)
-    for scorer, own, rows in zip((returning, basket), weights, seen.test, strict=True):
-        columns = np.arange(N_ITEMS * 2).reshape(N_ITEMS, 2)
-        assert scorer(rows, slice(0, 1))[0] == pytest.approx(columns @ own, rel=1e-5)
-    assert weights[0][0] > weights[1][0]
-
-
-def test_the_rows_of_a_kind_are_drawn_by_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules[fit_weights.__module__], "MAX_ROWS", 9)
-    seen, at_valid, at_test = two_kinds()
-    found = [fitted_blends(tiny_site(), seen, at_valid, at_test, [0.5, 0.5], seed)[1] for seed in (2, 2, 3)]
-    assert np.array_equal(found[0], found[1])
-    assert not np.array_equal(found[0], found[2])
+def test_blends_use_the_scorers_of_their_own_window_in_their_order() -> None:
+    kinds, at_valid = two_kinds()
+    columns = np.arange(N_ITEMS * 2, dtype=np.float32).reshape(N_ITEMS, 2)
+    at_test = scorers_of(columns[None])
+    seen = Windows((kinds[0], kinds[1]), (rows_of([[0]]), rows_of([[1]])), 0, 1)
+    site = tiny_site()
+    valid, test = chosen_blends(site, seen, (at_valid, at_test), [0.5, 0.5])
+    chosen = choose_weights(at_valid, kinds, N_ITEMS, [0.5, 0.5], derived_seed(site.name, "blend"))
+    assert not np.array_equal(chosen[0], [0.5, 0.5])
+    for of_valid, of_test, weights, rows in zip(valid, test, chosen, kinds, strict=True):
+        assert of_test(seen.test[0], slice(0, 1))[0] == pytest.approx(columns @ weights, rel=1e-5)
+        whole = slice(0, len(rows))
+        truth = sum(w * s(rows, whole) for w, s in zip(weights, at_valid, strict=True))
+        assert of_valid(rows, whole) == pytest.approx(truth, abs=1e-5)

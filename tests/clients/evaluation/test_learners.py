@@ -11,8 +11,10 @@ from sklearn.linear_model import LogisticRegression
 from clients.data.arrays import first_learners
 from clients.data.dataset import PURCHASE, Log, SiteDataset
 from clients.evaluation.heads import behaviour_metrics, logistic_metrics, rows_of
-from clients.evaluation.methods import Deployed, Deployment, Results, baselines, deploy, judge_model
+from clients.evaluation.methods import Deployed, Results, compare_alone, deploy, judge_model
 from clients.evaluation.scorers import tune, windows
+from clients.signals.learning import Learning
+from clients.signals.names import START
 from clients.training.behaviour import behaviour_rows, horizon_s, instants_back
 from common.models.model import build_model
 from tests.clients.small_site import CONFIG, IMAGE, TEXT, drawn_site
@@ -43,13 +45,13 @@ def with_other_past_of_the_rest(site: SiteDataset, seed: int) -> SiteDataset:
 
 
 def measured(site: SiteDataset) -> tuple[Results, Deployed]:
-    """All methods of a site, with drawn models in place of trained ones."""
+    """All methods of a site, with a drawn model in place of a trained one."""
     seen = windows(site, CONFIG)
     results, tuned = Results(seen), tune(site, seen)
-    first, second = (build_model(CONFIG.model, TEXT, IMAGE, seed=number) for number in (3, 4))
-    baselines(results, site, CONFIG, tuned)
-    judge_model(results, "federated", first, site, CONFIG, tuned)
-    return results, deploy(results, Deployment(first, second, tuned), site, CONFIG)
+    learning = Learning(site, CONFIG)
+    compare_alone(results, site, learning, tuned)
+    judge_model(results, "federated", build_model(CONFIG.model, TEXT, IMAGE, seed=3), site, CONFIG, tuned)
+    return results, deploy(results, site, learning, np.stack([START, START]))
 
 
 def by_user(results: Results, users: np.ndarray) -> dict[tuple[str, str, int], float]:
@@ -74,10 +76,11 @@ def test_the_past_of_others_changes_no_other_row(site: SiteDataset, seed: int) -
     assert by_user(after, unchanged) == figures
     assert {kind for _, kind, _ in figures} == {"returning", "basket_"}
     assert by_user(after, np.arange(120)) != by_user(results, np.arange(120)), "their own rows do change"
-    assert found_after.tuned == found.tuned
-    assert found_after.calibration == found.calibration
-    for weights, weights_after in zip(found.weights, found_after.weights, strict=True):
-        assert np.array_equal(weights, weights_after)
+    assert np.array_equal(found.weights, found_after.weights)
+    assert not np.array_equal(found.weights, found.league), "something was learned"
+    for method, chosen in results.methods.items():
+        assert after.methods[method].get("valid_ndcg@20") == chosen.get("valid_ndcg@20"), method
+        assert after.methods[method].get("strength") == chosen.get("strength"), method
 
 
 def test_only_learners_validate_and_everybody_is_asked_about(site: SiteDataset) -> None:
@@ -113,4 +116,4 @@ def test_without_learners_nothing_is_learned_and_all_is_still_measured(site: Sit
     results, found = measured(nobody)
     assert results.methods["logistic"] == {}
     assert results.methods["final"]["ndcg@20"] > 0
-    assert (found.calibration.slope, found.calibration.bias) == (1.0, 0.0)
+    assert np.array_equal(found.weights, found.league)

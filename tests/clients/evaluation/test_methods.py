@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
@@ -13,43 +12,44 @@ import numpy as np
 import pytest
 
 from clients.data.dataset import SiteDataset
-from clients.evaluation.blend import Scorer, blend, fit_weights
+from clients.evaluation.blend import Scorer, choose_weights
 from clients.evaluation.heads import (
-    Calibration,
     behaviour_logits,
     behaviour_metrics,
     content_metrics,
     logistic_metrics,
     next_event_accuracy,
-    reliability_bins,
     rows_of,
 )
 from clients.evaluation.methods import (
-    FINAL_PRIOR,
-    HYBRID_PRIOR,
-    KNN_PRIOR,
-    Deployment,
+    EASE_START,
+    HYBRID_START,
+    KNN_START,
     Results,
-    baselines,
+    compare_alone,
     deploy,
     judge_model,
 )
 from clients.evaluation.scorers import (
     Tuned,
     Windows,
+    chosen_blends,
     cosine_scorer,
     deployed_scorer,
-    fitted_blends,
+    ease_scorer,
     neighbour_scorer,
     popularity_scorer,
     rank,
-    tower_scorer,
+    ranker_scorer,
     windows,
 )
-from clients.training.samples import derived_seed
+from clients.signals.home import ALONE, JOINED, fit_alone, fit_joined
+from clients.signals.learning import Learning
+from clients.signals.names import NAMES, START
+from clients.signals.table import SignalTable
 from common.models.model import HansaModel, build_model
 from tests.clients.five_users import CONFIG as TINY
-from tests.clients.five_users import EVENTS, Event, day, linear_model, tiny_site
+from tests.clients.five_users import EVENTS, Event, day, tiny_site
 from tests.clients.small_site import CONFIG, IMAGE, TEXT, drawn_site
 
 TUNED = Tuned(half_life_d=3.0, shrinkage=2.0)
@@ -73,9 +73,9 @@ def seen(site: SiteDataset) -> Windows:
 
 
 @pytest.fixture(autouse=True)
-def few_rows_fit_a_blend(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_rows_choose_a_blend(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer than there are, so that the seed of the draw has a say."""
-    monkeypatch.setattr(sys.modules[fit_weights.__module__], "MAX_ROWS", 12)
+    monkeypatch.setattr(sys.modules[choose_weights.__module__], "MAX_ROWS", 12)
 
 
 def model_of(seed: int) -> HansaModel:
@@ -168,10 +168,10 @@ def test_results_of_two_sites_share_nothing() -> None:
     assert (second.methods, second.rows, second.calibration) == ({}, {}, [])
 
 
-def behaviour_figures(model: HansaModel, site: SiteDataset, chances_of: Calibration) -> dict[str, float]:
+def behaviour_figures(model: HansaModel, site: SiteDataset) -> dict[str, float]:
     rows = rows_of(site, site.split.test_from, site.split.until)
     logits = behaviour_logits(model, site, rows, CONFIG)
-    figures = behaviour_metrics(chances_of(logits[:, 0]), rows)
+    figures = behaviour_metrics(1 / (1 + np.exp(-logits[:, 0])), rows)
     figures |= {"next_event_accuracy": next_event_accuracy(logits, rows)}
     return figures | content_metrics(model, site, site.split.test_from)
 
@@ -180,99 +180,85 @@ def test_a_model_is_judged_on_the_test_window(site: SiteDataset, seen: Windows) 
     results, model = Results(seen), model_of(3)
     judge_model(results, "local", model, site, CONFIG, TUNED)
     scorer = deployed_scorer(model, site, CONFIG, site.split.test_from, 3.0)
-    truth = ranked(site, seen, scorer, scorer) | behaviour_figures(model, site, Calibration())
+    truth = ranked(site, seen, scorer, scorer) | behaviour_figures(model, site)
     assert set(results.methods) == {"local"}
     assert results.methods["local"] == pytest.approx(truth)
     assert all(math.isfinite(value) for value in results.methods["local"].values())
     assert len(truth) > 20
 
 
-def test_baselines_are_fitted_before_the_validation_window(site: SiteDataset, seen: Windows) -> None:
-    results = Results(seen)
-    baselines(results, site, CONFIG, TUNED)
-    pop_v, knn_v = popularity_scorer(site, seen.valid_from, 3.0), neighbour_scorer(site, seen.valid_from, 2.0)
-    pop_t, knn_t = popularity_scorer(site, seen.test_from, 3.0), neighbour_scorer(site, seen.test_from, 2.0)
-    cos, seed = cosine_scorer(site), derived_seed(CONFIG.seed, site.name, "blend")
-    knn, _ = fitted_blends(site, seen, (knn_v, pop_v), (knn_t, pop_t), (1.0, 1.0), seed)
-    hybrid, _ = fitted_blends(site, seen, (cos, knn_v, pop_v), (cos, knn_t, pop_t), (0.6, 0.6, 0.8), seed)
-    assert list(results.methods) == ["popularity", "item_knn", "no_training", "logistic"]
-    assert results.methods["popularity"] == pytest.approx(ranked(site, seen, pop_t, pop_t))
-    assert results.methods["item_knn"] == pytest.approx(ranked(site, seen, *knn))
-    assert results.methods["no_training"] == pytest.approx(ranked(site, seen, *hybrid))
+def test_what_a_merchant_could_deploy_alone_is_chosen_before_the_test_window(
+    site: SiteDataset, seen: Windows
+) -> None:
+    results, learning = Results(seen), Learning(site, CONFIG)
+    compare_alone(results, site, learning, TUNED)
+    cos, pairs = cosine_scorer(site), []
+    for at in (seen.valid_from, seen.test_from):
+        pop, knn = popularity_scorer(site, at, 3.0), neighbour_scorer(site, at, 2.0)
+        pairs.append({
+            "popularity": (pop,), "item_knn": (knn, pop), "ease": (ease_scorer(SignalTable(site, at)), pop),
+            "no_training": (cos, knn, pop),
+        })  # fmt: skip
+    starts = {"popularity": (1.0,), "item_knn": KNN_START, "ease": EASE_START, "no_training": HYBRID_START}
+    for method, start in starts.items():
+        valid, test = chosen_blends(site, seen, (pairs[0][method], pairs[1][method]), start)
+        found = dict(results.methods[method])
+        rows = [
+            rank(site, r, s).per_row()["ndcg@20"] for r, s in zip(seen.valid, valid, strict=True) if len(r)
+        ]
+        assert found.pop("valid_ndcg@20") == pytest.approx(np.concatenate(rows).mean())
+        assert found == pytest.approx(ranked(site, seen, *test)), method
+    alone = fit_alone(learning.before, learning.valid, np.stack([START, START]), ALONE)
+    found = results.methods["alone"]
+    assert found.pop("strength") == alone.strength
+    assert found.pop("valid_ndcg@20") > 0
+    assert found == pytest.approx(ranked(site, seen, *ranker_scorer(learning.at_test, alone.weights)))
     assert results.methods["logistic"] == pytest.approx(logistic_metrics(site))
+    assert list(results.methods) == [*starts, "alone", "logistic"]
 
 
-def by_hand(site: SiteDataset, seen: Windows, models: tuple[HansaModel, HansaModel]) -> Iterator[Scorer]:
-    """The final blends: towers, cosine, neighbours, popularity; each kind of row near the joint fit."""
-    seed = derived_seed(CONFIG.seed, site.name, "final")
-    at_valid, at_test = (
-        (
-            tower_scorer(model, site),
-            cosine_scorer(site),
-            neighbour_scorer(site, instant, 2.0),
-            popularity_scorer(site, instant, 3.0),
-        )
-        for model, instant in zip(models, (seen.valid_from, seen.test_from), strict=True)
-    )
-    joint = fit_weights(at_valid, seen.valid, site.n_items, (0.6, 0.6, 0.4, 0.6), seed)
-    for rows in seen.valid:
-        yield blend(
-            at_test, fit_weights(at_valid, [rows], site.n_items, np.maximum(joint, 0.02).tolist(), seed)
-        )
-
-
-def test_the_final_method_is_fitted_on_validation_and_measured_on_test(
-    site: SiteDataset, seen: Windows
-) -> None:
-    results, models = Results(seen), (model_of(3), model_of(4))
-    found = deploy(results, Deployment(*models, TUNED), site, CONFIG)
-    returning, basket = by_hand(site, seen, models)
-    rows = rows_of(site, site.split.valid_from, site.split.test_from)
-    calibration = Calibration.fit(behaviour_logits(models[0], site, rows, CONFIG)[:, 0], rows.intent)
-    truth = ranked(site, seen, returning, basket) | behaviour_figures(models[1], site, calibration)
-    assert results.methods == {"final": pytest.approx(truth)}
-    assert found.calibration == calibration
-    assert found.tuned is TUNED
-    assert [len(weights) for weights in found.weights] == [4, 4]
-    asked = rows_of(site, site.split.test_from, site.split.until)
-    chances = calibration(behaviour_logits(models[1], site, asked, CONFIG)[:, 0])
-    assert results.calibration == reliability_bins(chances, asked.intent)
+def test_what_is_deployed_is_the_leagues_weights_fitted_on_at_home(site: SiteDataset, seen: Windows) -> None:
+    results, learning = Results(seen), Learning(site, CONFIG)
+    league = np.random.default_rng(0).normal(size=(2, len(NAMES)))
+    found = deploy(results, site, learning, league)
+    truth = fit_joined(learning.every, league)
+    assert np.array_equal(found.weights, truth)
+    assert np.array_equal(found.league, league)
+    assert not np.array_equal(truth, league)
+    at_test = SignalTable(site, seen.test_from)
+    assert results.methods == {
+        "league": pytest.approx(ranked(site, seen, *ranker_scorer(at_test, league))),
+        "final": pytest.approx(ranked(site, seen, *ranker_scorer(at_test, truth))),
+    }
     with pytest.raises(FrozenInstanceError):
-        found.tuned = TUNED  # type: ignore[misc]
+        found.weights = league  # type: ignore[misc]
 
 
-def test_weights_of_the_final_method_are_of_returning_rows_then_baskets(
-    site: SiteDataset, seen: Windows
-) -> None:
-    found = deploy(Results(seen), Deployment(model_of(3), model_of(4), TUNED), site, CONFIG)
-    pop, knn, cos = TUNED.scorers(site, seen.valid_from)
-    at_valid = (tower_scorer(model_of(3), site), cos, knn, pop)
-    seed = derived_seed(CONFIG.seed, site.name, "final")
-    _, weights = fitted_blends(site, seen, at_valid, at_valid, FINAL_PRIOR, seed)
-    for mine, truth in zip(found.weights, weights, strict=True):
-        assert np.array_equal(mine, truth)
-    assert not np.array_equal(*weights)
+def test_each_kind_of_row_has_its_own_weights(site: SiteDataset, seen: Windows) -> None:
+    table, weights = SignalTable(site, seen.test_from), np.random.default_rng(1).normal(size=(2, len(NAMES)))
+    for kind, scorer in enumerate(ranker_scorer(table, weights)):
+        rows = seen.test[kind]
+        whole = slice(0, len(rows))
+        assert np.array_equal(scorer(rows, whole), table.scores(rows, whole, weights[kind]))
 
 
-def test_priors_are_the_leagues_public_defaults() -> None:
-    assert KNN_PRIOR == (1.0, 1.0)
-    assert HYBRID_PRIOR == (0.6, 0.6, 0.8)
-    assert FINAL_PRIOR == (0.6, 0.6, 0.4, 0.6)
+def test_strengths_and_starts_are_public_and_in_order() -> None:
+    assert len(KNN_START) == len(EASE_START) == 2
+    assert len(HYBRID_START) == 3
+    assert all(weight > 0 for weight in (*KNN_START, *EASE_START, *HYBRID_START, *ALONE, JOINED))
+    assert list(ALONE) == sorted(ALONE)
 
 
-def test_parts_to_deploy_cannot_be_replaced() -> None:
-    parts = Deployment(linear_model(), linear_model(), TUNED)
-    with pytest.raises(FrozenInstanceError):
-        parts.tuned = TUNED  # type: ignore[misc]
-
-
-def test_another_test_window_changes_no_weight(site: SiteDataset) -> None:
+def test_another_test_window_changes_nothing_that_was_chosen(site: SiteDataset) -> None:
     """All from the test window on comes a day later: what was chosen before stays as it was."""
     late = site.log.time + np.where(site.log.time >= site.split.test_from, day(1) - day(0), 0)
-    found = []
+    league, found = np.random.default_rng(0).normal(size=(2, len(NAMES))), []
     for each in (site, replace(site, log=replace(site.log, time=late))):
-        parts = Deployment(model_of(3), model_of(4), TUNED)
-        found.append(deploy(Results(windows(each, CONFIG)), parts, each, CONFIG))
-    for first, second in zip(found[0].weights, found[1].weights, strict=True):
-        assert np.array_equal(first, second)
-    assert found[0].calibration == found[1].calibration
+        results, learning = Results(windows(each, CONFIG)), Learning(each, CONFIG)
+        compare_alone(results, each, learning, TUNED)
+        chosen = {m: f.get("valid_ndcg@20") for m, f in results.methods.items()}
+        found.append((chosen, results.methods["alone"]["strength"], deploy(results, each, learning, league)))
+    (chosen, strength, deployed), (chosen_late, strength_late, deployed_late) = found
+    assert chosen == chosen_late
+    assert strength == strength_late
+    assert np.array_equal(deployed.weights, deployed_late.weights)

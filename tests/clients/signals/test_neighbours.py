@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from clients.data.dataset import DAY_S
-from clients.evaluation.neighbours import ItemNeighbours, popularity
-from clients.evaluation.rows import returning_rows
+from clients.data.rows import returning_rows
+from clients.signals.neighbours import ItemNeighbours, popularity
 from clients.training.samples import TARGET_WEIGHTS
 from tests.clients.small_site import START, drawn_site, with_other_future
 
