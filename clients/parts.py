@@ -18,6 +18,7 @@ from clients.training.moves import LeaguePart, Vector, move
 from common.settings.config import LeagueConfig
 
 Arrays = Mapping[str, NDArray[np.float32]]
+STEPS = 2  # of Newton in a round
 GRADIENT_CLIP = 1.0  # of one user's gradient by a part's weights; public
 
 
@@ -56,7 +57,9 @@ class Parts:
     def moves(self, arrays: Arrays) -> dict[str, NDArray[np.float32]]:
         """Where this site's rows would take each part, held by the league's strength."""
         return {
-            part.name: move(part, _weights(arrays, part), self.config.ranker.strength).astype(np.float32)
+            part.name: move(part, _weights(arrays, part), self.config.ranker.strength, STEPS).astype(
+                np.float32
+            )
             for part in self.parts
         }
 

@@ -19,7 +19,7 @@ from clients.evaluation.heads import behaviour_logits
 from clients.evaluation.methods import Deployed
 from clients.evaluation.reasons import Reasons
 from clients.evaluation.rows import chunks
-from clients.signals.names import NAMES
+from clients.signals.names import COLUMNS
 from clients.signals.table import SignalTable
 from clients.training.behaviour import behaviour_rows, horizon_s
 from common.canonical import readable
@@ -43,7 +43,7 @@ def write_outputs(
         temporary = folder / ".private.tmp"
         save_file({name: p.detach().contiguous() for name, p in tower.named_parameters()}, temporary)
         temporary.rename(folder / "private.safetensors")
-    choices = {"signals": NAMES, "weights": deployed.weights.tolist(), "league": deployed.league.tolist()}
+    choices = {"columns": COLUMNS, "weights": deployed.weights.tolist(), "league": deployed.league.tolist()}
     write_whole(folder / "private.json", readable(choices).encode())
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clients.data.dataset import Floats, Ints
 from clients.data.rows import TestRows
-from clients.signals.names import SIGNALS
+from clients.signals.names import FIRST, N_SIGNALS, PAIR_OF, PAIR_SCALE, SECOND, SIGNALS, bent
 from clients.signals.ranker import Vector
 from clients.signals.table import SignalTable
 
@@ -25,6 +25,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
 }
 _PLACE = {family: place for place, family in enumerate(FAMILIES)}
 _WORDS = tuple(FAMILIES.values())
+_FAMILY = [_PLACE[signal.family] for signal in SIGNALS]
 
 
 class Reasons:
@@ -63,11 +64,23 @@ class Reasons:
 def family_lifts(
     table: SignalTable, weights: Vector, rows: TestRows, chunk: slice, items: Ints
 ) -> NDArray[np.float64]:
-    """How far each family of signals lifts chosen items (rows, k) above the row's mean item: (rows, k, families)."""
+    """How far each family of signals lifts chosen items (rows, k) above the mean of the row's items: (rows, k, families).
+
+    A product of two signals counts half for the family of each.
+    """
     lifts = np.zeros((*items.shape, len(FAMILIES)))
-    for named, weight, signal in zip(SIGNALS, weights, table.signals(rows, chunk), strict=True):
+    kept = {}
+    for place, signal in enumerate(table.signals(rows, chunk)):
         full: Floats = np.broadcast_to(signal, (len(items), table.site.n_items))
-        lifts[..., _PLACE[named.family]] += weight * (
+        lifts[..., _FAMILY[place]] += weights[place] * (
             np.take_along_axis(full, items, 1) - full.mean(1, keepdims=True)
         )
+        if place in PAIR_OF:
+            kept[place] = full
+    form = np.zeros((len(PAIR_OF), len(PAIR_OF)), np.float32)
+    form[FIRST, SECOND] = weights[N_SIGNALS:] * PAIR_SCALE
+    stacked = bent(np.stack([kept[place] for place in PAIR_OF], axis=-1))
+    for half in (stacked * (stacked @ form.T) / 2, stacked * (stacked @ form) / 2):
+        for place, part in zip(PAIR_OF, np.moveaxis(half, -1, 0), strict=True):
+            lifts[..., _FAMILY[place]] += np.take_along_axis(part, items, 1) - part.mean(1, keepdims=True)
     return lifts

@@ -102,7 +102,8 @@ def facts_in_common(history: History, facts: ItemFacts) -> Iterator[Floats]:
 def _attributes(history: History, facts: ItemFacts) -> Floats:
     has = facts.attributes.astype(bool).astype(np.float32)
     chosen = sp.csr_matrix(
-        (np.ones(len(history.item), np.float32), (history.row, history.item)), shape=(len(history), has.shape[0])
+        (np.ones(len(history.item), np.float32), (history.row, history.item)),
+        shape=(len(history), has.shape[0]),
     )
     profile = (chosen @ has).multiply(1.0 / np.maximum(history.count, 1)[:, None]).tocsr()
     shares: Floats = np.asarray((profile @ facts.attributes.T).todense(), np.float32)

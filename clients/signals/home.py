@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clients.signals.names import START
-from clients.signals.ranker import ALL, CONTRAST, RankerPart, Weights, row_losses
+from clients.signals.ranker import ALL, RankerPart, Weights, row_losses
 from clients.signals.rows import FitRows
 from clients.training.moves import move
 
 ALONE = (3.0, 10.0, 30.0, 100.0)
-JOINED = 100.0
+JOINED = 300.0
 DOUBT = 1.0  # nats of validation likelihood that one step away from the usual strength has to win
 
 
@@ -68,13 +67,8 @@ def fit_alone(before: FitRows, valid: FitRows, around: Weights, strengths: tuple
 def _fitted(rows: FitRows, around: Weights, strength: float) -> Weights:
     if not len(rows):
         return around
-    part = RankerPart(rows, ALL)
-    # The part's loss is divided by the root of its rows; a home fit counts each row whole.
-    at = _vector(around)
-    return part.form.weights(at + move(part, at, strength * len(rows) ** -0.5))
-
-
-def _vector(weights: Weights) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """The league's vector of given weights: mean and contrast."""
-    away = weights - START
-    return np.concatenate([away.mean(0), (away[0] - away[1]) / (2 * CONTRAST)])
+    # The part's loss is divided by the root of its rows, and holds to the public start; a home fit counts each row
+    # whole and holds to where it begins.
+    part, root = RankerPart(rows, ALL, anchored=False), len(rows) ** -0.5
+    at = ALL.vector(around)
+    return ALL.weights(at + move(part, at, strength * root))

@@ -5,8 +5,8 @@ the same at every site and no spread of anyone's data has to be told. Invariant:
 follows from the catalogue and the customer's own history alone; such a signal, and no other, may enter training under
 user-level privacy.
 
->>> [signal.name for signal in SIGNALS if signal.name.startswith("cosine")][:2]
-['cosine', 'cosine_max']
+>>> [signal.name for signal in SIGNALS if signal.name.startswith("cosine")][:2], COLUMNS[-1]
+(['cosine', 'cosine_max'], 'price_level × price_level')
 """
 
 from __future__ import annotations
@@ -66,14 +66,21 @@ LIKENESS = (
     _customer("cosine_single", "the likeness where the history holds one thing", "cosine", 0.1),
     _customer("cosine_by_length", "the likeness, times the length of the history", "cosine × length", 0.17),
     _customer("text", "how much more alike the text is than the picture", "cosine", 0.15),
-    _customer("cosine_bought", "likeness to the mean of what was bought or put into a cart, over all's", "cosine", 0.1),
+    _customer(
+        "cosine_bought",
+        "likeness to the mean of what was bought or put into a cart, over all's",
+        "cosine",
+        0.1,
+    ),
 )
 FACTS = (
     _customer("price", "nearness to the history's mean log price", "−|log ratio|", 0.4),
     _customer("price_by_length", "the nearness, times the length of the history", "× length", 0.4),
     _customer("price_level", "log price over the history's mean", "log ratio", 0.55),
     _customer("category", "share of the item's category in the history", "share", 0.27),
-    _customer("category_last", "whether the last thing is of the item's category, over the share", "share", 0.3),
+    _customer(
+        "category_last", "whether the last thing is of the item's category, over the share", "share", 0.3
+    ),
     _customer("category_by_length", "the share, times the length of the history", "share × length", 0.27),
     _customer("brand", "share of the item's brand in the history", "share", 0.2),
     _customer("attributes", "mean share of the item's attributes in the history", "share", 0.15),
@@ -101,7 +108,30 @@ OTHERS = (
 )
 USUAL_LENGTH = 1.5  # log1p of the number of events; a history's length counts from here
 SIGNALS: tuple[Signal, ...] = (*LIKENESS, *FACTS, *OTHERS)
-NAMES = tuple(signal.name for signal in SIGNALS)
 SCALES: NDArray[np.float32] = np.array([signal.scale for signal in SIGNALS], np.float32)
-START: NDArray[np.float64] = np.array([signal.start for signal in SIGNALS])
+
+# Products of two signals, each bent to within ±2 around a public usual value. Only a league has the rows to learn what
+# many of them weigh.
+PAIRED: dict[str, float] = {
+    "cosine": 0.0, "cosine_max": 0.9, "category": 0.3, "price": -1.1, "attributes": 0.5, "neighbours": 1.3,
+    "neighbours_any": 1.0, "popularity": 0.0, "age": 1.9, "popularity_12h": 0.0, "never_sold": 0.9, "price_level": 0.2,
+}  # fmt: skip
+PAIR_SCALE = 0.35
+_PLACES = {signal.name: place for place, signal in enumerate(SIGNALS)}
+PAIR_OF: NDArray[np.int64] = np.array([_PLACES[name] for name in PAIRED])
+PAIR_CENTRES: NDArray[np.float32] = np.array(list(PAIRED.values()), np.float32)
+FIRST, SECOND = np.triu_indices(len(PAIRED))
+"""The two signals of each product, as places in `PAIRED`."""
+
+N_SIGNALS = len(SIGNALS)
+COLUMNS: tuple[str, ...] = (
+    *(signal.name for signal in SIGNALS),
+    *(f"{list(PAIRED)[a]} × {list(PAIRED)[b]}" for a, b in zip(FIRST, SECOND, strict=True)),
+)
+START: NDArray[np.float64] = np.array([*(signal.start for signal in SIGNALS), *np.zeros(len(FIRST))])
 OF_CUSTOMER: NDArray[np.bool_] = np.array([signal.reads == "customer" for signal in SIGNALS])
+
+
+def bent(signals: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Signals of `PAIRED` (..., paired) around their centres, within ±2."""
+    return 2.0 * np.tanh((signals - PAIR_CENTRES) / 2.0)

@@ -12,65 +12,80 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.signals.names import NAMES, OF_CUSTOMER, START
+from clients.signals.names import COLUMNS, N_SIGNALS, OF_CUSTOMER, START
 from clients.signals.rows import FitRows
 from common.settings.config import PrivacyConfig
 
 Vector = NDArray[np.float64]
 Weights = NDArray[np.float64]
-"""(2, signals): for returning customers, and for baskets."""
+"""(2, columns): for returning customers, and for baskets."""
 CONTRAST = 0.5  # a unit of contrast moves a weight by so much: kinds differ less than sites do
+ANCHOR, ANCHOR_CONTRAST = 0.05, 0.5  # how firmly the public start holds the league itself
 PART = "ranker"
 
 
 @dataclass(frozen=True)
 class Form:
-    """Which numbers a league learns: of which signals, and whether the kinds may differ.
+    """Which numbers a league learns: of which columns, and whether the kinds of rows may differ in the signals.
 
-    >>> Form.of(PrivacyConfig(mode="site")).size == len(NAMES), Form.of(PrivacyConfig()).size == 2 * len(NAMES)
+    >>> Form.of(PrivacyConfig(mode="site")).size == N_SIGNALS, Form.of(PrivacyConfig()).size == N_SIGNALS + len(COLUMNS)
     (True, True)
     """
 
-    signals: NDArray[np.bool_]
+    columns: NDArray[np.bool_]
     contrast: bool
 
     @classmethod
     def of(cls, privacy: PrivacyConfig) -> Form:
-        """By the league's privacy.
+        """By the league's privacy, under which noise grows with the numbers: then no products and no contrast.
 
         Under privacy of users only signals that read no other customer; none where the units are records, whose
         samples know no history, or where each step draws its users anew.
         """
         if privacy.mode == "off":
             return ALL
-        if privacy.mode == "site":
-            return cls(ALL.signals, False)
-        allowed = privacy.mode in ("user", "distributed") and privacy.sample_rate == 1
-        return cls(OF_CUSTOMER if allowed else np.zeros_like(OF_CUSTOMER), False)
+        signals = np.ones(N_SIGNALS, bool)
+        if privacy.mode != "site":
+            allowed = privacy.mode in ("user", "distributed") and privacy.sample_rate == 1
+            signals = OF_CUSTOMER if allowed else np.zeros(N_SIGNALS, bool)
+        return cls(np.concatenate([signals, np.zeros(len(COLUMNS) - N_SIGNALS, bool)]), False)
 
     @property
     def size(self) -> int:
-        return int(self.signals.sum()) * (2 if self.contrast else 1)
+        return int(self.columns.sum()) + (N_SIGNALS if self.contrast else 0)
+
+    @property
+    def anchors(self) -> Vector:
+        """How firmly each number is held to zero."""
+        anchors = np.full(self.size, ANCHOR)
+        anchors[int(self.columns.sum()) :] = ANCHOR_CONTRAST
+        return anchors
 
     def weights(self, vector: Vector) -> Weights:
-        """The weights (2, signals) of a league's vector, whose zero is the public start."""
-        k = int(self.signals.sum())
-        both = np.zeros((2, len(NAMES)))
-        both[:, self.signals] = vector[:k]
+        """The weights (2, columns) of a league's vector, whose zero is the public start."""
+        k = int(self.columns.sum())
+        both = np.zeros((2, len(COLUMNS)))
+        both[:, self.columns] = vector[:k]
         if self.contrast:
-            both[:, self.signals] += CONTRAST * np.array([1.0, -1.0])[:, None] * vector[k:]
+            both[:, :N_SIGNALS] += CONTRAST * np.array([1.0, -1.0])[:, None] * vector[k:]
         return START + both
 
+    def vector(self, weights: Weights) -> Vector:
+        """The inverse of `weights`, for weights that the form can express."""
+        away = weights - START
+        mean, apart = away.mean(0)[self.columns], (away[0] - away[1])[:N_SIGNALS] / (2 * CONTRAST)
+        return np.concatenate([mean, apart]) if self.contrast else mean
+
     def back(self, gradients: NDArray[np.float64], kind: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Gradients by weights (n, signals), each of a row of a kind, as gradients by the vector (n, size)."""
-        chosen = gradients[:, self.signals]
+        """Gradients by weights (n, columns), each of a row of a kind, as gradients by the vector (n, size)."""
+        chosen = gradients[:, self.columns]
         if not self.contrast:
             return chosen
         sign = np.where(kind == 0, CONTRAST, -CONTRAST)[:, None]
-        return np.concatenate([chosen, sign * chosen], axis=1)
+        return np.concatenate([chosen, sign * gradients[:, :N_SIGNALS]], axis=1)
 
 
-ALL = Form(np.ones(len(NAMES), bool), True)
+ALL = Form(np.ones(len(COLUMNS), bool), True)
 
 
 class RankerPart:
@@ -78,8 +93,9 @@ class RankerPart:
 
     name = PART
 
-    def __init__(self, rows: FitRows, form: Form) -> None:
+    def __init__(self, rows: FitRows, form: Form, *, anchored: bool = True) -> None:
         self.rows, self.form = rows, form
+        self._anchors = form.anchors if anchored else np.zeros(form.size)
         self._scale = max(len(rows), 1) ** -0.5
 
     def start(self) -> Vector:
@@ -87,18 +103,19 @@ class RankerPart:
         return np.zeros(self.form.size)
 
     def loss(self, weights: Vector) -> tuple[float, Vector]:
-        """Negative log likelihood times rows^-1/2, and its gradient."""
+        """Negative log likelihood times rows^-1/2 and what holds to the public start, and the gradient of both."""
         losses, gradients = row_losses(self.rows, self.form.weights(weights))
         summed = self.form.back(gradients, self.rows.kind).sum(0)
-        return float(losses.sum()) * self._scale, summed * self._scale
+        held = self._anchors * weights
+        return float(losses.sum()) * self._scale + float(held @ weights) / 2, summed * self._scale + held
 
     def curvature(self, weights: Vector) -> NDArray[np.float64]:
         """Second derivatives (size, size) of the loss, exact."""
         total = np.zeros((self.form.size, self.form.size))
         for kind, by_weights in enumerate(curvatures(self.rows, self.form.weights(weights))):
-            across = self.form.back(np.eye(len(NAMES)), np.full(len(NAMES), kind))
+            across = self.form.back(np.eye(len(COLUMNS)), np.full(len(COLUMNS), kind))
             total += across.T @ by_weights @ across
-        return total * self._scale
+        return total * self._scale + np.diag(self._anchors)
 
     def user_gradients(self, weights: Vector) -> Vector:
         """(users, size): the gradient of each user's rows."""
@@ -110,7 +127,7 @@ class RankerPart:
 
 
 def row_losses(rows: FitRows, weights: Weights) -> tuple[Vector, NDArray[np.float64]]:
-    """Each row's negative log likelihood (n,), and its gradient by the row's own weights (n, signals)."""
+    """Each row's negative log likelihood (n,), and its gradient by the row's own weights (n, columns)."""
     losses, gradients = np.zeros(len(rows)), np.zeros((len(rows), weights.shape[1]))
     for kind in (0, 1):
         mine = np.flatnonzero(rows.kind == kind)
@@ -129,7 +146,7 @@ def row_losses(rows: FitRows, weights: Weights) -> tuple[Vector, NDArray[np.floa
 
 
 def curvatures(rows: FitRows, weights: Weights) -> list[NDArray[np.float64]]:
-    """For each kind the second derivatives (signals, signals) of its rows' summed losses."""
+    """For each kind the second derivatives (columns, columns) of its rows' summed losses."""
     found = []
     for kind in (0, 1):
         mine = np.flatnonzero(rows.kind == kind)
@@ -140,5 +157,5 @@ def curvatures(rows: FitRows, weights: Weights) -> list[NDArray[np.float64]]:
         chance /= chance.sum(1, keepdims=True)
         mean = np.matmul(chance[:, None, :], signals)[:, 0].astype(np.float64)
         flat = signals.reshape(n * candidates, width)
-        found.append((flat * chance.reshape(-1, 1)).T.astype(np.float64) @ flat - mean.T @ mean)
+        found.append(((flat * chance.reshape(-1, 1)).T @ flat).astype(np.float64) - mean.T @ mean)
     return found

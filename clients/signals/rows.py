@@ -1,7 +1,6 @@
 """The rows from which a site learns weights: what customers bought next, beside things that they could have bought.
 
-A row is asked at the start of a window, of what was known before it. Windows go back from the validation window, each
-as long as it. Candidates are what was wanted and `NEGATIVES` items drawn at random; the softmax over them stands for
+A row is asked at the start of a window, of what was known before it. Windows go back from the validation window. Candidates are what was wanted and `NEGATIVES` items drawn at random; the softmax over them stands for
 that over the catalogue (importance correction, Bengio & Senécal 2008).
 """
 
@@ -12,9 +11,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.data.dataset import Floats, Ints, SiteDataset
+from clients.data.dataset import DAY_S, Floats, Ints, SiteDataset
 from clients.data.rows import TestRows, basket_rows, returning_rows
-from clients.signals.names import SCALES
+from clients.signals.names import COLUMNS
 from clients.signals.table import SignalTable
 from clients.training.samples import derived_seed
 
@@ -29,7 +28,7 @@ class FitRows:
 
     Parameters
     ----------
-    signals : (n, c, signals) in units of their scales.
+    signals : (n, c, columns) signals in units of their scales, and their products.
     share : (n, c) what part of the row's wanted items a candidate is; sums to 1.
     offset : (n, c) the importance correction; −inf for places without a candidate.
     kind : (n,) 0 for a returning customer, 1 for a basket.
@@ -54,7 +53,7 @@ class FitRows:
         if not parts:
             empty, width = np.zeros(0, np.int64), NEGATIVES + WANTED
             return FitRows(
-                np.zeros((0, width, len(SCALES)), np.float32), np.zeros((0, width), np.float32),
+                np.zeros((0, width, len(COLUMNS)), np.float32), np.zeros((0, width), np.float32),
                 np.zeros((0, width), np.float32), empty, empty,
             )  # fmt: skip
         return FitRows(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(FitRows)))
@@ -81,11 +80,15 @@ def rows_of_window(
 
 
 def earlier_windows(site: SiteDataset) -> list[tuple[int, int]]:
-    """Windows before the validation window, the latest first, as far back as there is anything to know before one."""
+    """Windows before the validation window and as long as it, the latest first, while anything is known before one.
+
+    They begin half a window apart, on whole days: what a customer will buy is asked on different days.
+    """
     split = site.split
     span = split.test_from - split.valid_from
+    step = max(span // 2 // DAY_S, 1) * DAY_S
     earliest = int(site.learning_log.time.min()) if len(site.learning_log) else split.valid_from
-    starts = [split.valid_from - back * span for back in range(1, WINDOWS_BACK + 1)]
+    starts = [split.valid_from - span - back * step for back in range(WINDOWS_BACK)]
     return [(start, start + span) for start in starts if start > earliest]
 
 

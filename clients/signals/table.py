@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from clients.data.dataset import Floats, Ints, SiteDataset
 from clients.data.rows import TestRows
 from clients.signals.history import History, facts_in_common, likeness
-from clients.signals.names import SCALES
+from clients.signals.names import COLUMNS, FIRST, N_SIGNALS, PAIR_OF, PAIR_SCALE, SCALES, SECOND, bent
 from clients.signals.others import Others
 
 Weights = NDArray[np.float64]
-BLOCK = 2_000_000
+BLOCK = 1_000_000
+_PAIRED = frozenset(PAIR_OF.tolist())
 
 
 class SignalTable:
@@ -43,19 +44,30 @@ class SignalTable:
         return [slice(at, min(at + size, n_rows)) for at in range(0, n_rows, size)]
 
     def scores(self, rows: TestRows, chunk: slice, weights: Weights) -> Floats:
-        """The weighted sum (rows, items)."""
-        total = np.zeros((min(chunk.stop, len(rows)) - chunk.start, self.site.n_items), np.float32)
-        for weight, signal in zip(weights, self.signals(rows, chunk), strict=True):
-            if weight:
-                total += np.float32(weight) * signal
+        """The weighted sum (rows, items) of signals and of their products."""
+        shape = (min(chunk.stop, len(rows)) - chunk.start, self.site.n_items)
+        total, kept = np.zeros(shape, np.float32), {}
+        for place, signal in enumerate(self.signals(rows, chunk)):
+            if weights[place]:
+                total += np.float32(weights[place]) * signal
+            if place in _PAIRED:
+                kept[place] = np.broadcast_to(signal, shape)
+        pairs = weights[N_SIGNALS:]
+        if pairs.any():
+            form = np.zeros((len(PAIR_OF), len(PAIR_OF)), np.float32)
+            form[FIRST, SECOND] = pairs * PAIR_SCALE
+            stacked = bent(np.stack([kept[place] for place in PAIR_OF], axis=-1))
+            total += np.einsum("rip,rip->ri", stacked @ form.T, stacked)
         return total
 
     def columns(self, rows: TestRows, items: Ints) -> Floats:
-        """The signals (rows, candidates, signals) of chosen items (rows, candidates)."""
-        out = np.empty((*items.shape, len(SCALES)), np.float32)
+        """The signals and products (rows, candidates, columns) of chosen items (rows, candidates)."""
+        out = np.empty((*items.shape, len(COLUMNS)), np.float32)
         for chunk in self.blocks(len(rows)):
             chosen = items[chunk]
             for number, signal in enumerate(self.signals(rows, chunk)):
                 full = np.broadcast_to(signal, (len(chosen), self.site.n_items))
                 out[chunk, :, number] = np.take_along_axis(full, chosen, axis=1)
+        paired = bent(out[..., PAIR_OF])
+        out[..., N_SIGNALS:] = PAIR_SCALE * paired[..., FIRST] * paired[..., SECOND]
         return out

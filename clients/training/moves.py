@@ -43,12 +43,13 @@ class LeaguePart(Protocol):
         """Per user with rows, the gradient of the sum over the user's rows: (users, k), for clipping by user."""
 
 
-def move(part: LeaguePart, weights: Vector, strength: float) -> Vector:
+def move(part: LeaguePart, weights: Vector, strength: float, steps: int = MOST_STEPS) -> Vector:
     """The site's move (k,) from the league's weights, by Newton steps that are halved until they help.
 
     Parameters
     ----------
     strength : λ > 0, how firmly the weights hold the site.
+    steps : Newton steps at most; in rounds that follow each other two are enough.
     """
 
     def held(delta: Vector) -> tuple[float, Vector]:
@@ -57,7 +58,7 @@ def move(part: LeaguePart, weights: Vector, strength: float) -> Vector:
 
     delta = np.zeros_like(weights)
     value, gradient = held(delta)
-    for _ in range(MOST_STEPS):
+    for _ in range(steps):
         curvature = part.curvature(weights + delta) + strength * np.eye(len(weights))
         step = -np.linalg.solve(curvature, gradient)
         if np.abs(step).max() < ENOUGH:

@@ -20,7 +20,7 @@ from clients.data.dataset import KINDS, PURCHASE, Log, SiteDataset
 from clients.data.source import open_house
 from clients.evaluation.methods import Deployed
 from clients.evaluation.outputs import end_of_log, predict_now, recommend_rows, rows_now
-from clients.signals.names import NAMES
+from clients.signals.names import COLUMNS
 from clients.tower import Tower, attach_residual
 from clients.trainer import open_site
 from common.errors import InputError, RunError
@@ -113,7 +113,7 @@ class Served:
 
 
 def _deployed(choices: Any) -> Deployed:
-    if tuple(choices["signals"]) != NAMES:
+    if tuple(choices["columns"]) != COLUMNS:
         raise RunError(
             "the site's weights are of other signals", where="private.json", why="the run was made by other code",
             next_step="run it again, or take the code that made it",
