@@ -30,6 +30,7 @@ class BenchResult(TypedDict):
 BENCHMARKS = MappingProxyType({
     "rounds": "rounds",
     "recommender": "recommender",
+    "joining": "joining",
     "behaviour": "behaviour",
     "bazaar": "bazaar_span",
     "memory": "coordinator_memory",
