@@ -129,7 +129,7 @@ def show_comparison(screen: Console, metrics: Metrics) -> None:
 
 
 def _check(options: SimulateOptions) -> None:
-    if options.data in ("hm", "folders") and options.path is None:
+    if options.data in ("hm", "ml100k", "folders") and options.path is None:
         raise ConfigError(
             f"--data {options.data} needs a folder", where="--path", next_step="give --path FOLDER"
         )

@@ -329,7 +329,7 @@ def test_folders_refusals(competition: Path, tmp_path: Path) -> None:
 
 
 def test_connectors_are_found_by_name() -> None:
-    assert [each.name for each in CONNECTORS] == ["hm", "completejourney", "folders"]
+    assert [each.name for each in CONNECTORS] == ["hm", "completejourney", "ml100k", "folders"]
     with pytest.raises(ConfigError, match="did you mean 'completejourney'"):
         connector("complete-journey")
 
