@@ -31,6 +31,7 @@ BENCHMARKS = MappingProxyType({
     "rounds": "rounds",
     "recommender": "recommender",
     "behaviour": "behaviour",
+    "behaviour_league": "behaviour_league",
     "bazaar": "bazaar_span",
     "memory": "coordinator_memory",
     "protections": "protections",
