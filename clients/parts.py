@@ -11,15 +11,20 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.behaviour.definitions import N_FEATURES
+from clients.behaviour.logistic import CLIP
+from clients.behaviour.site import BehaviourSite, part_name
+from clients.behaviour.tasks import intent
 from clients.data.dataset import SiteDataset
 from clients.signals.learning import Learning
 from clients.signals.ranker import PART, Form, RankerPart, Weights
+from clients.training.clipped import clipped_sum
 from clients.training.moves import LeaguePart, Vector, move
 from common.settings.config import LeagueConfig
 
 Arrays = Mapping[str, NDArray[np.float32]]
 STEPS = 2  # of Newton in a round
-GRADIENT_CLIP = 1.0  # of one user's gradient by a part's weights; public
+CLIPS = {PART: 1.0}  # of one user's gradient by a part's weights; public. Of behaviour it's `CLIP`.
 
 
 class Parts:
@@ -27,11 +32,21 @@ class Parts:
 
     def __init__(self, site: SiteDataset, config: LeagueConfig) -> None:
         self.config, self.form = config, Form.of(config.privacy)
-        self.learning = Learning(site, config)
+        self.learning, self.behaviour = Learning(site, config), BehaviourSite(site)
+        self.intent = intent(site.split)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name → shape, in the order in which they travel."""
-        return {PART: (self.form.size,)} if self.form.size else {}
+        sizes = {PART: self.form.size, part_name(self.intent): N_FEATURES if self._asks_intent else 0}
+        return {name: (size,) for name, size in sizes.items() if size}
+
+    @property
+    def _asks_intent(self) -> bool:
+        """Whether the league learns who will buy: its features read the customer alone.
+
+        Not where a whole site is hidden, since each further number means more noise on all.
+        """
+        return self.form.size > 0 and self.config.privacy.mode != "site"
 
     @property
     def tower_share(self) -> float:
@@ -47,12 +62,21 @@ class Parts:
     @functools.cached_property
     def parts(self) -> tuple[LeaguePart, ...]:
         """The parts with this site's rows."""
-        return (RankerPart(self.learning.every, self.form),) if self.form.size else ()
+        parts: list[LeaguePart] = [RankerPart(self.learning.every, self.form)] if self.form.size else []
+        if self._asks_intent:
+            # Up to the validation window, by which the site chooses how firmly the league holds it.
+            parts.append(self.behaviour.part(self.intent, self.learning.site.split.valid_from))
+        return tuple(parts)
 
     def ranker(self, arrays: Arrays) -> Weights:
         """The league's weights of the ranker."""
         own = arrays[PART].astype(np.float64) if self.form.size else np.zeros(0)
         return self.form.weights(own)
+
+    def intent_weights(self, arrays: Arrays) -> Vector:
+        """The league's weights of the purchase intent; zeros where it learns none."""
+        name = part_name(self.intent)
+        return arrays[name].astype(np.float64) if name in arrays else np.zeros(N_FEATURES)
 
     def moves(self, arrays: Arrays) -> dict[str, NDArray[np.float32]]:
         """Where this site's rows would take each part, held by the league's strength."""
@@ -66,19 +90,15 @@ class Parts:
     def clipped_sum(self, arrays: Arrays, clip: float) -> Vector:
         """The sum over users of their gradients by all parts, each user's of norm ``clip`` at most.
 
-        A gradient counts in units of `GRADIENT_CLIP`, so clipping bounds what a user tells and not how fast the league
-        learns.
+        Each part cuts at a public length of its own, and its sum counts in units of that: clipping bounds what a user
+        tells and not how fast the league learns.
         """
-        share = clip / GRADIENT_CLIP * len(self.parts) ** -0.5
+        share = clip * len(self.parts) ** -0.5
         return np.concatenate([
-            share * _clipped(part.user_gradients(_weights(arrays, part)), GRADIENT_CLIP).sum(0) for part in self.parts
+            share / most * clipped_sum(part, _weights(arrays, part), most)
+            for part in self.parts if (most := CLIPS.get(part.name, CLIP))
         ])  # fmt: skip
 
 
 def _weights(arrays: Arrays, part: LeaguePart) -> Vector:
     return part.start() + arrays[part.name].astype(np.float64)
-
-
-def _clipped(gradients: Vector, most: float) -> Vector:
-    norms = np.linalg.norm(gradients, axis=1, keepdims=True)
-    return gradients * np.minimum(1.0, most / np.maximum(norms, 1e-12))

@@ -20,8 +20,16 @@ from clients.data.dataset import SiteDataset
 from clients.data.source import open_house
 from clients.dp.noise.sources import SystemNoise, noisy_sum
 from clients.dp.whole_site import clipped_move, require_sites
-from clients.evaluation.methods import Results, compare_alone, deploy, judge_model
-from clients.evaluation.outputs import write_outputs
+from clients.evaluation.methods import (
+    Intent,
+    Results,
+    compare_alone,
+    compare_behaviour,
+    deploy,
+    deploy_intent,
+    judge_model,
+)
+from clients.evaluation.outputs import ForUse, write_outputs
 from clients.evaluation.scorers import Tuned, Windows, ranker_scorer, tune, valid_ndcg, windows
 from clients.parts import Parts
 from clients.tower import Tower, chance_of
@@ -126,6 +134,7 @@ class Site:
         """Train and fit at this site alone what the league trains, and score it on the test window."""
         results = Results(self.windows)
         compare_alone(results, self.dataset, self.parts.learning, self.tuned)
+        compare_behaviour(results, self.intent)
         if self.tower:
             model = self.tower.local(self.tuned, self.windows)
             judge_model(results, "local", model, self.dataset, self.config, self.tuned)
@@ -144,10 +153,10 @@ class Site:
         if model is not None:
             judge_model(results, "federated", model, self.dataset, self.config, self.tuned)
         deployed = deploy(results, self.dataset, self.parts.learning, self.parts.ranker(arrays))
+        buyers = deploy_intent(results, self.intent, self.parts.intent_weights(arrays))
         if whole:
-            write_outputs(
-                out, self.dataset, self.config, self._take_home(results, model), deployed, self.language
-            )
+            use = ForUse(self._take_home(results, model), deployed, buyers, self.intent)
+            write_outputs(out, self.dataset, self.config, use, self.language)
         results.write(out / "final.json")
         return {} if self.is_private else results.figures()
 
@@ -172,6 +181,11 @@ class Site:
     def tuned(self) -> Tuned:
         """The settings of popularity and neighbours that the site chose on its validation window."""
         return tune(self.dataset, self.windows)
+
+    @property
+    def intent(self) -> Intent:
+        """The question who will buy."""
+        return Intent(self.parts.behaviour, self.parts.intent)
 
     @property
     def is_private(self) -> bool:

@@ -32,7 +32,10 @@ def _partial(scores: Scores, k: int) -> NDArray[np.int64]:
 def ranking_metrics(
     top: NDArray[np.int64], truth: Bools, ks: tuple[int, ...] = (10, 20)
 ) -> dict[str, NDArray[np.float64]]:
-    """Per-row NDCG, recall and hit rate at each k, and reciprocal rank at the first k.
+    """Per-row NDCG, recall, capped recall and hit rate at each k, and reciprocal rank at the first k.
+
+    Recall is the share of all wanted items that are among the first k, hits / relevant. Where more than k are wanted it
+    can't reach 1; capped recall can: hits / min(relevant, k).
 
     Parameters
     ----------
@@ -49,7 +52,8 @@ def ranking_metrics(
         h = hits[:, :k]
         best = np.cumsum(1.0 / np.log2(np.arange(2, k + 2)))[np.minimum(relevant, k) - 1]
         metrics[f"ndcg@{k}"] = (h * discount[: h.shape[1]]).sum(1) / best
-        metrics[f"recall@{k}"] = h.sum(1) / np.minimum(relevant, k)
+        metrics[f"recall@{k}"] = h.sum(1) / relevant
+        metrics[f"capped_recall@{k}"] = h.sum(1) / np.minimum(relevant, k)
         metrics[f"hr@{k}"] = (h.sum(1) > 0).astype(np.float64)
     first = hits[:, : ks[0]]
     metrics[f"mrr@{ks[0]}"] = np.where(first.any(1), 1.0 / (np.argmax(first, axis=1) + 1), 0.0)

@@ -19,14 +19,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.behaviour.alone import fit_alone as fit_alone_intent
+from clients.behaviour.home import AtHome
+from clients.behaviour.site import BehaviourSite
+from clients.behaviour.site import figures as intent_figures
+from clients.behaviour.tasks import Task
 from clients.data.dataset import SiteDataset
 from clients.evaluation.blend import Scorer
 from clients.evaluation.heads import (
     behaviour_logits,
     behaviour_metrics,
     content_metrics,
-    logistic_metrics,
     next_event_accuracy,
+    reliability_bins,
     rows_of,
 )
 from clients.evaluation.scorers import (
@@ -42,7 +47,7 @@ from clients.evaluation.scorers import (
 from clients.signals.home import ALONE, fit_alone, fit_joined
 from clients.signals.learning import Learning
 from clients.signals.names import START
-from clients.signals.ranker import Weights
+from clients.signals.ranker import Vector, Weights
 from common.files import write_json
 from common.models.model import HansaModel
 from common.settings.config import LeagueConfig
@@ -120,6 +125,37 @@ def judge_model(
     results.add(method, content_metrics(model, site, split.test_from))
 
 
+@dataclass(frozen=True)
+class Intent:
+    """The question who will buy within the split's horizon, as a site answers it."""
+
+    behaviour: BehaviourSite
+    task: Task
+
+
+def compare_behaviour(results: Results, intent: Intent) -> None:
+    """Who will buy, by what a merchant could use alone; ``alone`` is whichever validation prefers."""
+    rows = intent.behaviour.rows(intent.task)
+    if len(rows.full) and len(rows.test):
+        opponents = fit_alone_intent(rows)
+        for name, model in opponents.models.items():
+            results.add(name, intent_figures(model(rows.test.features), rows.test))
+        results.add("alone", intent_figures(opponents(rows.test.features), rows.test))
+
+
+def deploy_intent(results: Results, intent: Intent, league: Vector) -> AtHome:
+    """The site's own model around the league's weights, measured with those weights as they came."""
+    rows = intent.behaviour.rows(intent.task)
+    model = intent.behaviour.at_home(intent.task, league, league)
+    if len(rows.test):
+        chances = model(rows.test.features)
+        results.add("final", intent_figures(chances, rows.test))
+        results.calibration = reliability_bins(chances, rows.test.label)
+        if league.any():
+            results.add("league", intent_figures(AtHome(league, np.inf)(rows.test.features), rows.test))
+    return model
+
+
 def compare_alone(results: Results, site: SiteDataset, learning: Learning, tuned: Tuned) -> None:
     """What a merchant could deploy without the league, each by its own best choice on the validation window."""
     windows = results.windows
@@ -144,7 +180,6 @@ def compare_alone(results: Results, site: SiteDataset, learning: Learning, tuned
         "valid_ndcg@20": valid_ndcg(site, windows, ranker_scorer(learning.at_valid, alone.before)),
         "strength": alone.strength,
     })  # fmt: skip
-    results.add("logistic", logistic_metrics(site))
 
 
 @dataclass(frozen=True)

@@ -6,22 +6,22 @@ Everything here stays at the site. Histories go up to the end of the log, as the
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-import torch
 from safetensors.torch import save_file
 
+from clients.behaviour.home import AtHome
 from clients.data.dataset import KINDS, Floats, Ints, SiteDataset, gather_histories
 from clients.data.rows import TestRows
-from clients.evaluation.heads import behaviour_logits
-from clients.evaluation.methods import Deployed
+from clients.evaluation.methods import Deployed, Intent
+from clients.evaluation.next_events import next_events
 from clients.evaluation.reasons import Reasons
 from clients.evaluation.rows import chunks
 from clients.signals.names import COLUMNS
 from clients.signals.table import SignalTable
-from clients.training.behaviour import behaviour_rows, horizon_s
 from common.canonical import readable
 from common.files import write_whole
 from common.metrics import top_k
@@ -31,19 +31,33 @@ from common.settings.config import LeagueConfig
 TOP = 10
 
 
-def write_outputs(
-    folder: Path, site: SiteDataset, config: LeagueConfig, tower: HansaModel | None, deployed: Deployed, language: str
-) -> None:  # fmt: skip
+@dataclass(frozen=True)
+class ForUse:
+    """What a merchant uses: the tower as tuned at home, if there is one; the ranker; who will buy."""
+
+    tower: HansaModel | None
+    ranker: Deployed
+    buyers: AtHome
+    intent: Intent
+
+
+def write_outputs(folder: Path, site: SiteDataset, config: LeagueConfig, use: ForUse, language: str) -> None:
     """Write recommendations.parquet, predictions.parquet, private.json and, with a tower, private.safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = rows_now(site, np.arange(len(site.user_ids)), config.model.history_length)
-    _write_table(folder / "recommendations.parquet", recommend_rows(site, deployed, rows, TOP, language))
-    if tower is not None:
-        _write_table(folder / "predictions.parquet", predict_now(site, config, tower))
+    _write_table(folder / "recommendations.parquet", recommend_rows(site, use.ranker, rows, TOP, language))
+    _write_table(folder / "predictions.parquet", predict_now(site, use))
+    if use.tower is not None:
         temporary = folder / ".private.tmp"
-        save_file({name: p.detach().contiguous() for name, p in tower.named_parameters()}, temporary)
+        save_file({name: p.detach().contiguous() for name, p in use.tower.named_parameters()}, temporary)
         temporary.rename(folder / "private.safetensors")
-    choices = {"columns": COLUMNS, "weights": deployed.weights.tolist(), "league": deployed.league.tolist()}
+    choices = {
+        "columns": COLUMNS, "weights": use.ranker.weights.tolist(), "league": use.ranker.league.tolist(),
+        "intent": {
+            "weights": use.buyers.weights.tolist(), "slope": use.buyers.slope, "bias": use.buyers.bias,
+            "firmness": use.buyers.firmness if np.isfinite(use.buyers.firmness) else None,
+        },
+    }  # fmt: skip
     write_whole(folder / "private.json", readable(choices).encode())
 
 
@@ -106,18 +120,17 @@ def _frame(
     return frame.filter(pl.col("score").is_finite())
 
 
-def predict_now(site: SiteDataset, config: LeagueConfig, model: HansaModel) -> pl.DataFrame:
+def predict_now(site: SiteDataset, use: ForUse) -> pl.DataFrame:
     """Columns user_id, purchase_intent, next_event, next_event_probability, at the end of the log."""
-    rows = behaviour_rows(site.log, np.array([end_of_log(site)]), horizon_s(site.split))
-    logits = behaviour_logits(model, site, rows, config)
-    following = torch.softmax(torch.from_numpy(logits[:, 1:]), dim=1).numpy()
-    best = following.argmax(1)
+    now = end_of_log(site)
+    users, chance = use.intent.behaviour.predict(use.intent.task, use.buyers, now)
+    kinds, sure = next_events(site, users, now)
     return pl.DataFrame(
         {
-            "user_id": [site.user_ids[u] for u in rows.user],
-            "purchase_intent": 1.0 / (1.0 + np.exp(-logits[:, 0])),
-            "next_event": [KINDS[b] for b in best],
-            "next_event_probability": following[np.arange(len(best)), best].astype(np.float64),
+            "user_id": [site.user_ids[user] for user in users],
+            "purchase_intent": chance.astype(np.float64),
+            "next_event": [KINDS[kind] for kind in kinds],
+            "next_event_probability": sure.astype(np.float64),
         }
     )
 

@@ -9,7 +9,7 @@ from common.reports.story import METHODS, SCORE, Story, read_story
 from common.reports.words import METHOD_NAMES, METHOD_NOTES
 from common.settings.config import LeagueConfig
 
-_METRICS = (SCORE, "recall@20", "auc", "log_loss")
+_METRICS = (SCORE, "recall@20", "capped_recall@20", "auc", "log_loss")
 _PROTECTION = {
     "plain": "Protection `plain`: **the coordinator sees every site's update in clear.** An update can tell about the "
     "data that it was trained on. Use it only where the coordinator is trusted.",

@@ -32,6 +32,7 @@ BENCHMARKS = MappingProxyType({
     "recommender": "recommender",
     "joining": "joining",
     "behaviour": "behaviour",
+    "behaviour_league": "behaviour_league",
     "bazaar": "bazaar_span",
     "memory": "coordinator_memory",
     "protections": "protections",

@@ -37,7 +37,7 @@ METHODS = (
     "centralised",
     "final",
 )
-METRICS = ("ndcg@20", "recall@20", "basket_ndcg@20")
+METRICS = ("ndcg@20", "recall@20", "capped_recall@20", "basket_ndcg@20")
 DAYS = ("2020-09-19", "2020-09-20", "2020-09-21")
 SEEDS = (0, 1, 2, 3, 4)
 HM = PROJECT.parent / "shared" / "data" / "hm"

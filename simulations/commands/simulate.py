@@ -23,7 +23,7 @@ _COST_HEADS = (
     "protection", "MB up", "MB down", "site CPU s", "coordinator CPU s", "coordinator sees", "with one site it sees",
 )  # fmt: skip
 _COST_TITLE = "Protections of this league, a site a round; the coordinator's time is for all sites"
-SHOWN_METRICS = ("ndcg@20", "recall@20", "auc", "log_loss")
+SHOWN_METRICS = ("ndcg@20", "recall@20", "capped_recall@20", "auc", "log_loss")
 
 
 def simulate(
@@ -129,7 +129,7 @@ def show_comparison(screen: Console, metrics: Metrics) -> None:
 
 
 def _check(options: SimulateOptions) -> None:
-    if options.data in ("hm", "folders") and options.path is None:
+    if options.data in ("hm", "ml100k", "folders") and options.path is None:
         raise ConfigError(
             f"--data {options.data} needs a folder", where="--path", next_step="give --path FOLDER"
         )

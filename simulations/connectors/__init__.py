@@ -8,8 +8,14 @@ from simulations.connectors.base import Connector, ConnectorOptions, Options, Si
 from simulations.connectors.completejourney import JourneyConnector
 from simulations.connectors.folders import FoldersConnector
 from simulations.connectors.hm import HmConnector
+from simulations.connectors.ml100k import MovieLensConnector
 
-CONNECTORS: tuple[Connector, ...] = (HmConnector(), JourneyConnector(), FoldersConnector())
+CONNECTORS: tuple[Connector, ...] = (
+    HmConnector(),
+    JourneyConnector(),
+    MovieLensConnector(),
+    FoldersConnector(),
+)
 
 
 def connector(name: str, connectors: tuple[Connector, ...] = CONNECTORS) -> Connector:

@@ -24,14 +24,17 @@ from common.errors import ConfigError, InputError
 from common.schema import EVENTS, PRODUCTS, REVIEWS, SplitDates, Table, did_you_mean
 
 # Raise it when the same source and options shall give other folders than before.
-FORM = 2
+FORM = 3
 RECORD = "source.json"
 Options = Mapping[str, str | int | float | bool]
 
 
 @dataclass(frozen=True)
 class SiteRef:
-    """One site of a league, on disk. `held_out` sites are left out of training and only evaluated."""
+    """One site of a league, on disk. `held_out` sites are left out of training and only evaluated.
+
+    `left_out`: events that the connector's rule of candidates kept out of the folder.
+    """
 
     name: str
     title: str
@@ -39,6 +42,7 @@ class SiteRef:
     language: str = "en"
     region: str = ""
     held_out: bool = False
+    left_out: int = 0
 
 
 class Connector(Protocol):
@@ -68,7 +72,10 @@ class ConnectorOptions(BaseModel):
 
 @dataclass(frozen=True)
 class SiteTables:
-    """One site before it is written. `images`: absolute path of a folder or a .zip; None for no pictures."""
+    """One site before it is written.
+
+    `images`: absolute path of a folder or a .zip; None for no pictures. `left_out`: see `SiteRef`.
+    """
 
     name: str
     title: str
@@ -79,6 +86,7 @@ class SiteTables:
     region: str = ""
     images: Path | None = None
     split: SplitDates | None = None
+    left_out: int = 0
 
 
 Chosen = TypeVar("Chosen", bound=ConnectorOptions)
@@ -205,7 +213,7 @@ def _write_site(root: Path, site: SiteTables) -> SiteRef:
         if frame is not None:
             _canonical(frame, table).write_parquet(folder / f"{table.name}.parquet")
     (folder / "site.toml").write_text(_site_toml(site), encoding="utf-8")
-    return SiteRef(site.name, site.title, folder, site.language, site.region)
+    return SiteRef(site.name, site.title, folder, site.language, site.region, left_out=site.left_out)
 
 
 def _canonical(frame: pl.DataFrame, table: Table) -> pl.DataFrame:

@@ -6,13 +6,15 @@ Reads two layouts of the public competition "H&M Personalized Fashion Recommenda
   lazily;
 - the compact one: `articles.parquet`, `transactions_*.parquet`, `images_*.zip` with `<article_id>.jpg`.
 
-A site is a value of any column of the articles; `sites_by = "all"` makes one shop of everything. Its products, and so
-its candidates, are the articles that it sold at least once in the window, the test day included, since the file doesn't
-say what else was for sale. Days have no hours, so all purchases of a day are at midnight. If a customer bought an
-article several times on a day, that is one event with a quantity and the lowest price. Prices stay on the competition's
-scale.
+A site is a value of any column of the articles; `sites_by = "all"` makes one shop of everything. The file doesn't say
+what was for sale, so the first sale in the window stands for it (`listed_at`). A site's products, and so its
+candidates, are the articles that it sold before the test day. Those first sold on the test day are left out with their
+purchases, which are counted (`left_out`): to be a candidate would tell that they are about to sell. Days have no hours,
+so all purchases of a day are at midnight. If a customer bought an article several times on a day, that is one event
+with a quantity and the lowest price. Prices stay on the competition's scale.
 
-Invariant: no purchase after the test day reaches a site folder.
+Invariant: no purchase after the test day reaches a site folder, and nothing of a product comes from the test day; only
+`candidates = "all"` lets that day say which products there are.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 from pydantic import Field
@@ -53,6 +56,7 @@ class HmOptions(ConnectorOptions):
     test_day : the test day; default the window's last. The day before is for validation.
     min_users : sites with fewer customers are left out.
     users_per_site, seed : keep that many customers of each site, drawn by the seed; 0 keeps all.
+    candidates : "on_sale": products are what was sold before the test day; "all": the test day's novelties as well.
     """
 
     from_date: date | None = None
@@ -61,6 +65,7 @@ class HmOptions(ConnectorOptions):
     min_users: int = Field(default=1, ge=1)
     users_per_site: int = Field(default=0, ge=0)
     seed: int = 0
+    candidates: Literal["on_sale", "all"] = "on_sale"
 
 
 @dataclass(frozen=True)
@@ -124,12 +129,27 @@ def _sites(files: HmFiles, column: str, options: HmOptions) -> Iterator[SiteTabl
     flat = files.images is None or files.images.suffix == ".zip"
     for title in sorted(sold["site"].cast(pl.String).unique().to_list()):
         everyone = _events(sold.filter(pl.col("site").cast(pl.String) == title))
-        if everyone["user_id"].n_unique() < options.min_users:
+        offered = _offered(everyone, split.test_from, options)
+        of_offered = everyone.join(offered, on="item_id", how="semi")
+        if of_offered["user_id"].n_unique() < options.min_users:
             continue
         names.append(slug(title, names))
-        products = _products(articles, everyone, pictures, flat=flat)
-        events = sample_users(everyone, options.users_per_site, options.seed)
-        yield SiteTables(names[-1], title, products, events, images=files.images, split=split)
+        products = _products(articles, offered, pictures, flat=flat)
+        drawn = sample_users(everyone, options.users_per_site, options.seed)
+        events = drawn.join(offered, on="item_id", how="semi")
+        yield SiteTables(
+            names[-1], title, products, events,
+            images=files.images, split=split, left_out=drawn.height - events.height,
+        )  # fmt: skip
+
+
+def _offered(events: pl.DataFrame, test_from: datetime, options: HmOptions) -> pl.DataFrame:
+    """A site's candidates: item_id, listed_at (the first sale) and the median price before the test day."""
+    early = pl.col("at") < test_from
+    items = events.group_by("item_id").agg(
+        pl.col("at").min().alias("listed_at"), pl.col("price").filter(early).median()
+    )
+    return items if options.candidates == "all" else items.filter(pl.col("listed_at") < test_from)
 
 
 def _window(purchases: pl.LazyFrame, options: HmOptions) -> tuple[pl.DataFrame, SplitDates]:
@@ -177,14 +197,13 @@ def _events(sold: pl.DataFrame) -> pl.DataFrame:
 
 
 def _products(
-    articles: pl.DataFrame, events: pl.DataFrame, pictures: frozenset[str], *, flat: bool
+    articles: pl.DataFrame, offered: pl.DataFrame, pictures: frozenset[str], *, flat: bool
 ) -> pl.DataFrame:
-    prices = events.group_by("item_id").agg(pl.col("price").median())
     item = pl.col("article_id")
     picture = pl.format("{}.jpg", item) if flat else pl.format("{}/{}.jpg", item.str.head(3), item)
     columns = ("product_type_name", "colour_group_name", "graphical_appearance_name", "section_name")
     return (
-        articles.join(prices, left_on="article_id", right_on="item_id", how="inner")
+        articles.join(offered, left_on="article_id", right_on="item_id", how="inner")
         .select(
             item.alias("item_id"),
             pl.col("prod_name").alias("title"),
@@ -200,6 +219,7 @@ def _products(
                 "attributes"
             ),
             picture.alias("image"),
+            "listed_at",
             pl.col("product_code").cast(pl.String),
         )
         .with_columns(pl.when(pl.col("image").is_in(list(pictures))).then(pl.col("image")))

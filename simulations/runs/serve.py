@@ -13,19 +13,19 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from safetensors.torch import load_file
 
+from clients.behaviour.home import AtHome
+from clients.behaviour.site import BehaviourSite
+from clients.behaviour.tasks import intent
 from clients.data.arrays import prepare_site
 from clients.data.dataset import KINDS, PURCHASE, Log, SiteDataset
 from clients.data.source import open_house
-from clients.evaluation.methods import Deployed
-from clients.evaluation.outputs import end_of_log, predict_now, recommend_rows, rows_now
+from clients.evaluation.methods import Deployed, Intent
+from clients.evaluation.outputs import ForUse, end_of_log, predict_now, recommend_rows, rows_now
 from clients.signals.names import COLUMNS
-from clients.tower import Tower, attach_residual
 from clients.trainer import open_site
 from common.errors import InputError, RunError
 from common.files import read_json
-from common.models.model import HansaModel
 from common.settings.config import LeagueConfig
 from common.storage.run_folder import RunFolder
 from simulations.runs.results import Metrics, Prediction, Recommendation
@@ -57,16 +57,8 @@ class Served:
             self.language = data.language
             self.titles = dict(zip(data.products["item_id"], data.products["title"], strict=True))
             self.dataset = prepare_site(data, self.config, house.features)
-        self.tower = self._tower(out / "private.safetensors")
-        self.deployed = _deployed(read_json(out / "private.json"))
-
-    def _tower(self, path: Path) -> HansaModel | None:
-        if not path.exists():
-            return None
-        model = Tower(self.dataset, self.config).fresh().eval()
-        attach_residual(model, self.dataset)
-        model.load_state_dict(load_file(path))
-        return model
+        choices = read_json(out / "private.json")
+        self.deployed, self.buyers = _deployed(choices), _buyers(choices)
 
     def user_number(self, user: str) -> int:
         """A known user's number.
@@ -109,7 +101,22 @@ class Served:
             np.concatenate([log.time, times]),
             number + 1,
         )
-        return replace(self.dataset, log=joined, user_ids=(*self.dataset.user_ids, NEW_USER)), number
+        learners = np.append(self.dataset.learners, False)
+        users = (*self.dataset.user_ids, NEW_USER)
+        return replace(self.dataset, log=joined, user_ids=users, learners=learners), number
+
+
+def asks(dataset: SiteDataset) -> Intent:
+    """The question who will buy, over a dataset."""
+    return Intent(BehaviourSite(dataset), intent(dataset.split))
+
+
+def _buyers(choices: Any) -> AtHome:
+    kept = choices["intent"]
+    firmness = np.inf if kept["firmness"] is None else float(kept["firmness"])
+    return AtHome(
+        np.asarray(kept["weights"], np.float64), firmness, float(kept["slope"]), float(kept["bias"])
+    )
 
 
 def _deployed(choices: Any) -> Deployed:
@@ -146,7 +153,7 @@ def predict(run_dir: Path, site: str, user: str | None, history: list[str]) -> P
     """Purchase intent within the site's horizon, and the next event's kind. Raises as `recommend`."""
     served = Served(run_dir, site)
     dataset, number = served.with_user(user, history)
-    table = predict_now(dataset, served.config, served.tower)
+    table = predict_now(dataset, ForUse(None, served.deployed, served.buyers, asks(dataset)))
     rows_found = table.filter(pl.col("user_id") == dataset.user_ids[number])
     if rows_found.is_empty():
         raise InputError(f"the site knows nothing of user '{user}' but the name", where=site)

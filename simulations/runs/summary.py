@@ -22,7 +22,7 @@ from common.storage.run_folder import RunFolder, SiteEntry
 MIN_ROWS = 10
 LOWER_IS_BETTER = {"log_loss"}
 SOURCES = ("final.json", "local.json", "non_private.json", "centralised.json")
-RANKING = ("ndcg", "recall", "hr", "mrr", "coverage", "diversity")
+RANKING = ("ndcg", "recall", "capped_recall", "hr", "mrr", "coverage", "diversity")
 Figures = dict[str, dict[str, Any]]
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 
 from common.errors import ConfigError
 
-DataSource = Literal["bazaar", "hm", "completejourney", "folders"]
+DataSource = Literal["bazaar", "hm", "completejourney", "ml100k", "folders"]
 Engine = Literal["local", "pool", "ray"]
 Encoders = Literal["frozen", "scratch"]
 Preset = Literal["thin", "rich"]

@@ -44,7 +44,7 @@ def test_top_k_is_a_stable_sort(seed: int, items: int, k: int, levels: int) -> N
 def row_truth(top: list[int], wanted: set[int], k: int) -> tuple[float, float, float]:
     gains = [1.0 / math.log2(place + 2) for place, item in enumerate(top[:k]) if item in wanted]
     ideal = sum(1.0 / math.log2(place + 2) for place in range(min(k, len(wanted))))
-    return sum(gains) / ideal, len(gains) / min(k, len(wanted)), float(bool(gains))
+    return sum(gains) / ideal, len(gains) / len(wanted), len(gains) / min(k, len(wanted)), float(bool(gains))
 
 
 @settings(max_examples=60, deadline=None)
@@ -59,7 +59,7 @@ def test_ranking_metrics_against_brute_force(seed: int, items: int) -> None:
     for row in range(5):
         wanted = set(np.flatnonzero(truth[row]).tolist())
         for k in (10, 20):
-            figures = tuple(found[f"{name}@{k}"][row] for name in ("ndcg", "recall", "hr"))
+            figures = tuple(found[f"{name}@{k}"][row] for name in ("ndcg", "recall", "capped_recall", "hr"))
             assert figures == pytest.approx(row_truth(top[row].tolist(), wanted, k))
         places = [place for place, item in enumerate(top[row, :10]) if item in wanted]
         assert found["mrr@10"][row] == pytest.approx(1 / (places[0] + 1) if places else 0.0)

@@ -62,11 +62,15 @@ def test_ranking_metrics_by_hand() -> None:
     truth = np.zeros((3, 6), bool)
     truth[0, [2, 5, 1]] = truth[1, [1]] = truth[2, [4]] = True
     found = ranking_metrics(top, truth, (2, 4))
-    assert set(found) == {"ndcg@2", "recall@2", "hr@2", "ndcg@4", "recall@4", "hr@4", "mrr@2"}
+    assert set(found) == {
+        "ndcg@2", "recall@2", "capped_recall@2", "hr@2", "ndcg@4", "recall@4", "capped_recall@4", "hr@4", "mrr@2",
+    }  # fmt: skip
     assert found["ndcg@2"] == pytest.approx([bits(2) / (1 + bits(2)), 1, 0])
     assert found["ndcg@4"] == pytest.approx([(bits(2) + bits(4)) / (1 + bits(2) + bits(3)), 1, 0])
-    assert found["recall@2"].tolist() == [0.5, 1, 0]
+    assert found["recall@2"] == pytest.approx([1 / 3, 1, 0])  # of three wanted, one is among the first two
+    assert found["capped_recall@2"].tolist() == [0.5, 1, 0]
     assert found["recall@4"] == pytest.approx([2 / 3, 1, 0])
+    assert found["capped_recall@4"] == pytest.approx([2 / 3, 1, 0])
     assert found["hr@2"].tolist() == found["hr@4"].tolist() == [1.0, 1.0, 0.0]
     assert found["mrr@2"].tolist() == [0.5, 1, 0]
     assert ranking_metrics(top[:1], truth[:1], (1, 4))["mrr@1"].tolist() == [0.0]
@@ -74,7 +78,8 @@ def test_ranking_metrics_by_hand() -> None:
 
 def test_a_catalogue_smaller_than_the_cutoff_is_judged_against_the_full_ideal() -> None:
     found = ranking_metrics(np.array([[1, 0]]), np.array([[True, False]]))
-    assert set(found) == {"ndcg@10", "recall@10", "hr@10", "ndcg@20", "recall@20", "hr@20", "mrr@10"}
+    kinds = ("ndcg", "recall", "capped_recall", "hr")
+    assert set(found) == {f"{kind}@{k}" for kind in kinds for k in (10, 20)} | {"mrr@10"}
     assert found["ndcg@10"] == pytest.approx([bits(2)])
     assert found["ndcg@20"] == pytest.approx([bits(2)])
     assert found["mrr@10"].tolist() == [0.5]

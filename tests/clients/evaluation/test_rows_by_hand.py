@@ -122,11 +122,12 @@ def test_ranking_by_hand() -> None:
     found = ranking.per_row()
     second, sixth, seventh = (1 / math.log2(place + 1) for place in (2, 6, 7))
     ndcg = [second, (sixth + seventh) / (1 + second), 1.0]
-    names = {"ndcg@10", "recall@10", "hr@10", "mrr@10", "ndcg@20", "recall@20", "hr@20"}
+    kinds = ("ndcg", "recall", "capped_recall", "hr")
+    names = {f"{kind}@{k}" for kind in kinds for k in (10, 20)} | {"mrr@10"}
     assert set(found) == names
     for k in (10, 20):
         assert found[f"ndcg@{k}"] == pytest.approx(ndcg)
-        assert found[f"recall@{k}"].tolist() == [1.0, 1.0, 1.0]
+        assert found[f"recall@{k}"].tolist() == found[f"capped_recall@{k}"].tolist() == [1.0, 1.0, 1.0]
     assert found["mrr@10"] == pytest.approx([1 / 2, 1 / 6, 1])
     summary = ranking.summary()
     assert set(summary) == names | {"coverage@20", "diversity@20"}

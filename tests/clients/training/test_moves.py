@@ -77,7 +77,7 @@ def test_a_move_is_the_minimum_that_a_search_without_gradients_finds(seed: int, 
         held, np.zeros(3), method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-12, "maxiter": 4000}
     )
     fast = move(part, weights, strength)
-    assert held(fast) <= slow.fun + 1e-9
+    assert held(fast) <= slow.fun + 1e-7
     assert fast == pytest.approx(slow.x, abs=1e-3)
 
 

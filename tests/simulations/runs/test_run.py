@@ -25,7 +25,8 @@ METHODS = {
     "popularity", "item_knn", "no_training", "local", "federated", "fine_tuned", "centralised", "final",
 }  # fmt: skip
 RANKING = {
-    "ndcg@10", "ndcg@20", "recall@10", "recall@20", "hr@10", "mrr@10", "coverage@20", "diversity@20",
+    "ndcg@10", "ndcg@20", "recall@10", "recall@20", "capped_recall@20",
+    "hr@10", "mrr@10", "coverage@20", "diversity@20",
 }  # fmt: skip
 BEHAVIOUR = {"auc", "log_loss"}
 
