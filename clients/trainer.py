@@ -152,7 +152,9 @@ class Site:
         model = self.tower.model_of(arrays) if self.tower else None
         if model is not None:
             judge_model(results, "federated", model, self.dataset, self.config, self.tuned)
-        deployed = deploy(results, self.dataset, self.parts.learning, self.parts.ranker(arrays))
+        deployed = deploy(
+            results, self.dataset, self.parts.learning, self.parts.ranker(arrays), private=self.is_private
+        )
         buyers = deploy_intent(results, self.intent, self.parts.intent_weights(arrays))
         if whole:
             use = ForUse(self._take_home(results, model), deployed, buyers, self.intent)

@@ -190,9 +190,11 @@ class Deployed:
     league: Weights
 
 
-def deploy(results: Results, site: SiteDataset, learning: Learning, league: Weights) -> Deployed:
+def deploy(
+    results: Results, site: SiteDataset, learning: Learning, league: Weights, *, private: bool
+) -> Deployed:
     """Measure the league's weights as they came, fit on at home, and measure what is deployed."""
     results.rank("league", site, *ranker_scorer(learning.at_test, league))
-    weights = fit_joined(learning.every, league)
+    weights = fit_joined(learning.every, league, private)
     results.rank("final", site, *ranker_scorer(learning.at_test, weights))
     return Deployed(weights, league)

@@ -15,7 +15,7 @@ from clients.signals.rows import FitRows
 from clients.training.moves import move
 
 ALONE = (3.0, 10.0, 30.0, 100.0)
-JOINED = 1000.0
+JOINED, JOINED_PRIVATE = 1000.0, 30.0
 DOUBT = 1.0  # nats of validation likelihood that one step away from the usual strength has to win
 
 
@@ -35,13 +35,13 @@ class HomeFit:
     strength: float
 
 
-def fit_joined(rows: FitRows, league: Weights) -> Weights:
+def fit_joined(rows: FitRows, league: Weights, private: bool) -> Weights:
     """Weights around the league's, by all rows before the test window.
 
     Nothing is chosen here: the league has seen the validation rows already, so they can't say how firmly to hold to it.
-    `JOINED` was chosen on made-up worlds.
+    How firmly was chosen on made-up worlds: much less where noise is in the league's weights.
     """
-    return _fitted(rows, league, JOINED)
+    return _fitted(rows, league, JOINED_PRIVATE if private else JOINED)
 
 
 def fit_alone(before: FitRows, valid: FitRows, around: Weights, strengths: tuple[float, ...]) -> HomeFit:

@@ -50,8 +50,8 @@ PRIVATE_SETTINGS: dict[str, Setting] = {
 }
 # What a league trains that hides whole sites: the small models alone, by plain steps of bounded length.
 SITE_SETTINGS: dict[str, Setting] = {
-    "model.tower": False, "rounds.count": 16, "rounds.optimiser": "average", "rounds.clip_range": 4.0,
-    "privacy.clip": 0.15,
+    "model.tower": False, "rounds.count": 4, "rounds.optimiser": "average", "rounds.clip_range": 4.0,
+    "privacy.clip": 0.3,
 }  # fmt: skip
 _NOISE_OF_A_STEP, _LARGEST_RATE = 0.03, 16.0
 

@@ -33,7 +33,7 @@ from simulations.benchmarks.support.cells import Cell
 from simulations.setup.create import create_run, plan_config
 from simulations.setup.options import DataSource, SimulateOptions, parse_set
 
-FOLDS = 5
+FOLDS = 3
 Rows = dict[str, dict[str, list[float]]]
 
 
@@ -193,7 +193,7 @@ def _add_league(
     parts = _parts(site, config)
     league = parts.ranker(_arrays(parts, vector))
     rows[came] = _ranked(site, league)
-    rows[deployed] = _ranked(site, fit_joined(parts.learning.every, league))
+    rows[deployed] = _ranked(site, fit_joined(parts.learning.every, league, config.privacy.mode != "off"))
 
 
 def _add_joiners(rows: dict[str, Rows], sites: Sequence[Site], config: LeagueConfig) -> None:
