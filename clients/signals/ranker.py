@@ -20,7 +20,7 @@ Vector = NDArray[np.float64]
 Weights = NDArray[np.float64]
 """(2, columns): for returning customers, and for baskets."""
 CONTRAST = 0.5  # a unit of contrast moves a weight by so much: kinds differ less than sites do
-ANCHOR, ANCHOR_CONTRAST = 0.5, 5.0  # how firmly the public start holds the league itself
+ANCHOR, ANCHOR_CONTRAST = 1.0, 10.0  # how firmly the public start holds the league itself
 PART = "ranker"
 
 
