@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clients.data.source import open_house
+from clients.dp.whole_site import require_sites
 from clients.encoders.cache import default_cache_folder
+from clients.signals.ranker import Form
 from common.errors import ConfigError, RunError
 from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier
 from common.privacy.shared_noise import enough_noise
@@ -22,7 +24,7 @@ from common.settings.load import load_config, with_overrides
 from common.settings.rules import require_cohort
 from common.storage.run_folder import RunFolder, SiteEntry
 from simulations.bazaar import write_league
-from simulations.bazaar.config import load_bazaar_config
+from simulations.bazaar.config import BazaarConfig, load_bazaar_config
 from simulations.connectors import connector
 from simulations.setup.options import DataSource, Setting, SimulateOptions
 
@@ -53,6 +55,7 @@ SITE_SETTINGS: dict[str, Setting] = {
     "model.tower": False, "rounds.count": 4, "rounds.optimiser": "average", "rounds.clip_range": 4.0,
     "privacy.clip": 0.3,
 }  # fmt: skip
+FEWEST_FOR_SITE_LEVEL = 14
 _NOISE_OF_A_STEP, _LARGEST_RATE = 0.03, 16.0
 
 
@@ -65,6 +68,8 @@ def plan_config(options: SimulateOptions) -> LeagueConfig:
     changes: dict[str, Setting] = {}
     if options.config is None:
         changes = {**BAZAAR_SETTINGS} if options.data == "bazaar" else {}
+        if options.data == "bazaar" and _bazaar_config(options).n_sites < FEWEST_FOR_SITE_LEVEL:
+            changes["privacy.mode"] = "distributed"
         if {**changes, **options.overrides}.get("privacy.mode") in PROTECTS_UNITS:
             changes |= PRIVATE_SETTINGS
         elif {**changes, **options.overrides}.get("privacy.mode") == "site":
@@ -114,7 +119,7 @@ def fitted(config: LeagueConfig, options: SimulateOptions, members: int) -> Leag
         return with_overrides(config, {k: v for k, v in changes.items() if k not in options.overrides})
     users = config.privacy.expected_users
     if options.data == "bazaar" and "privacy.expected_users" not in options.overrides:
-        users = max(1, 2 * load_bazaar_config(_knobs(options, config.seed)).users_per_site // 3)
+        users = max(1, 2 * _bazaar_config(options).users_per_site // 3)
     sums = members if config.privacy.mode == "distributed" else math.sqrt(members)
     rate = _NOISE_OF_A_STEP * users * sums / noise_multiplier(config)
     changes = {
@@ -136,13 +141,15 @@ def _require_enough(config: LeagueConfig, members: int) -> None:
 
 
 def _require_noise(config: LeagueConfig, members: int) -> None:
-    """Refuse shared noise with too few sites, since no round would ever count."""
+    """Refuse shared noise with too few sites: no round would ever count, or noise would drown what a round learns."""
+    if config.privacy.mode == "site":
+        require_sites(config, Form.of(config.privacy).size)
     if not enough_noise(config, members):
         honest, colluding = config.privacy.honest_sites, config.rounds.colluding_sites
         raise ConfigError(
             f"noise shared by {honest} honest sites beside {colluding} that may collude needs {honest + colluding} "
             f"sites, and there are {members}", where="privacy.mode",
-            next_step="add sites, or take --set privacy.mode=user, where each site adds all of its noise",
+            next_step="add sites, or take --set privacy.mode=user, whose noise each site adds alone",
         )  # fmt: skip
 
 
@@ -160,6 +167,10 @@ def derive_sites(options: SimulateOptions, seed: int, root: Path) -> list[SiteEn
         SiteEntry(r.name, r.title, str(Path(r.folder).resolve()), r.language, r.region, r.held_out)
         for r in refs
     ]
+
+
+def _bazaar_config(options: SimulateOptions) -> BazaarConfig:
+    return load_bazaar_config(_knobs(options, options.seed or 0))
 
 
 def _knobs(options: SimulateOptions, seed: int) -> dict[str, Setting]:
