@@ -24,6 +24,7 @@ from clients.dp.units import unit_data
 from clients.encoders import TEXT_DIM
 from clients.evaluation.heads import behaviour_logits, rows_of
 from clients.evaluation.scorers import Tuned, Windows, deployed_scorer, rank
+from clients.evaluation.with_tower import Towers
 from clients.training.behaviour import BehaviourRows
 from clients.training.epochs import train_epochs
 from clients.training.samples import TrainingData, derived_seed, training_data
@@ -80,7 +81,7 @@ class Tower:
         self.require_preflight()
         return self._private_epoch(self.model_of(arrays), sigma, round_, share)
 
-    def local(self, tuned: Tuned, windows: Windows) -> HansaModel:
+    def local(self, tuned: Tuned, windows: Windows) -> Towers:
         """The same model trained at this site alone: the epoch with the best validation figure.
 
         There are as many epochs as rounds by default. In a private league it trains with the same privacy budget as
@@ -96,9 +97,10 @@ class Tower:
             figure = self.valid_ndcg(model, tuned, windows)
             if not figure <= best_figure:
                 best, best_figure = copy.deepcopy(model), figure
+        deployed = copy.deepcopy(best)
         if config.privacy.mode == "off":
-            self.fine_tune(best, "local")
-        return best
+            self.fine_tune(deployed, "local")
+        return Towers(best, deployed)
 
     def fine_tuned(self, model: HansaModel) -> HansaModel:
         """A copy with the site's private item residual, tuned on everything before the test window."""

@@ -31,9 +31,9 @@ from clients.evaluation.methods import (
 )
 from clients.evaluation.outputs import ForUse, write_outputs
 from clients.evaluation.scorers import Tuned, Windows, ranker_scorer, tune, valid_ndcg, windows
+from clients.evaluation.with_tower import Towers
 from clients.parts import Parts
 from clients.tower import Tower, chance_of
-from common.models.model import HansaModel
 from common.privacy.guarantee import noise_multiplier
 from common.protocol.wire import FloatVector, Layout, TrainResult
 from common.settings.config import LeagueConfig
@@ -133,11 +133,11 @@ class Site:
     def evaluate_local(self, out: Path) -> dict[str, float]:
         """Train and fit at this site alone what the league trains, and score it on the test window."""
         results = Results(self.windows)
-        compare_alone(results, self.dataset, self.parts.learning, self.tuned)
+        towers = self.tower.local(self.tuned, self.windows) if self.tower else None
+        if towers:
+            judge_model(results, "local", towers.deployed, self.dataset, self.config, self.tuned)
+        compare_alone(results, self.dataset, self.parts.learning, self.tuned, towers)
         compare_behaviour(results, self.intent)
-        if self.tower:
-            model = self.tower.local(self.tuned, self.windows)
-            judge_model(results, "local", model, self.dataset, self.config, self.tuned)
         results.write(out / "local.json")
         return {} if self.is_private else results.figures()
 
@@ -149,26 +149,27 @@ class Site:
         whole : False for a league that is only a yardstick: then nothing is written for the merchant's use.
         """
         arrays, results = self.arrays(vector), Results(self.windows)
-        model = self.tower.model_of(arrays) if self.tower else None
-        if model is not None:
-            judge_model(results, "federated", model, self.dataset, self.config, self.tuned)
-        deployed = deploy(
-            results, self.dataset, self.parts.learning, self.parts.ranker(arrays), private=self.is_private
-        )
+        towers = self._towers(results, arrays, tuned=whole)
+        ranker, learning = self.parts.ranker(arrays), self.parts.learning
+        deployed = deploy(results, self.dataset, learning, ranker, towers, private=self.is_private)
         buyers = deploy_intent(results, self.intent, self.parts.intent_weights(arrays))
         if whole:
-            use = ForUse(self._take_home(results, model), deployed, buyers, self.intent)
+            use = ForUse(towers.deployed if towers else None, deployed, buyers, self.intent)
             write_outputs(out, self.dataset, self.config, use, self.language)
         results.write(out / "final.json")
         return {} if self.is_private else results.figures()
 
-    def _take_home(self, results: Results, model: HansaModel | None) -> HansaModel | None:
-        """The tower as tuned at home."""
-        if self.tower is None or model is None:
+    def _towers(self, results: Results, arrays: Arrays, *, tuned: bool) -> Towers | None:
+        """The league's tower as it came and as tuned at home, both measured."""
+        if self.tower is None:
             return None
+        model = self.tower.model_of(arrays)
+        judge_model(results, "federated", model, self.dataset, self.config, self.tuned)
+        if not tuned:
+            return Towers(model, model)
         fine = self.tower.fine_tuned(model)
         judge_model(results, "fine_tuned", fine, self.dataset, self.config, self.tuned)
-        return fine
+        return Towers(model, fine)
 
     def arrays(self, vector: FloatVector) -> Arrays:
         """The shared numbers by name."""

@@ -42,8 +42,10 @@ from clients.evaluation.scorers import (
     ease_scorer,
     rank,
     ranker_scorer,
+    tower_scorer,
     valid_ndcg,
 )
+from clients.evaluation.with_tower import Towers, tower_weight, with_tower
 from clients.signals.home import ALONE, fit_alone, fit_joined
 from clients.signals.learning import Learning
 from clients.signals.names import START
@@ -156,7 +158,9 @@ def deploy_intent(results: Results, intent: Intent, league: Vector) -> AtHome:
     return model
 
 
-def compare_alone(results: Results, site: SiteDataset, learning: Learning, tuned: Tuned) -> None:
+def compare_alone(
+    results: Results, site: SiteDataset, learning: Learning, tuned: Tuned, towers: Towers | None = None
+) -> None:
     """What a merchant could deploy without the league, each by its own best choice on the validation window."""
     windows = results.windows
     pop_v, knn_v, cos_v = tuned.scorers(site, windows.valid_from)
@@ -175,26 +179,44 @@ def compare_alone(results: Results, site: SiteDataset, learning: Learning, tuned
     measure("ease", (ease_v, pop_v), (ease_t, pop_t), EASE_START)
     measure("no_training", (cos_v, knn_v, pop_v), (cos_t, knn_t, pop_t), HYBRID_START)
     alone = fit_alone(learning.before, learning.valid, np.stack([START, START]), ALONE)
-    results.rank("alone", site, *ranker_scorer(learning.at_test, alone.weights))
+    before = ranker_scorer(learning.at_valid, alone.before)
+    tower = tower_weight(site, windows, before, towers)
+    results.rank("alone", site, *_deployed_scorers(site, learning, alone.weights, towers, tower))
     results.add("alone", {
-        "valid_ndcg@20": valid_ndcg(site, windows, ranker_scorer(learning.at_valid, alone.before)),
-        "strength": alone.strength,
+        "valid_ndcg@20": valid_ndcg(site, windows, before), "strength": alone.strength, "tower": tower,
     })  # fmt: skip
+
+
+def _deployed_scorers(
+    site: SiteDataset, learning: Learning, weights: Weights, towers: Towers | None, tower: float
+) -> tuple[Scorer, Scorer]:
+    ranker = ranker_scorer(learning.at_test, weights)
+    return with_tower(ranker, tower_scorer(towers.deployed, site), tower) if towers and tower else ranker
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """What a site deploys: the ranker's weights (2, signals), and those that came from the league."""
+    """What a site deploys.
+
+    Parameters
+    ----------
+    weights, league : of the ranker (2, columns), and those that came from the league.
+    tower : how much the fusion tower counts beside it; 0 where it doesn't pay or there is none.
+    """
 
     weights: Weights
     league: Weights
+    tower: float = 0.0
 
 
 def deploy(
-    results: Results, site: SiteDataset, learning: Learning, league: Weights, *, private: bool
-) -> Deployed:
+    results: Results, site: SiteDataset, learning: Learning, league: Weights,
+    towers: Towers | None = None, *, private: bool,
+) -> Deployed:  # fmt: skip
     """Measure the league's weights as they came, fit on at home, and measure what is deployed."""
     results.rank("league", site, *ranker_scorer(learning.at_test, league))
+    tower = tower_weight(site, results.windows, ranker_scorer(learning.at_valid, league), towers)
     weights = fit_joined(learning.every, league, private)
-    results.rank("final", site, *ranker_scorer(learning.at_test, weights))
-    return Deployed(weights, league)
+    results.rank("final", site, *_deployed_scorers(site, learning, weights, towers, tower))
+    results.add("final", {"tower": tower})
+    return Deployed(weights, league, tower)

@@ -20,6 +20,8 @@ from clients.evaluation.methods import Deployed, Intent
 from clients.evaluation.next_events import next_events
 from clients.evaluation.reasons import Reasons
 from clients.evaluation.rows import chunks
+from clients.evaluation.scorers import ranker_scorer, tower_scorer
+from clients.evaluation.with_tower import with_tower
 from clients.signals.names import COLUMNS
 from clients.signals.table import SignalTable
 from common.canonical import readable
@@ -45,7 +47,7 @@ def write_outputs(folder: Path, site: SiteDataset, config: LeagueConfig, use: Fo
     """Write recommendations.parquet, predictions.parquet, private.json and, with a tower, private.safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = rows_now(site, np.arange(len(site.user_ids)), config.model.history_length)
-    _write_table(folder / "recommendations.parquet", recommend_rows(site, use.ranker, rows, TOP, language))
+    _write_table(folder / "recommendations.parquet", recommend_rows(site, use, rows, TOP, language))
     _write_table(folder / "predictions.parquet", predict_now(site, use))
     if use.tower is not None:
         temporary = folder / ".private.tmp"
@@ -53,6 +55,7 @@ def write_outputs(folder: Path, site: SiteDataset, config: LeagueConfig, use: Fo
         temporary.rename(folder / "private.safetensors")
     choices = {
         "columns": COLUMNS, "weights": use.ranker.weights.tolist(), "league": use.ranker.league.tolist(),
+        "tower": use.ranker.tower,
         "intent": {
             "weights": use.buyers.weights.tolist(), "slope": use.buyers.slope, "bias": use.buyers.bias,
             "firmness": use.buyers.firmness if np.isfinite(use.buyers.firmness) else None,
@@ -78,15 +81,17 @@ def end_of_log(site: SiteDataset) -> int:
     return int(site.log.time.max()) + 1
 
 
-def recommend_rows(
-    site: SiteDataset, deployed: Deployed, rows: TestRows, k: int, language: str
-) -> pl.DataFrame:
+def recommend_rows(site: SiteDataset, use: ForUse, rows: TestRows, k: int, language: str) -> pl.DataFrame:
     """Columns user_id, rank, item_id, score, why, history_item_id; k rows a user."""
-    table, weights = SignalTable(site, end_of_log(site)), deployed.weights[0]
+    table, weights = SignalTable(site, end_of_log(site)), use.ranker.weights[0]
+    ranker = ranker_scorer(table, use.ranker.weights)
+    scorer = ranker[0]
+    if use.tower is not None:
+        scorer = with_tower(ranker, tower_scorer(use.tower, site), use.ranker.tower)[0]
     reasons = Reasons(table, weights, language)
     parts = []
     for chunk in chunks(len(rows), site.n_items):
-        scores = table.scores(rows, chunk, weights)
+        scores = np.array(scorer(rows, chunk))
         scores[rows.mask(rows.barred, chunk, site.n_items)] = -np.inf
         top = top_k(scores, k)
         phrases, named = reasons.of(rows, chunk, top)

@@ -21,7 +21,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "facts": ("same kind and price", "同类同价"),
     "together": ("bought together", "常被一起购买"),
     "demand": ("in demand", "近期热销"),
-    "novelty": ("new in the shop", "新近上架"),
+    "novelty": ("its time in the shop", "上架时间"),
 }
 _PLACE = {family: place for place, family in enumerate(FAMILIES)}
 _WORDS = tuple(FAMILIES.values())

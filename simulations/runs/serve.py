@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from safetensors.torch import load_file
 
 from clients.behaviour.home import AtHome
 from clients.behaviour.site import BehaviourSite
@@ -23,9 +24,11 @@ from clients.data.source import open_house
 from clients.evaluation.methods import Deployed, Intent
 from clients.evaluation.outputs import ForUse, end_of_log, predict_now, recommend_rows, rows_now
 from clients.signals.names import COLUMNS
+from clients.tower import Tower, attach_residual
 from clients.trainer import open_site
 from common.errors import InputError, RunError
 from common.files import read_json
+from common.models.model import HansaModel
 from common.settings.config import LeagueConfig
 from common.storage.run_folder import RunFolder
 from simulations.runs.results import Metrics, Prediction, Recommendation
@@ -59,6 +62,17 @@ class Served:
             self.dataset = prepare_site(data, self.config, house.features)
         choices = read_json(out / "private.json")
         self.deployed, self.buyers = _deployed(choices), _buyers(choices)
+        self.tower = self._tower(out / "private.safetensors") if self.deployed.tower else None
+
+    def _tower(self, path: Path) -> HansaModel:
+        model = Tower(self.dataset, self.config).fresh().eval()
+        attach_residual(model, self.dataset)
+        model.load_state_dict(load_file(path))
+        return model
+
+    def use(self, dataset: SiteDataset) -> ForUse:
+        """What the site deploys, over its dataset or one with a user more."""
+        return ForUse(self.tower, self.deployed, self.buyers, asks(dataset))
 
     def user_number(self, user: str) -> int:
         """A known user's number.
@@ -125,7 +139,8 @@ def _deployed(choices: Any) -> Deployed:
             "the site's weights are of other signals", where="private.json", why="the run was made by other code",
             next_step="run it again, or take the code that made it",
         )  # fmt: skip
-    return Deployed(np.asarray(choices["weights"], np.float64), np.asarray(choices["league"], np.float64))
+    weights, league = (np.asarray(choices[name], np.float64) for name in ("weights", "league"))
+    return Deployed(weights, league, float(choices["tower"]))
 
 
 def recommend(run_dir: Path, site: str, user: str | None, history: list[str], k: int) -> list[Recommendation]:
@@ -139,7 +154,7 @@ def recommend(run_dir: Path, site: str, user: str | None, history: list[str], k:
     served = Served(run_dir, site)
     dataset, number = served.with_user(user, history)
     rows = rows_now(dataset, np.array([number]), served.config.model.history_length)
-    table = recommend_rows(dataset, served.deployed, rows, k, served.language)
+    table = recommend_rows(dataset, served.use(dataset), rows, k, served.language)
     return [
         Recommendation(
             row["rank"], row["item_id"], served.titles[row["item_id"]] or "", row["score"],
@@ -153,7 +168,7 @@ def predict(run_dir: Path, site: str, user: str | None, history: list[str]) -> P
     """Purchase intent within the site's horizon, and the next event's kind. Raises as `recommend`."""
     served = Served(run_dir, site)
     dataset, number = served.with_user(user, history)
-    table = predict_now(dataset, ForUse(None, served.deployed, served.buyers, asks(dataset)))
+    table = predict_now(dataset, served.use(dataset))
     rows_found = table.filter(pl.col("user_id") == dataset.user_ids[number])
     if rows_found.is_empty():
         raise InputError(f"the site knows nothing of user '{user}' but the name", where=site)
