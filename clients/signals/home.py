@@ -15,7 +15,7 @@ from clients.signals.rows import FitRows
 from clients.training.moves import move
 
 ALONE = (3.0, 10.0, 30.0, 100.0)
-JOINED, JOINED_PRIVATE = 1000.0, 30.0
+JOINED, JOINED_PRIVATE = 1000.0, 100.0
 DOUBT = 1.0  # nats of validation likelihood that one step away from the usual strength has to win
 
 

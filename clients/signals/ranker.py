@@ -21,7 +21,7 @@ Weights = NDArray[np.float64]
 """(2, columns): for returning customers, and for baskets."""
 CONTRAST = 0.5  # a unit of contrast moves a weight by so much: kinds differ less than sites do
 ANCHOR, ANCHOR_CONTRAST = 1.0, 10.0  # how firmly the public start holds the league itself
-PART = "ranker"
+PART, CURVATURE_ROWS = "ranker", 120
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,17 @@ class RankerPart:
         return float(losses.sum()) * self._scale + float(held @ weights) / 2, summed * self._scale + held
 
     def curvature(self, weights: Vector) -> NDArray[np.float64]:
-        """Second derivatives (size, size) of the loss, exact."""
+        """Second derivatives (size, size) of the loss, by at most about `CURVATURE_ROWS` of the rows, evenly picked.
+
+        They shape the steps alone; how far a step goes, and where the steps end, the whole loss decides.
+        """
         total = np.zeros((self.form.size, self.form.size))
-        for kind, by_weights in enumerate(curvatures(self.rows, self.form.weights(weights))):
+        every = max(len(self.rows) // CURVATURE_ROWS, 1)
+        picked = self.rows.where(np.arange(len(self.rows)) % every == 0)
+        for kind, by_weights in enumerate(curvatures(picked, self.form.weights(weights))):
             across = self.form.back(np.eye(len(COLUMNS)), np.full(len(COLUMNS), kind))
             total += across.T @ by_weights @ across
-        return total * self._scale + np.diag(self._anchors)
+        return total * self._scale * len(self.rows) / max(len(picked), 1) + np.diag(self._anchors)
 
     def user_gradients(self, weights: Vector) -> Vector:
         """(users, size): the gradient of each user's rows."""

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_STEPS, ENOUGH = 50, 1e-7
+MOST_STEPS, ENOUGH = 50, 1e-8  # of the loss: what a step could still win
 Vector = NDArray[np.float64]
 
 
@@ -61,10 +61,10 @@ def move(part: LeaguePart, weights: Vector, strength: float, steps: int = MOST_S
     for _ in range(steps):
         curvature = part.curvature(weights + delta) + strength * np.eye(len(weights))
         step = -np.linalg.solve(curvature, gradient)
-        if np.abs(step).max() < ENOUGH:
+        if -float(gradient @ step) / 2 < ENOUGH * max(1.0, abs(value)):
             break
         length = 1.0
-        while (nearer := held(delta + length * step))[0] > value and length > 1e-6:
+        while (nearer := held(delta + length * step))[0] > value and length > 1e-3:
             length /= 2
         if nearer[0] > value:
             break
