@@ -152,7 +152,9 @@ class Site:
         towers = self._towers(results, arrays, tuned=whole)
         ranker, learning = self.parts.ranker(arrays), self.parts.learning
         deployed = deploy(results, self.dataset, learning, ranker, towers, private=self.is_private)
-        buyers = deploy_intent(results, self.intent, self.parts.intent_weights(arrays))
+        buyers = deploy_intent(
+            results, self.intent, self.parts.intent_weights(arrays), private=self.is_private
+        )
         if whole:
             use = ForUse(towers.deployed if towers else None, deployed, buyers, self.intent)
             write_outputs(out, self.dataset, self.config, use, self.language)
