@@ -63,9 +63,15 @@ def parts(only: str, seeds: Sequence[int], file: Path | None, tell: Callable[[st
 
 
 def jobs_of(
-    data: Sequence[str], seeds: Sequence[int] = SEEDS, variants: Sequence[str] = ("300", "100", "all")
-) -> list[JoiningCell]:
-    """The leagues of a table."""
+    data: Sequence[str], seeds: Sequence[int] = SEEDS, variants: Sequence[str] = ("300", "100", "all"),
+    path: Path | None = None,
+) -> list[JoiningCell]:  # fmt: skip
+    """The leagues of a table.
+
+    Parameters
+    ----------
+    path : folder of MovieLens 100k, for data "ml100k".
+    """
     jobs = [JoiningCell("bazaar", seed, private="site") for seed in seeds] if "bazaar" in data else []
     if "hm" in data:
         jobs += [
@@ -73,6 +79,8 @@ def jobs_of(
             for variant in variants
             for day in DAYS
         ]
+    if "ml100k" in data:
+        jobs.append(JoiningCell("ml100k", 0, path=path))
     return jobs
 
 
@@ -186,6 +194,7 @@ def _pairs(cells: Sequence[Cell]) -> list[tuple[str, str, str]]:
         ("final / untrained", "final", best),
         ("joiner / constants", "joiner", "constants"),
         ("alone / untrained", "alone", best),
+        ("final / ease", "final", "ease"),
     ]
     if any(name.startswith("final_private") for name in _methods(cells)):
         pairs += [
@@ -232,7 +241,8 @@ def _r(value: float) -> float | None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the table or a part of it; exit code as of the error, else 0."""
     parser = argparse.ArgumentParser(prog="joining", description="What joining is worth.")
-    parser.add_argument("--data", default="bazaar,hm", help="comma-separated: bazaar, hm")
+    parser.add_argument("--data", default="bazaar,hm", help="comma-separated: bazaar, hm, ml100k")
+    parser.add_argument("--path", type=Path, default=None, help="folder of MovieLens 100k, for ml100k")
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="of the bazaar")
     parser.add_argument("--variants", default="300,100,all", help="customers a site of H&M learns from")
     parser.add_argument("--cells", type=Path, default=None, help="finished cells, added to as they finish")
@@ -240,7 +250,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--format", choices=("text", "json"), default="text")
     chosen = parser.parse_args(argv)
     jobs = {json.dumps(job.key()): job for job in jobs_of(
-        chosen.data.split(","), [int(seed) for seed in chosen.seeds.split(",")], chosen.variants.split(",")
+        chosen.data.split(","), [int(seed) for seed in chosen.seeds.split(",")], chosen.variants.split(","),
+            chosen.path,
     )}  # fmt: skip
     try:
         cells = kept_cells(
