@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.data.chance import own_draws
 from clients.data.dataset import PURCHASE, Ints, Log, SiteDataset, as_user_inputs, gather_histories
 from common.models.model import UserInputs
 
@@ -94,7 +95,7 @@ def returning_rows(site: SiteDataset, from_s: int, until_s: int, length: int) ->
 
 
 def basket_rows(site: SiteDataset, from_s: int, until_s: int, length: int, seed: int) -> TestRows:
-    """New users' purchases in the window with one item hidden; needs two different items."""
+    """New users' purchases in the window with one item hidden, drawn for each by itself; needs two different items."""
     log = site.log.where(site.log.kind == PURCHASE)
     earlier_users = np.unique(log.before(from_s).user)
     window = log.between(from_s, until_s)
@@ -102,7 +103,7 @@ def basket_rows(site: SiteDataset, from_s: int, until_s: int, length: int, seed:
     user, item = _pairs(window)
     counts = np.bincount(user, minlength=site.log.n_users)
     users = np.flatnonzero(counts >= 2).astype(np.int64)
-    spread = np.random.default_rng(seed).random(len(users)) * counts[users]
+    spread = own_draws(seed, [site.user_ids[user] for user in users]) * counts[users]
     hidden = item[np.searchsorted(user, users) + spread.astype(np.int64)]
     hidden_of = np.full(site.log.n_users, -1, np.int64)
     hidden_of[users] = hidden

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.behaviour.alone import fit_alone as fit_alone_intent
-from clients.behaviour.choice import first_as_good, row_losses
+from clients.behaviour.choice import row_losses
 from clients.behaviour.home import AtHome
 from clients.behaviour.site import BehaviourSite
 from clients.behaviour.site import figures as intent_figures
@@ -150,15 +150,15 @@ def deploy_intent(results: Results, intent: Intent, league: Vector, *, private: 
     """The site's own model around the league's weights, measured with those weights as they came.
 
     Noise may have spoilt what a private league learned: then a model fitted at home alone takes its place where the
-    validation rows show by a standard error that it's better.
+    validation rows say so.
     """
     rows = intent.behaviour.rows(intent.task)
     model = intent.behaviour.at_home(intent.task, league, league)
     if private and league.any():
         nothing = np.zeros_like(league)
         tried = (model, intent.behaviour.at_home(intent.task, nothing, nothing))
-        losses = [row_losses(one(rows.valid.features), rows.valid.label) for one in tried]
-        model = tried[first_as_good(losses, rows.valid.user, 1.0)]
+        losses = [row_losses(one(rows.valid.features), rows.valid.label).sum() for one in tried]
+        model = tried[int(np.argmin(losses))]
     if len(rows.test):
         chances = model(rows.test.features)
         results.add("final", intent_figures(chances, rows.test))
