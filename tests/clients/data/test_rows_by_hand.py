@@ -88,7 +88,7 @@ def test_returning_rows_by_hand() -> None:
 
 def test_basket_rows_by_hand() -> None:
     site, hidden = tiny_site(BASKETS), []
-    for seed in range(12):
+    for seed in range(40):
         rows = basket_rows(site, FROM, UNTIL, 2, seed)
         assert rows.user.tolist() == [1, 4]
         assert rows.at.tolist() == [FROM, FROM]
