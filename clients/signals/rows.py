@@ -1,11 +1,14 @@
 """The rows from which a site learns weights: what customers bought next, beside things that they could have bought.
 
-A row is asked at the start of a window, of what was known before it. Windows go back from the validation window. Candidates are what was wanted and `NEGATIVES` items drawn at random; the softmax over them stands for
-that over the catalogue (importance correction, Bengio & Senécal 2008).
+A row is asked at the start of a window, of what was known before it. Windows go back from the validation window.
+Candidates are what was wanted and `NEGATIVES` items drawn at random; the softmax over them stands for that over the
+catalogue (importance correction, Bengio & Senécal 2008). Invariant: what is drawn for a row follows from the seed and
+the customer's name, and where a league protects customers, so does whether the row is there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -50,6 +53,7 @@ class FitRows:
     @staticmethod
     def joined(parts: list[FitRows]) -> FitRows:
         """All rows of the parts, in order."""
+        parts = [part for part in parts if len(part)]
         if not parts:
             empty, width = np.zeros(0, np.int64), NEGATIVES + WANTED
             return FitRows(
@@ -59,13 +63,32 @@ class FitRows:
         return FitRows(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(FitRows)))
 
 
-def window_rows(
-    site: SiteDataset, table: SignalTable, window: tuple[int, int], length: int, seed: int
-) -> FitRows:
-    """The rows of one window, of both kinds; at most `ROWS_A_WINDOW` of each."""
+@dataclass(frozen=True)
+class Asking:
+    """Who is asked.
+
+    Parameters
+    ----------
+    length : at most so many events of a history.
+    rate : None: at most `ROWS_A_WINDOW` of a kind. Else the chance with which each row is there, drawn by its
+        customer's name; the windows then don't depend on the log either. So under privacy, where nobody may have a say
+        in whether another's row is there.
+    """
+
+    length: int
+    seed: int
+    rate: float | None = None
+
+
+def window_rows(site: SiteDataset, table: SignalTable, window: tuple[int, int], asking: Asking) -> FitRows:
+    """The rows of one window, of both kinds."""
     parts = []
-    for kind, rows in enumerate(rows_of_window(site, window, length, seed)):
-        few = rows.sample(ROWS_A_WINDOW, seed)
+    seed = derived_seed(asking.seed, *window)
+    for kind, rows in enumerate(rows_of_window(site, window, asking.length, seed)):
+        if asking.rate is None:
+            few = rows.sample(ROWS_A_WINDOW, seed)
+        else:
+            few = rows.where(_chances(site, "asked", seed)[rows.user] < asking.rate)
         if len(few):
             parts.append(_with_candidates(site, table, few, kind, seed))
     return FitRows.joined(parts)
@@ -76,31 +99,41 @@ def rows_of_window(
 ) -> tuple[TestRows, TestRows]:
     """Returning customers and baskets in a window, of those who teach."""
     known = site.of_learners
-    return returning_rows(known, *window, length), basket_rows(known, *window, length, seed)
+    hidden = _chances(site, "hidden", seed)
+    return returning_rows(known, *window, length), basket_rows(known, *window, length, hidden)
 
 
-def earlier_windows(site: SiteDataset) -> list[tuple[int, int]]:
+def _chances(site: SiteDataset, purpose: str, seed: int) -> NDArray[np.float64]:
+    """A number in [0, 1) for each user, from the seed and the user's name."""
+    return np.array([(derived_seed(purpose, seed, name) >> 10) / 2**53 for name in site.user_ids])
+
+
+def earlier_windows(site: SiteDataset, as_ever: bool) -> list[tuple[int, int]]:
     """Windows before the validation window and as long as it, the latest first, while anything is known before one.
 
     They begin half a window apart, on whole days: what a customer will buy is asked on different days.
+
+    Parameters
+    ----------
+    as_ever : as far back at every site, since where a log begins may be one customer's doing.
     """
     split = site.split
     span = split.test_from - split.valid_from
     step = max(span // 2 // DAY_S, 1) * DAY_S
     earliest = int(site.learning_log.time.min()) if len(site.learning_log) else split.valid_from
     starts = [split.valid_from - span - back * step for back in range(WINDOWS_BACK)]
-    return [(start, start + span) for start in starts if start > earliest]
+    return [(start, start + span) for start in starts if as_ever or start > earliest]
 
 
 def _with_candidates(site: SiteDataset, table: SignalTable, rows: TestRows, kind: int, seed: int) -> FitRows:
-    generator = np.random.default_rng(derived_seed("candidates", seed, kind))
     n, n_items = len(rows), site.n_items
-    items = np.concatenate(
-        [np.zeros((n, WANTED), np.int64), generator.integers(0, n_items, (n, NEGATIVES))], axis=1
-    )
+    items = np.zeros((n, WANTED + NEGATIVES), np.int64)
     share = np.zeros(items.shape, np.float32)
     offset = np.full(items.shape, -np.inf, np.float32)
     for row, wanted, barred in _by_row(rows):
+        name = site.user_ids[rows.user[row]]
+        generator = np.random.default_rng(derived_seed("candidates", seed, kind, name))
+        items[row, WANTED:] = generator.integers(0, n_items, NEGATIVES)
         chosen = generator.permutation(wanted)[:WANTED]
         items[row, : len(chosen)] = chosen
         share[row, : len(chosen)] = 1.0 / len(chosen)
@@ -111,6 +144,6 @@ def _with_candidates(site: SiteDataset, table: SignalTable, rows: TestRows, kind
     return FitRows(table.columns(rows, items), share, offset, np.full(n, kind, np.int64), rows.user)
 
 
-def _by_row(rows: TestRows):  # type: ignore[no-untyped-def]
+def _by_row(rows: TestRows) -> Iterator[tuple[int, Ints, Ints]]:
     for row in range(len(rows)):
         yield row, rows.wanted[1][rows.wanted[0] == row], rows.barred[1][rows.barred[0] == row]
