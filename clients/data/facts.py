@@ -63,7 +63,7 @@ def item_facts(products: pl.DataFrame) -> ItemFacts:
 
 
 def _codes(column: pl.Series) -> Ints:
-    """Numbers of equal texts, by first occurrence; -1 for empty ones."""
+    """Numbers of equal texts, whatever their case; -1 for empty ones."""
     clean = column.cast(pl.String).fill_null("").str.strip_chars().str.to_lowercase()
     codes = clean.rank("dense").to_numpy().astype(np.int64) - 1
     return np.where((clean == "").to_numpy(), -1, codes)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.data.chance import own_draws
 from clients.data.dataset import PURCHASE, Ints, Log, SiteDataset, as_user_inputs, gather_histories
 from common.models.model import UserInputs
 
@@ -94,8 +93,16 @@ def returning_rows(site: SiteDataset, from_s: int, until_s: int, length: int) ->
     return TestRows(users, items, kinds, times, valid, at, _reindex(new, users), _reindex(touched, users))
 
 
-def basket_rows(site: SiteDataset, from_s: int, until_s: int, length: int, seed: int) -> TestRows:
-    """New users' purchases in the window with one item hidden, drawn for each by itself; needs two different items."""
+def basket_rows(
+    site: SiteDataset, from_s: int, until_s: int, length: int, chance: int | NDArray[np.float64]
+) -> TestRows:
+    """New users' purchases in the window with one item hidden; needs two different items.
+
+    Parameters
+    ----------
+    chance : which item is hidden: a seed, or a number in [0, 1) for each of the site's users, so that nobody has a say
+        in what is hidden of others.
+    """
     log = site.log.where(site.log.kind == PURCHASE)
     earlier_users = np.unique(log.before(from_s).user)
     window = log.between(from_s, until_s)
@@ -103,8 +110,8 @@ def basket_rows(site: SiteDataset, from_s: int, until_s: int, length: int, seed:
     user, item = _pairs(window)
     counts = np.bincount(user, minlength=site.log.n_users)
     users = np.flatnonzero(counts >= 2).astype(np.int64)
-    spread = own_draws(seed, [site.user_ids[user] for user in users]) * counts[users]
-    hidden = item[np.searchsorted(user, users) + spread.astype(np.int64)]
+    spread = np.random.default_rng(chance).random(len(users)) if isinstance(chance, int) else chance[users]
+    hidden = item[np.searchsorted(user, users) + (spread * counts[users]).astype(np.int64)]
     hidden_of = np.full(site.log.n_users, -1, np.int64)
     hidden_of[users] = hidden
     visible = np.isin(user, users) & (item != hidden_of[user])

@@ -39,11 +39,11 @@ class Reasons:
         lifts = family_lifts(self.table, self.weights, rows, chunk, items)
         strongest = lifts.argmax(2)
         history, valid = np.maximum(rows.items[chunk], 0), rows.valid[chunk]
-        raw = self.table.raw
+        raw, similarity = self.table.raw, self.table.others.similarity
         likeness = np.einsum("bkd,bhd->bkh", raw[items], raw[history])
-        together = np.stack([
-            np.asarray(self.table.others.similarity[history[row]][:, items[row]].todense()).T for row in range(len(items))
-        ]) if len(items) else likeness  # fmt: skip
+        together = np.zeros_like(likeness)
+        for row, (mine, chosen) in enumerate(zip(history, items, strict=True)):
+            together[row] = similarity[mine][:, chosen].todense().T
         near = np.where((strongest == _PLACE["together"])[..., None], together, likeness)
         named = np.where(valid[:, None, :], near, -9.0).argmax(2)
         return [self._phrase(lift) for lift in lifts.reshape(-1, len(FAMILIES))], np.take_along_axis(

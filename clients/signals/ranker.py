@@ -89,7 +89,11 @@ ALL = Form(np.ones(len(COLUMNS), bool), True)
 
 
 class RankerPart:
-    """A `LeaguePart` over a site's rows."""
+    """A `LeaguePart` over a site's rows.
+
+    Invariant: only columns of the form are read. Where those are a customer's own, no other customer has a say in the
+    chances that a softmax gives, and so in the customer's gradient.
+    """
 
     name = PART
 
@@ -104,7 +108,7 @@ class RankerPart:
 
     def loss(self, weights: Vector) -> tuple[float, Vector]:
         """Negative log likelihood times rows^-1/2 and what holds to the public start, and the gradient of both."""
-        losses, gradients = row_losses(self.rows, self.form.weights(weights))
+        losses, gradients = row_losses(self.rows, self._of_form(weights))
         summed = self.form.back(gradients, self.rows.kind).sum(0)
         held = self._anchors * weights
         return float(losses.sum()) * self._scale + float(held @ weights) / 2, summed * self._scale + held
@@ -117,18 +121,21 @@ class RankerPart:
         total = np.zeros((self.form.size, self.form.size))
         every = max(len(self.rows) // CURVATURE_ROWS, 1)
         picked = self.rows.where(np.arange(len(self.rows)) % every == 0)
-        for kind, by_weights in enumerate(curvatures(picked, self.form.weights(weights))):
+        for kind, by_weights in enumerate(curvatures(picked, self._of_form(weights))):
             across = self.form.back(np.eye(len(COLUMNS)), np.full(len(COLUMNS), kind))
             total += across.T @ by_weights @ across
         return total * self._scale * len(self.rows) / max(len(picked), 1) + np.diag(self._anchors)
 
     def user_gradients(self, weights: Vector) -> Vector:
         """(users, size): the gradient of each user's rows."""
-        _, gradients = row_losses(self.rows, self.form.weights(weights))
+        _, gradients = row_losses(self.rows, self._of_form(weights))
         users, place = np.unique(self.rows.user, return_inverse=True)
         summed = np.zeros((len(users), self.form.size))
         np.add.at(summed, place, self.form.back(gradients, self.rows.kind))
         return summed
+
+    def _of_form(self, vector: Vector) -> Weights:
+        return np.where(self.form.columns, self.form.weights(vector), 0.0)
 
 
 def row_losses(rows: FitRows, weights: Weights) -> tuple[Vector, NDArray[np.float64]]:

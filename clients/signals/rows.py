@@ -2,22 +2,23 @@
 
 A row is asked at the start of a window, of what was known before it. Windows go back from the validation window.
 Candidates are what was wanted and `NEGATIVES` items drawn at random; the softmax over them stands for that over the
-catalogue (importance correction, Bengio & Senécal 2008). Invariant: what is drawn for a customer follows from the
-customer's own records and public numbers.
+catalogue (importance correction, Bengio & Senécal 2008). Invariant: what is drawn for a row follows from the seed and
+the customer's name, and where a league protects customers, so does whether the row is there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.data.chance import own_draws, own_seeds
 from clients.data.dataset import DAY_S, Floats, Ints, SiteDataset
 from clients.data.rows import TestRows, basket_rows, returning_rows
 from clients.signals.names import COLUMNS
 from clients.signals.table import SignalTable
+from clients.training.samples import derived_seed
 
 NEGATIVES, WANTED = 100, 5
 ROWS_A_WINDOW = 150
@@ -52,6 +53,7 @@ class FitRows:
     @staticmethod
     def joined(parts: list[FitRows]) -> FitRows:
         """All rows of the parts, in order."""
+        parts = [part for part in parts if len(part)]
         if not parts:
             empty, width = np.zeros(0, np.int64), NEGATIVES + WANTED
             return FitRows(
@@ -62,32 +64,33 @@ class FitRows:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Which rows of a window are taken.
+class Asking:
+    """Who is asked.
 
     Parameters
     ----------
-    share : None for at most `ROWS_A_WINDOW` of each kind. Under privacy of users a public share of the customers, each
-        taken or not by itself, so that nobody's rows depend on who else is there.
+    length : at most so many events of a history.
+    rate : None: at most `ROWS_A_WINDOW` of a kind. Else the chance with which each row is there, drawn by its
+        customer's name; the windows then don't depend on the log either. So under privacy, where nobody may have a say
+        in whether another's row is there.
     """
 
+    length: int
     seed: int
-    share: float | None = None
+    rate: float | None = None
 
 
-def window_rows(
-    site: SiteDataset, table: SignalTable, window: tuple[int, int], length: int, choice: Choice
-) -> FitRows:
+def window_rows(site: SiteDataset, table: SignalTable, window: tuple[int, int], asking: Asking) -> FitRows:
     """The rows of one window, of both kinds."""
     parts = []
-    for kind, rows in enumerate(rows_of_window(site, window, length, choice.seed)):
-        names = [site.user_ids[user] for user in rows.user]
-        if choice.share is None:
-            few = rows.sample(ROWS_A_WINDOW, choice.seed)
+    seed = derived_seed(asking.seed, *window)
+    for kind, rows in enumerate(rows_of_window(site, window, asking.length, seed)):
+        if asking.rate is None:
+            few = rows.sample(ROWS_A_WINDOW, seed)
         else:
-            few = rows.where(own_draws(choice.seed, names) < choice.share)
+            few = rows.where(_chances(site, "asked", seed)[rows.user] < asking.rate)
         if len(few):
-            parts.append(_with_candidates(site, table, few, kind, choice.seed))
+            parts.append(_with_candidates(site, table, few, kind, seed))
     return FitRows.joined(parts)
 
 
@@ -96,26 +99,30 @@ def rows_of_window(
 ) -> tuple[TestRows, TestRows]:
     """Returning customers and baskets in a window, of those who teach."""
     known = site.of_learners
-    return returning_rows(known, *window, length), basket_rows(known, *window, length, seed)
+    hidden = _chances(site, "hidden", seed)
+    return returning_rows(known, *window, length), basket_rows(known, *window, length, hidden)
 
 
-def earlier_windows(site: SiteDataset, *, public: bool = False) -> list[tuple[int, int]]:
-    """Windows before the validation window and as long as it, the latest first.
+def _chances(site: SiteDataset, purpose: str, seed: int) -> NDArray[np.float64]:
+    """A number in [0, 1) for each user, from the seed and the user's name."""
+    return np.array([(derived_seed(purpose, seed, name) >> 10) / 2**53 for name in site.user_ids])
+
+
+def earlier_windows(site: SiteDataset, as_ever: bool) -> list[tuple[int, int]]:
+    """Windows before the validation window and as long as it, the latest first, while anything is known before one.
 
     They begin half a window apart, on whole days: what a customer will buy is asked on different days.
 
     Parameters
     ----------
-    public : all `WINDOWS_BACK` of them; else only while anything is known before one, which the log decides.
+    as_ever : as far back at every site, since where a log begins may be one customer's doing.
     """
     split = site.split
     span = split.test_from - split.valid_from
     step = max(span // 2 // DAY_S, 1) * DAY_S
+    earliest = int(site.learning_log.time.min()) if len(site.learning_log) else split.valid_from
     starts = [split.valid_from - span - back * step for back in range(WINDOWS_BACK)]
-    if not public:
-        earliest = int(site.learning_log.time.min()) if len(site.learning_log) else split.valid_from
-        starts = [start for start in starts if start > earliest]
-    return [(start, start + span) for start in starts]
+    return [(start, start + span) for start in starts if as_ever or start > earliest]
 
 
 def _with_candidates(site: SiteDataset, table: SignalTable, rows: TestRows, kind: int, seed: int) -> FitRows:
@@ -123,22 +130,20 @@ def _with_candidates(site: SiteDataset, table: SignalTable, rows: TestRows, kind
     items = np.zeros((n, WANTED + NEGATIVES), np.int64)
     share = np.zeros(items.shape, np.float32)
     offset = np.full(items.shape, -np.inf, np.float32)
-    wanted_of, barred_of = _by_row(rows.wanted, n), _by_row(rows.barred, n)
-    for row, own in enumerate(own_seeds(seed + kind, [site.user_ids[user] for user in rows.user])):
-        generator, wanted, barred = np.random.default_rng(own), wanted_of[row], barred_of[row]
+    for row, wanted, barred in _by_row(rows):
+        name = site.user_ids[rows.user[row]]
+        generator = np.random.default_rng(derived_seed("candidates", seed, kind, name))
+        items[row, WANTED:] = generator.integers(0, n_items, NEGATIVES)
         chosen = generator.permutation(wanted)[:WANTED]
         items[row, : len(chosen)] = chosen
         share[row, : len(chosen)] = 1.0 / len(chosen)
         offset[row, : len(chosen)] = 0.0
-        drawn = generator.integers(0, n_items, NEGATIVES)
-        free = ~np.isin(drawn, np.concatenate([wanted, barred]))
-        items[row, WANTED:] = drawn
+        free = ~np.isin(items[row, WANTED:], np.concatenate([wanted, barred]))
         rest = max(n_items - len(wanted) - len(barred), 1)
         offset[row, WANTED:][free] = np.log(rest / max(int(free.sum()), 1))
     return FitRows(table.columns(rows, items), share, offset, np.full(n, kind, np.int64), rows.user)
 
 
-def _by_row(pairs: tuple[Ints, Ints], n: int) -> list[Ints]:
-    """The items of each row of (row, item) pairs."""
-    order = np.argsort(pairs[0], kind="stable")
-    return np.split(pairs[1][order], np.searchsorted(pairs[0][order], np.arange(1, n)))
+def _by_row(rows: TestRows) -> Iterator[tuple[int, Ints, Ints]]:
+    for row in range(len(rows)):
+        yield row, rows.wanted[1][rows.wanted[0] == row], rows.barred[1][rows.barred[0] == row]

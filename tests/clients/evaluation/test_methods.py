@@ -45,7 +45,7 @@ from clients.evaluation.scorers import (
 )
 from clients.signals.home import ALONE, JOINED, fit_alone, fit_joined
 from clients.signals.learning import Learning
-from clients.signals.names import NAMES, START
+from clients.signals.names import COLUMNS, START
 from clients.signals.table import SignalTable
 from common.models.model import HansaModel, build_model
 from tests.clients.five_users import CONFIG as TINY
@@ -219,7 +219,7 @@ def test_what_a_merchant_could_deploy_alone_is_chosen_before_the_test_window(
 
 def test_what_is_deployed_is_the_leagues_weights_fitted_on_at_home(site: SiteDataset, seen: Windows) -> None:
     results, learning = Results(seen), Learning(site, CONFIG)
-    league = np.random.default_rng(0).normal(size=(2, len(NAMES)))
+    league = np.random.default_rng(0).normal(size=(2, len(COLUMNS)))
     found = deploy(results, site, learning, league)
     truth = fit_joined(learning.every, league)
     assert np.array_equal(found.weights, truth)
@@ -235,7 +235,7 @@ def test_what_is_deployed_is_the_leagues_weights_fitted_on_at_home(site: SiteDat
 
 
 def test_each_kind_of_row_has_its_own_weights(site: SiteDataset, seen: Windows) -> None:
-    table, weights = SignalTable(site, seen.test_from), np.random.default_rng(1).normal(size=(2, len(NAMES)))
+    table, weights = SignalTable(site, seen.test_from), np.random.default_rng(1).normal(size=(2, len(COLUMNS)))
     for kind, scorer in enumerate(ranker_scorer(table, weights)):
         rows = seen.test[kind]
         whole = slice(0, len(rows))
@@ -252,7 +252,7 @@ def test_strengths_and_starts_are_public_and_in_order() -> None:
 def test_another_test_window_changes_nothing_that_was_chosen(site: SiteDataset) -> None:
     """All from the test window on comes a day later: what was chosen before stays as it was."""
     late = site.log.time + np.where(site.log.time >= site.split.test_from, day(1) - day(0), 0)
-    league, found = np.random.default_rng(0).normal(size=(2, len(NAMES))), []
+    league, found = np.random.default_rng(0).normal(size=(2, len(COLUMNS))), []
     for each in (site, replace(site, log=replace(site.log, time=late))):
         results, learning = Results(windows(each, CONFIG)), Learning(each, CONFIG)
         compare_alone(results, each, learning, TUNED)
