@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-import sys
 
 import numpy as np
 import pytest
 
-from clients.parts import Parts
-from clients.signals.names import COLUMNS, START
+from clients.behaviour.definitions import N_FEATURES
+from clients.behaviour.logistic import CLIP
+from clients.behaviour.site import BehaviourSite
+from clients.behaviour.tasks import intent
+from clients.parts import CLIPS, STEPS, Parts
+from clients.signals.names import START
 from clients.signals.ranker import RankerPart
 from clients.training.moves import move
 from common.settings.config import LeagueConfig
@@ -35,12 +38,15 @@ def with_mode(mode: str, **changes: object) -> LeagueConfig:
 @pytest.mark.parametrize("mode", ["off", "user", "distributed", "site"])
 def test_names_and_shapes_follow_from_the_settings(mode: str) -> None:
     parts = Parts(SITE, with_mode(mode))
-    assert parts.shapes() == {"ranker": (parts.form.size,)}
-    assert {name: value.tolist() for name, value in parts.start().items()} == {
-        "ranker": [0.0] * parts.form.size
+    buyers = {} if mode == "site" else {f"behaviour.{intent(SITE.split).name}": (N_FEATURES,)}
+    assert parts.shapes() == {"ranker": (parts.form.size,), **buyers}
+    start = parts.start()
+    assert {name: (value.shape, value.any()) for name, value in start.items()} == {
+        name: (shape, False) for name, shape in parts.shapes().items()
     }
     assert "parts" not in vars(parts), "no rows were needed"
-    assert parts.ranker(parts.start()).tolist() == [START.tolist()] * 2
+    assert parts.ranker(start).tolist() == [START.tolist()] * 2
+    assert parts.intent_weights(start).tolist() == [0.0] * N_FEATURES
 
 
 def test_where_no_signal_may_be_learned_there_is_no_part() -> None:
@@ -58,28 +64,32 @@ def test_the_tower_has_the_rest_of_the_clip() -> None:
 
 
 @pytest.mark.parametrize("strength", [0.2, 3.0])
-def test_a_move_is_where_the_sites_rows_take_the_ranker(strength: float) -> None:
+def test_a_move_is_where_the_sites_rows_take_each_part(strength: float) -> None:
     parts = Parts(SITE, with_overrides(CONFIG, {"ranker.strength": strength}))
     at = arrays(parts, 3)
-    own = RankerPart(parts.learning.every, parts.form)
-    truth = move(own, at["ranker"].astype(np.float64), strength)
     found = parts.moves(at)
-    assert list(found) == ["ranker"]
-    assert found["ranker"].dtype == np.float32
-    assert found["ranker"] == pytest.approx(truth, abs=1e-6)
-    assert np.abs(truth).max() > 0.01
+    assert list(found) == list(parts.shapes())
+    ranker = RankerPart(parts.learning.every, parts.form)
+    buyers = BehaviourSite(SITE).part(intent(SITE.split), SITE.split.valid_from)
+    for part in (ranker, buyers):
+        truth = move(part, at[part.name].astype(np.float64), strength, STEPS)
+        assert found[part.name].dtype == np.float32
+        assert found[part.name] == pytest.approx(truth, abs=1e-5)
+        assert np.abs(truth).max() > 0.01
 
 
 def test_a_clipped_sum_counts_each_customer_by_the_clip_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules[Parts.__module__], "GRADIENT_CLIP", 8.0)
+    monkeypatch.setitem(CLIPS, "ranker", 8.0)
     parts = Parts(SITE, PRIVATE)
-    at = arrays(parts, 3)
-    own = RankerPart(parts.learning.every, parts.form)
-    gradients = own.user_gradients(at["ranker"].astype(np.float64))
-    norms = np.linalg.norm(gradients, axis=1)
-    assert norms.min() < 8 < norms.max()
-    slow = sum(g * min(1.0, 8 / n) * C / 8 for g, n in zip(gradients, norms, strict=True))
-    assert parts.clipped_sum(at, C) == pytest.approx(slow)
+    at, slow = arrays(parts, 3), []
+    for part, most in zip(parts.parts, (8.0, CLIP), strict=True):
+        gradients = part.user_gradients(at[part.name].astype(np.float64))
+        norms = np.linalg.norm(gradients, axis=1)
+        share = C / math.sqrt(2) / most
+        slow.append(share * sum(g * min(1.0, most / n) for g, n in zip(gradients, norms, strict=True)))
+        if part.name == "ranker":
+            assert norms.min() < most < norms.max()
+    assert parts.clipped_sum(at, C) == pytest.approx(np.concatenate(slow))
 
 
 @pytest.mark.parametrize("user", [0, 17, 30, 35, 59])
@@ -104,8 +114,3 @@ def test_some_customers_do_change_a_clipped_sum() -> None:
         for user in (7, 30)
     ]
     assert max(changes) > 0.5 * C
-
-
-def test_the_form_of_a_league_holds_no_more_than_its_signals() -> None:
-    assert Parts(SITE, with_mode("off")).form.size == 2 * len(COLUMNS)
-    assert math.isclose(Parts(SITE, with_mode("site")).form.size, len(COLUMNS))

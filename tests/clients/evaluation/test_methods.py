@@ -17,7 +17,6 @@ from clients.evaluation.heads import (
     behaviour_logits,
     behaviour_metrics,
     content_metrics,
-    logistic_metrics,
     next_event_accuracy,
     rows_of,
 )
@@ -43,9 +42,10 @@ from clients.evaluation.scorers import (
     ranker_scorer,
     windows,
 )
-from clients.signals.home import ALONE, JOINED, fit_alone, fit_joined
+from clients.signals.home import ALONE, JOINED, JOINED_PRIVATE, fit_alone, fit_joined
 from clients.signals.learning import Learning
 from clients.signals.names import COLUMNS, START
+from clients.signals.ranker import ALL
 from clients.signals.table import SignalTable
 from common.models.model import HansaModel, build_model
 from tests.clients.five_users import CONFIG as TINY
@@ -210,32 +210,37 @@ def test_what_a_merchant_could_deploy_alone_is_chosen_before_the_test_window(
         assert found == pytest.approx(ranked(site, seen, *test)), method
     alone = fit_alone(learning.before, learning.valid, np.stack([START, START]), ALONE)
     found = results.methods["alone"]
-    assert found.pop("strength") == alone.strength
+    assert (found.pop("strength"), found.pop("tower")) == (alone.strength, 0.0)
     assert found.pop("valid_ndcg@20") > 0
     assert found == pytest.approx(ranked(site, seen, *ranker_scorer(learning.at_test, alone.weights)))
-    assert results.methods["logistic"] == pytest.approx(logistic_metrics(site))
-    assert list(results.methods) == [*starts, "alone", "logistic"]
+    assert list(results.methods) == [*starts, "alone"]
 
 
-def test_what_is_deployed_is_the_leagues_weights_fitted_on_at_home(site: SiteDataset, seen: Windows) -> None:
+@pytest.mark.parametrize("private", [False, True])
+def test_what_is_deployed_is_the_leagues_weights_fitted_on_at_home(
+    site: SiteDataset, seen: Windows, private: bool
+) -> None:
     results, learning = Results(seen), Learning(site, CONFIG)
-    league = np.random.default_rng(0).normal(size=(2, len(COLUMNS)))
-    found = deploy(results, site, learning, league)
-    truth = fit_joined(learning.every, league)
+    league = ALL.weights(np.random.default_rng(0).normal(size=ALL.size))
+    found = deploy(results, site, learning, league, private=private)
+    truth = fit_joined(learning.every, league, private)
     assert np.array_equal(found.weights, truth)
     assert np.array_equal(found.league, league)
     assert not np.array_equal(truth, league)
     at_test = SignalTable(site, seen.test_from)
     assert results.methods == {
         "league": pytest.approx(ranked(site, seen, *ranker_scorer(at_test, league))),
-        "final": pytest.approx(ranked(site, seen, *ranker_scorer(at_test, truth))),
+        "final": pytest.approx(ranked(site, seen, *ranker_scorer(at_test, truth)) | {"tower": 0.0}),
     }
     with pytest.raises(FrozenInstanceError):
         found.weights = league  # type: ignore[misc]
 
 
 def test_each_kind_of_row_has_its_own_weights(site: SiteDataset, seen: Windows) -> None:
-    table, weights = SignalTable(site, seen.test_from), np.random.default_rng(1).normal(size=(2, len(COLUMNS)))
+    table, weights = (
+        SignalTable(site, seen.test_from),
+        np.random.default_rng(1).normal(size=(2, len(COLUMNS))),
+    )
     for kind, scorer in enumerate(ranker_scorer(table, weights)):
         rows = seen.test[kind]
         whole = slice(0, len(rows))
@@ -245,19 +250,27 @@ def test_each_kind_of_row_has_its_own_weights(site: SiteDataset, seen: Windows) 
 def test_strengths_and_starts_are_public_and_in_order() -> None:
     assert len(KNN_START) == len(EASE_START) == 2
     assert len(HYBRID_START) == 3
-    assert all(weight > 0 for weight in (*KNN_START, *EASE_START, *HYBRID_START, *ALONE, JOINED))
+    assert all(
+        weight > 0 for weight in (*KNN_START, *EASE_START, *HYBRID_START, *ALONE, JOINED, JOINED_PRIVATE)
+    )
     assert list(ALONE) == sorted(ALONE)
 
 
 def test_another_test_window_changes_nothing_that_was_chosen(site: SiteDataset) -> None:
     """All from the test window on comes a day later: what was chosen before stays as it was."""
     late = site.log.time + np.where(site.log.time >= site.split.test_from, day(1) - day(0), 0)
-    league, found = np.random.default_rng(0).normal(size=(2, len(COLUMNS))), []
+    league, found = ALL.weights(np.random.default_rng(0).normal(size=ALL.size)), []
     for each in (site, replace(site, log=replace(site.log, time=late))):
         results, learning = Results(windows(each, CONFIG)), Learning(each, CONFIG)
         compare_alone(results, each, learning, TUNED)
         chosen = {m: f.get("valid_ndcg@20") for m, f in results.methods.items()}
-        found.append((chosen, results.methods["alone"]["strength"], deploy(results, each, learning, league)))
+        found.append(
+            (
+                chosen,
+                results.methods["alone"]["strength"],
+                deploy(results, each, learning, league, private=False),
+            )
+        )
     (chosen, strength, deployed), (chosen_late, strength_late, deployed_late) = found
     assert chosen == chosen_late
     assert strength == strength_late

@@ -36,7 +36,9 @@ def held(rows: FitRows, weights: np.ndarray, around: np.ndarray, strength: float
 
 
 @pytest.mark.parametrize(("private", "strength"), [(False, JOINED), (True, JOINED_PRIVATE)])
-def test_weights_around_the_leagues_are_the_most_likely_under_the_prior(private: bool, strength: float) -> None:
+def test_weights_around_the_leagues_are_the_most_likely_under_the_prior(
+    private: bool, strength: float
+) -> None:
     rows = told(0, 60)
     around = PUBLIC + np.random.default_rng(1).normal(0, 0.1, len(COLUMNS))
     around[:, :N_SIGNALS] += np.array([[0.2], [-0.2]])

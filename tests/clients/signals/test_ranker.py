@@ -116,7 +116,9 @@ def test_a_users_gradient_is_the_sum_over_the_users_rows(name: str) -> None:
         alone = rows.where(rows.user == user)
         truth = RankerPart(alone, part.form, anchored=False).loss(at)[1] * np.sqrt(len(alone))
         assert gradient == pytest.approx(truth, abs=1e-4)
-    assert found.sum(0) == pytest.approx(RankerPart(rows, part.form, anchored=False).loss(at)[1] * np.sqrt(len(rows)), abs=1e-4)
+    assert found.sum(0) == pytest.approx(
+        RankerPart(rows, part.form, anchored=False).loss(at)[1] * np.sqrt(len(rows)), abs=1e-4
+    )
 
 
 def test_signals_that_a_league_may_not_read_have_no_say_in_what_it_learns() -> None:

@@ -124,7 +124,7 @@ def test_a_rows_loss_is_near_that_of_the_full_softmax(
     scores = table.scores(single, slice(0, len(single)), weights[0]).astype(np.float64)
     scores[single.mask(single.barred, slice(0, len(single)), 60)] = -np.inf
     wanted = single.mask(single.wanted, slice(0, len(single)), 60)
-    assert losses == pytest.approx(np.log(np.exp(scores).sum(1)) - scores[wanted], abs=0.03)
+    assert losses == pytest.approx(np.log(np.exp(scores).sum(1)) - scores[wanted], abs=0.07)
 
 
 def test_what_comes_after_the_start_of_a_window_is_in_no_signal(site: SiteDataset) -> None:

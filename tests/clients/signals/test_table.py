@@ -65,8 +65,12 @@ def test_no_signal_is_the_same_for_all_items_and_histories() -> None:
     """Else the comparison with the definitions would compare nothing."""
     histories = [[(0, 0), (1, 3), (2, 2)], [(4, 0)], [(5, 1), (6, 2)]]
     early = int(np.quantile(SITES[0].log.time, 0.03))
-    spreads = [columns(0, histories, at_s)[..., :N_SIGNALS].reshape(-1, N_SIGNALS).std(0) for at_s in (AT, early)]
-    assert [name for name, spread in zip(COLUMNS, np.max(spreads, axis=0), strict=False) if not spread > 0] == []
+    spreads = [
+        columns(0, histories, at_s)[..., :N_SIGNALS].reshape(-1, N_SIGNALS).std(0) for at_s in (AT, early)
+    ]
+    assert [
+        name for name, spread in zip(COLUMNS, np.max(spreads, axis=0), strict=False) if not spread > 0
+    ] == []
 
 
 def test_before_anything_happened_all_is_still_a_number() -> None:
