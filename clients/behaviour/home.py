@@ -58,6 +58,19 @@ def fit_at_home(name: str, rows: TaskRows, early: Vector, league: Vector) -> AtH
     return AtHome(weights, firmness, slope, bias)
 
 
+def fit_own(name: str, rows: TaskRows) -> AtHome:
+    """The same without a league: around no knowledge at all, as firmly as the validation window likes best."""
+    train, full = _part(name, rows.train), _part(name, rows.full)
+    nothing, choices = train.start(), [firmness for firmness in FIRMNESS if np.isfinite(firmness)]
+    losses = [
+        row_losses(chances(rows.valid.features @ _moved(train, nothing, firmness)), rows.valid.label).sum()
+        for firmness in choices
+    ]
+    firmness = choices[int(np.argmin(losses))]
+    weights = _moved(full, nothing, firmness)
+    return AtHome(weights, firmness, *calibrated(rows.valid.features @ weights, rows.valid))
+
+
 def calibrated(logits: Vector, rows: Rows) -> tuple[float, float]:
     """Slope and bias for the logits of labelled rows; (1, 0) unless other customers' rows gain clearly."""
     _, owner = np.unique(rows.user, return_inverse=True)

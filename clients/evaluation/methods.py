@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from clients.behaviour.alone import fit_alone as fit_alone_intent
 from clients.behaviour.choice import row_losses
-from clients.behaviour.home import AtHome
-from clients.behaviour.site import BehaviourSite
+from clients.behaviour.home import AtHome, fit_own
+from clients.behaviour.site import BehaviourSite, part_name
 from clients.behaviour.site import figures as intent_figures
 from clients.behaviour.tasks import Task
 from clients.data.dataset import SiteDataset
@@ -153,12 +153,11 @@ def deploy_intent(results: Results, intent: Intent, league: Vector, *, private: 
     validation rows say so.
     """
     rows = intent.behaviour.rows(intent.task)
-    model = intent.behaviour.at_home(intent.task, league, league)
-    if private and league.any():
-        nothing = np.zeros_like(league)
-        tried = (model, intent.behaviour.at_home(intent.task, nothing, nothing))
-        losses = [row_losses(one(rows.valid.features), rows.valid.label).sum() for one in tried]
-        model = tried[int(np.argmin(losses))]
+    tried = [intent.behaviour.at_home(intent.task, league, league)] if league.any() else []
+    if private or not tried:
+        tried.append(fit_own(part_name(intent.task), rows))
+    losses = [row_losses(one(rows.valid.features), rows.valid.label).sum() for one in tried]
+    model = tried[int(np.argmin(losses))]
     if len(rows.test):
         chances = model(rows.test.features)
         results.add("final", intent_figures(chances, rows.test))
