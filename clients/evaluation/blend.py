@@ -46,6 +46,9 @@ def choose_weights(
 ) -> list[Weights]:
     """For each kind of rows the weights of the best NDCG@20 that a search from ``start`` finds.
 
+    What is found has to beat where the search began by a standard error: on a few rows the best of many tries is the
+    best by luck.
+
     Parameters
     ----------
     kinds : validation rows of each kind; at most MAX_ROWS of each are read, drawn by ``seed``. A kind with fewer than
@@ -56,30 +59,31 @@ def choose_weights(
     return [_search([part], together) if len(part[1]) >= ENOUGH_ROWS else together for part in scored]
 
 
-def _search(parts: Sequence[Scored], weights: Weights) -> Weights:
+def _search(parts: Sequence[Scored], start: Weights) -> Weights:
     """Coordinate by coordinate, the factors tried on each."""
-    best = _quality(parts, weights)
+    weights, first = start, _quality(parts, start)
+    best = first
     for _ in range(PASSES):
         for place in range(len(weights)):
             for factor in FACTORS:
                 tried = weights.copy()
                 tried[place] *= factor
                 quality = _quality(parts, tried)
-                if quality > best:
+                if quality.sum() > best.sum():
                     best, found = quality, tried
                     weights = found
-    return weights
+    gain = best - first
+    return weights if gain.sum() > gain.std() * len(gain) ** 0.5 else start
 
 
-def _quality(parts: Sequence[Scored], weights: Weights) -> float:
-    """Mean NDCG@20 over all rows; 0 without rows."""
+def _quality(parts: Sequence[Scored], weights: Weights) -> NDArray[np.float64]:
+    """NDCG@20 of each row."""
     values = [np.zeros(0)]
     for scores, wanted in parts:
         if len(wanted):
             total = np.tensordot(weights.astype(np.float32), scores, axes=1)
             values.append(ranking_metrics(top_k(total, 20), wanted)["ndcg@20"])
-    joined = np.concatenate(values)
-    return float(joined.mean()) if len(joined) else 0.0
+    return np.concatenate(values)
 
 
 def _scored(scorers: Sequence[Scorer], rows: TestRows, n_items: int, seed: int) -> Scored:
