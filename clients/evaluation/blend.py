@@ -73,7 +73,7 @@ def _search(parts: Sequence[Scored], start: Weights) -> Weights:
                     best, found = quality, tried
                     weights = found
     gain = best - first
-    return weights if gain.sum() > gain.std() * len(gain) ** 0.5 else start
+    return weights if len(gain) and gain.sum() > gain.std() * len(gain) ** 0.5 else start
 
 
 def _quality(parts: Sequence[Scored], weights: Weights) -> NDArray[np.float64]:
