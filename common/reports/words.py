@@ -102,6 +102,7 @@ SLICES = MappingProxyType({
     "returning": Label("Returning customers", "回头客"),
     "new_customers": Label("New customers' baskets", "新顾客的购物篮"),
     "joiners": Label("Merchants new to the league", "新加入的商家"),
+    "first_day": Label("A newcomer's first day, before any fit", "新商家的第一天，尚未拟合"),
     "behaviour": Label("Who is about to buy", "谁即将购买"),
     "behaviour_joiners": Label("Who is about to buy, at merchants new to the league", "谁即将购买（新加入的商家）"),
 })  # fmt: skip

@@ -28,7 +28,7 @@ def slices(members: Sequence[Result], joiners: Sequence[Result]) -> list[dict[st
         _deployed("returning", members, ["returning"]),
         _deployed("new_customers", members, ["baskets"]),
         _deployed("joiners", joiners, tuple(KINDS)),
-        *(_ranking("joiners", AS_IT_CAME, against, _over(joiners, against)) for against in (ALONE, HYBRID)),
+        *(_ranking("first_day", AS_IT_CAME, against, _over(joiners, against)) for against in (ALONE, HYBRID)),
         behaviour("behaviour", members),
         behaviour("behaviour_joiners", joiners),
     ]

@@ -124,7 +124,7 @@ def _details(trained: list[str]) -> dict[str, Any]:
                 "against": "best_alone",
                 **_ratio(1.03, 0.98, 1.08),
             },
-            {"slice": "joiners", "method": "league", "against": "no_training", **_ratio(1.4, 1.2, 1.6)},
+            {"slice": "first_day", "method": "league", "against": "no_training", **_ratio(1.4, 1.2, 1.6)},
             {
                 "slice": "behaviour",
                 "method": "behaviour_league",

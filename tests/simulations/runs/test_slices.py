@@ -37,7 +37,7 @@ def test_a_newcomer_is_held_against_the_best_it_has_and_its_first_day_against_bo
     assert [(row["method"], row["against"], round(row["ratio"], 3)) for row in rows] == [
         ("final", "alone", 1.5), ("league", "alone", 1.2), ("league", "no_training", 2.0),
     ]  # fmt: skip
-    assert {row["slice"] for row in rows} == {"joiners"}
+    assert [row["slice"] for row in rows] == ["joiners", "first_day", "first_day"]
 
 
 def test_nothing_measured_no_row() -> None:
