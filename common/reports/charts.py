@@ -11,7 +11,7 @@ from common.reports.figures import Bar, Label, Span, bar_chart, interval_chart, 
 from common.reports.shapes import number, table
 from common.reports.story import METHODS, SCORE, Story
 from common.reports.verdicts import DID_NOT_PAY, PAID
-from common.reports.words import method_name
+from common.reports.words import BEHAVIOUR_NAMES, method_name
 
 _TONES = {
     "alone": "alone",
@@ -45,7 +45,8 @@ def charts(story: Story) -> dict[str, Markup | None]:
 
 def behaviour_rows(story: Story) -> tuple[Behaviour, ...]:
     """Methods for which the behaviour predictor was measured."""
-    names = [*METHODS, *sorted(set(story.metrics) - set(METHODS))]
+    names = [*BEHAVIOUR_NAMES, *(name for name in METHODS if name not in BEHAVIOUR_NAMES)]
+    names += sorted(set(story.metrics) - set(names))
     rows = (Behaviour(name, story.value(name, "auc"), story.value(name, "log_loss")) for name in names)
     return tuple(row for row in rows if row.auc is not None or row.log_loss is not None)
 

@@ -24,7 +24,7 @@ from common.reports.samples import PictureSource, read_samples
 from common.reports.shapes import number
 from common.reports.story import Story, read_story
 from common.reports.verdicts import count_sentence, opponent_name
-from common.reports.words import GLOSSARY, METHOD_NOTES, SLICES
+from common.reports.words import GLOSSARY, METHOD_NOTES, SLICES, behaviour_name
 
 
 def write_report(run_dir: Path, pictures: PictureSource | None = None) -> Path:
@@ -95,7 +95,9 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(figure=figure, percent=percent, gain=gain, size=size)
-    environment.globals.update(t=both, named=lambda name: _both_of(opponent_name(name)), say=_both_of)
+    environment.globals.update(
+        t=both, named=lambda name: _both_of(opponent_name(name)), say=_both_of, predictor=behaviour_name
+    )
     return environment
 
 

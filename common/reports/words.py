@@ -20,9 +20,18 @@ METHOD_NAMES = MappingProxyType({
     "federated": Label("The network, together", "神经网络，联合训练"),
     "fine_tuned": Label("The network, together, then tuned", "神经网络，联合训练后微调"),
     "centralised": Label("The network, all data in one place", "神经网络，数据集中训练"),
-    "logistic": Label("Recency and frequency", "近度与频度（逻辑回归）"),
 })  # fmt: skip
 """Method in metrics.json → what a merchant calls it."""
+
+BEHAVIOUR_NAMES = MappingProxyType(
+    {
+        "active_days": Label("Days active, nothing learned", "活跃天数，不学习"),
+        "logistic": Label("Logistic regression at home", "本店逻辑回归"),
+        "boosting": Label("Boosted trees at home", "本店提升树"),
+        "alone": Label("Best of its own, by validation", "按验证选出的自有最佳方法"),
+    }
+)
+"""Method that predicts who will buy → what a merchant calls it, where that differs from what ranks."""
 
 METHOD_NOTES = MappingProxyType({
     "popularity": Label(
@@ -137,11 +146,20 @@ def reason(why: str) -> Label:
 def method_name(name: str) -> Label:
     """What a merchant calls a method; its own name where nobody has put it into words.
 
-    >>> method_name("ease").en, method_name("behaviour_league").en
-    ('Linear autoencoder', 'behaviour league')
+    >>> method_name("ease").en, method_name("something_new").en
+    ('Linear autoencoder', 'something new')
     """
     plain = name.replace("_", " ")
     return METHOD_NAMES.get(name, Label(plain, plain))
+
+
+def behaviour_name(name: str) -> Label:
+    """What a merchant calls a way to predict who will buy.
+
+    >>> behaviour_name("alone").en, behaviour_name("final").en
+    ('Best of its own, by validation', 'As deployed')
+    """
+    return BEHAVIOUR_NAMES.get(name) or method_name(name)
 
 
 def next_step_words(code: str, best_alone: str) -> Label:

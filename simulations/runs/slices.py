@@ -18,7 +18,7 @@ from simulations.runs.verdict import ALONE, DEPLOYED, Result, over_alone, strict
 
 HYBRID = "no_training"
 AS_IT_CAME = "league"
-DEPLOYED_BEHAVIOUR = ("behaviour_final", "behaviour_joined", "behaviour_league", "fine_tuned", "federated")
+DEPLOYED_BEHAVIOUR = (DEPLOYED, "fine_tuned", "federated")
 """What a merchant predicts behaviour with, the first that was measured."""
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from clients.signals.names import NAMES, START
+from clients.signals.names import COLUMNS, START
 from common.files import read_json, read_lines
 from common.privacy.guarantee import guarantee_of
 from common.reports.story import METHODS
@@ -160,7 +160,7 @@ def shared_weight(folder: RunFolder, site: str) -> float | None:
     """
     path = folder.site_out(site) / "private.json"
     choices = read_json(path) if path.exists() else {}
-    if tuple(choices.get("signals", ())) != NAMES:
+    if tuple(choices.get("columns", ())) != COLUMNS:
         return None
     weights, league = (np.asarray(choices[name], np.float64) for name in ("weights", "league"))
     shared, own = float(np.linalg.norm(league - START)), float(np.linalg.norm(weights - league))

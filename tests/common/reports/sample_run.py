@@ -95,7 +95,8 @@ def _metrics(trained: list[str]) -> dict[str, Any]:
     for name, auc in (
         ("local", 0.71),
         ("logistic", 0.735),
-        ("behaviour_league", 0.742),
+        ("alone", 0.736),
+        ("final", 0.742),
         ("centralised", 0.75),
     ):
         found.setdefault(name, {}).update({"auc": spread(auc), "log_loss": spread(1.1 - auc)})
@@ -127,7 +128,7 @@ def _details(trained: list[str]) -> dict[str, Any]:
             {"slice": "first_day", "method": "league", "against": "no_training", **_ratio(1.4, 1.2, 1.6)},
             {
                 "slice": "behaviour",
-                "method": "behaviour_league",
+                "method": "final",
                 "against": "logistic",
                 "metric": "log_loss",
                 **_ratio(0.96, 0.94, 0.99),

@@ -18,13 +18,13 @@ def result(
     ----------
     by_row : method → kind ("returning", "basket_") → NDCG@20 of each customer.
     valid : NDCG@20 on the validation window of the methods that need no league.
-    losses : method → log loss of purchase intent; of a league's if its name begins with "behaviour_league".
+    losses : method → log loss of purchase intent; of a league's if it's final or federated.
     """
     home = {method: {"valid_ndcg@20": value, "strength": 30.0} for method, value in (valid or {}).items()}
     methods: dict[str, Any] = {method: {} for method in by_row} | home
     for method, loss in (losses or {}).items():
         methods.setdefault(method, {})["log_loss"] = loss
-        if not method.startswith(("behaviour_league", "federated")):
+        if method not in ("final", "federated"):
             home[method] = methods[method]
     return {"methods": methods, "ndcg@20_by_row": by_row, "at_home": home}
 

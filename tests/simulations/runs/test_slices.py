@@ -52,10 +52,10 @@ def sites(*losses: dict[str, float]) -> list[dict[str, object]]:
 def test_behaviour_is_held_against_the_best_method_at_home() -> None:
     row = behaviour(
         "behaviour",
-        sites(*[{"behaviour_league": 0.3, "logistic": 0.4, "behaviour_alone": 0.32, "federated": 0.2}] * 3),
+        sites(*[{"final": 0.3, "logistic": 0.4, "boosting": 0.32, "alone": 0.33, "federated": 0.2}] * 3),
     )
     assert row is not None
-    assert (row["method"], row["against"], row["merchants"]) == ("behaviour_league", "behaviour_alone", 3)
+    assert (row["method"], row["against"], row["merchants"]) == ("final", "boosting", 3)
     assert row["ratio"] == pytest.approx(0.9375)
     assert row["verdict"] == "paid"
 

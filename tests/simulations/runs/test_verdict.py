@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.signals.names import NAMES, START
+from clients.signals.names import COLUMNS, START
 from common.files import append_line, write_json
 from common.settings.config import LeagueConfig
 from common.settings.load import load_config
@@ -165,14 +165,14 @@ def test_how_much_came_from_the_league(
     tmp_path: Path, league: float, own: float, share: float | None
 ) -> None:
     folder = folder_of(tmp_path, [SITE])
-    away = np.zeros((2, len(NAMES)))
+    away = np.zeros((2, len(COLUMNS)))
     away[0, 1] = 1.0
     shared = START + league * away
-    document = {"signals": NAMES, "league": shared.tolist(), "weights": (shared - own * away).tolist()}
+    document = {"columns": COLUMNS, "league": shared.tolist(), "weights": (shared - own * away).tolist()}
     write_json(folder.site_out("alder") / "private.json", document)
     found = shared_weight(folder, "alder")
     assert found is None if share is None else found == pytest.approx(share)
-    write_json(folder.site_out("alder") / "private.json", document | {"signals": ["another"]})
+    write_json(folder.site_out("alder") / "private.json", document | {"columns": ["another"]})
     assert shared_weight(folder, "alder") is None
     assert shared_weight(folder, "birch") is None
 
