@@ -74,7 +74,8 @@ def run_league(run: Run) -> None:
     round_, vector = release(run)
 
     if run.league.compare:
-        evaluate(run, Phase(wire.EVALUATE_LOCAL, tuple(run.state.weights)))
+        # Those left out of training too: what they could deploy alone is what they weigh joining against.
+        evaluate(run, Phase(wire.EVALUATE_LOCAL, (*run.state.weights, *run.league.held_out)))
     # Who was left out of training has no copy of its own: it's measured where the coordinator has the model to send.
     names = run.league.names if vector is not None else tuple(run.names)
     evaluate(run, Phase(wire.EVALUATE_FINAL, names, vector, best=round_))

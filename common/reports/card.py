@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.reports.promise import promise
-from common.reports.story import METHODS, SCORE, Story, read_story
-from common.reports.words import METHOD_NAMES, METHOD_NOTES
+from common.reports.story import SCORE, Story, read_story
+from common.reports.verdicts import count_sentence, opponent_name
+from common.reports.words import METHOD_NOTES, method_name
 from common.settings.config import LeagueConfig
 
 _METRICS = (SCORE, "recall@20", "capped_recall@20", "auc", "log_loss")
@@ -69,24 +70,52 @@ def _sites(story: Story) -> str:
 
 
 def _quality(story: Story) -> str:
-    methods = [name for name in METHODS if name in story.metrics]
+    methods = story.methods
     if not methods:
         return "## Quality\n\nNot measured."
     rows = []
     for name in methods:
         values = " | ".join(_figure(story.value(name, metric)) for metric in _METRICS)
-        label = f"{METHOD_NAMES[name].en}: {METHOD_NOTES[name].en}"
+        note = METHOD_NOTES.get(name)
+        label = f"{_cell(method_name(name).en)}: {note.en}" if note else _cell(method_name(name).en)
         rows.append(f"| {label} | {values} | {_figure(story.value(name, SCORE, 'worst'))} |")
     head = "| method | " + " | ".join(_METRICS) + " | worst site |"
-    lines = ["## Quality", "", "Mean over sites, all items of a shop ranked, split by time.", "", head]
+    lines = [
+        "## Quality",
+        "",
+        *_worth(story),
+        "Mean over sites, all items of a shop ranked, split by time.",
+        "",
+        head,
+    ]
     lines += ["|---|" + "---:|" * (len(_METRICS) + 1), *rows, "", *_per_site(story)]
-    if story.worth:
-        lines += ["", f"Joining paid for {story.paid()} of {len(story.worth)} sites."]
     return "\n".join(lines)
 
 
+def _worth(story: Story) -> list[str]:
+    """What joining brought, against the strongest that merchants could deploy alone; Chinese below."""
+    head, counts = story.headline, count_sentence(story.verdicts)
+    if head is None:
+        return [
+            "What merchants could deploy alone wasn't measured, or on too few customers, so nothing is said of whether "
+            "joining pays.",
+            "",
+        ]
+    over = "; ".join(
+        f"over {_cell(opponent_name(row.against).en.lower())} {row.words}" for row in head.over.values()
+    )
+    english = [
+        f"**{head.short.en}**",
+        head.sentence.en,
+        *([counts.en] if counts else []),
+        f"As deployed: {over}.",
+    ]
+    chinese = [f"**{head.short.zh}**", head.sentence.zh, *([counts.zh] if counts else [])]
+    return [" ".join(english), "", "".join(chinese), ""]
+
+
 def _per_site(story: Story) -> list[str]:
-    method = story.joined_method
+    method = "final"
     rows = []
     for site in story.sites:
         values = [story.site_value(method, metric, site.name) for metric in _METRICS]
@@ -96,7 +125,7 @@ def _per_site(story: Story) -> list[str]:
             )
     if not rows:
         return []
-    head = f"| site ({METHOD_NAMES[method].en.lower()}) | " + " | ".join(_METRICS) + " |"
+    head = f"| site ({method_name(method).en.lower()}) | " + " | ".join(_METRICS) + " |"
     return [head, "|---|" + "---:|" * len(_METRICS), *rows]
 
 

@@ -8,31 +8,21 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from common.reports.figures import Bar, Label, Span, bar_chart, interval_chart, line_chart, reliability_chart
-from common.reports.story import DID_NOT_PAY, METHODS, PAID, SCORE, Story, number, table
-from common.reports.words import METHOD_NAMES
+from common.reports.shapes import number, table
+from common.reports.story import METHODS, SCORE, Story
+from common.reports.verdicts import DID_NOT_PAY, PAID
+from common.reports.words import BEHAVIOUR_NAMES, method_name
 
 _TONES = {
-    "local": "alone",
-    "federated": "joined",
-    "fine_tuned": "joined",
-    "centralised": "ideal",
+    "alone": "alone",
+    "league": "joined",
     "final": "joined",
+    "non_private": "ideal",
+    "centralised": "ideal",
 }
 _VERDICT_TONES = {PAID: "good", DID_NOT_PAY: "bad"}
 _MAX_SPANS = 40
 _WITHOUT = {"text": Label("without texts", "不用文本"), "image": Label("without pictures", "不用图片")}
-
-
-@dataclass(frozen=True)
-class ZeroShot:
-    """A site that took no part in training: its score by method."""
-
-    title: str
-    scores: tuple[tuple[str, float], ...]
-
-    def ratio(self, method: str, to: str) -> float | None:
-        scores = dict(self.scores)
-        return scores[method] / scores[to] if scores.get(to) and method in scores else None
 
 
 @dataclass(frozen=True)
@@ -47,27 +37,16 @@ class Behaviour:
 def charts(story: Story) -> dict[str, Markup | None]:
     """All plots by name; None where the data are missing."""
     makers: dict[str, Callable[[Story], Markup | None]] = {
-        "methods": _methods, "worth": _worth, "score": _score, "loss": _loss, "reliability": _reliability,
+        "methods": _methods, "verdicts": _verdicts, "score": _score, "loss": _loss, "reliability": _reliability,
         "ablation": _ablation,
     }  # fmt: skip
     return {name: make(story) for name, make in makers.items()}
 
 
-def zero_shot_rows(story: Story) -> tuple[ZeroShot, ...]:
-    """Sites left out of training, each with its scores in the order of the methods."""
-    rows = []
-    for site, methods in table(story.details.get("zero_shot")).items():
-        named = table(methods)
-        scores = [(name, number(table(named.get(name)).get(SCORE))) for name in METHODS]
-        measured = tuple((name, score) for name, score in scores if score is not None)
-        if measured:
-            rows.append(ZeroShot(story.title_of(str(site)), measured))
-    return tuple(rows)
-
-
 def behaviour_rows(story: Story) -> tuple[Behaviour, ...]:
     """Methods for which the behaviour predictor was measured."""
-    names = [*METHODS, *sorted(set(story.metrics) - set(METHODS))]
+    names = [*BEHAVIOUR_NAMES, *(name for name in METHODS if name not in BEHAVIOUR_NAMES)]
+    names += sorted(set(story.metrics) - set(names))
     rows = (Behaviour(name, story.value(name, "auc"), story.value(name, "log_loss")) for name in names)
     return tuple(row for row in rows if row.auc is not None or row.log_loss is not None)
 
@@ -77,16 +56,24 @@ def _methods(story: Story) -> Markup | None:
     for name in story.methods:
         value, spread = story.value(name, SCORE), story.interval(name, SCORE)
         low, high = spread if spread is not None else (None, None)
-        bars.append(Bar(METHOD_NAMES[name], value or 0.0, _TONES.get(name, "plain"), low, high))
+        bars.append(Bar(method_name(name), value or 0.0, _TONES.get(name, "plain"), low, high))
     return bar_chart(bars, Label("NDCG@20 by method", "各方法的 NDCG@20")) if bars else None
 
 
-def _worth(story: Story) -> Markup | None:
+def _verdicts(story: Story) -> Markup | None:
     spans = [
-        Span(row.title, row.gain, row.low, row.high, _VERDICT_TONES.get(row.verdict, "even"))
-        for row in story.worth[:_MAX_SPANS]
-    ]
-    return interval_chart(spans, Label("Gain over training alone", "相对单独训练的提升")) if spans else None
+        Span(
+            row.title,
+            row.together.value,
+            row.together.low,
+            row.together.high,
+            _VERDICT_TONES.get(row.verdict, "even"),
+        )
+        for row in story.verdicts
+        if row.together and not row.held_out
+    ][:_MAX_SPANS]
+    title = Label("Gain over the best of its own", "相对自有最佳方法的提升")
+    return interval_chart(spans, title) if spans else None
 
 
 def _score(story: Story) -> Markup | None:
@@ -120,7 +107,7 @@ def _ablation(story: Story) -> Markup | None:
         value = number(table(metrics).get(SCORE))
         if value is not None:
             bars.append(Bar(_WITHOUT.get(name, Label(f"without {name}", f"不用 {name}")), value, "plain"))
-    whole = story.value(story.joined_method, SCORE)
+    whole = story.value("final", SCORE)
     if bars and whole is not None:
         bars.insert(0, Bar(Label("with everything", "使用全部信息"), whole, "joined"))
     return bar_chart(bars, Label("NDCG@20 with parts left out", "去掉部分信息后的 NDCG@20")) if bars else None

@@ -17,11 +17,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from common.files import write_whole
-from common.reports.charts import behaviour_rows, charts, zero_shot_rows
+from common.reports.charts import behaviour_rows, charts
+from common.reports.figures import Label
 from common.reports.promise import promise
 from common.reports.samples import PictureSource, read_samples
-from common.reports.story import Story, number, read_story
-from common.reports.words import GLOSSARY, METHOD_NAMES, METHOD_NOTES
+from common.reports.shapes import number
+from common.reports.story import Story, read_story
+from common.reports.verdicts import count_sentence, opponent_name
+from common.reports.words import GLOSSARY, METHOD_NOTES, SLICES, behaviour_name
 
 
 def write_report(run_dir: Path, pictures: PictureSource | None = None) -> Path:
@@ -46,11 +49,12 @@ def _facts(story: Story, pictures: PictureSource | None) -> dict[str, Any]:
     return {
         "story": story,
         "charts": charts(story),
-        "method_names": METHOD_NAMES,
+        "counts": count_sentence(story.verdicts),
         "method_notes": METHOD_NOTES,
+        "slices": [row for row in story.slices if row.name in SLICES],
+        "slice_names": SLICES,
         "glossary": GLOSSARY,
         "samples": read_samples(story, pictures),
-        "zero_shot": zero_shot_rows(story),
         "behaviour": behaviour_rows(story),
         "traffic": traffic(story),
         "fewest_rows": int(number(story.details.get("macro_counts_sites_with_rows")) or 0),
@@ -91,7 +95,9 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(figure=figure, percent=percent, gain=gain, size=size)
-    environment.globals["t"] = both
+    environment.globals.update(
+        t=both, named=lambda name: _both_of(opponent_name(name)), say=_both_of, predictor=behaviour_name
+    )
     return environment
 
 
@@ -100,6 +106,10 @@ def both(en: str, zh: str) -> Markup:
     return Markup('<span class="t-en" lang="en">{}</span><span class="t-zh" lang="zh">{}</span>').format(
         en, zh
     )
+
+
+def _both_of(label: Label) -> Markup:
+    return both(label.en, label.zh)
 
 
 def figure(value: float | None, digits: int = 3) -> str:

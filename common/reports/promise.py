@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from common.privacy.guarantee import Guarantee, guarantee_of
+from common.privacy.guarantee import SHARES_NOISE, Guarantee, guarantee_of
 from common.reports.figures import Label
 from common.settings.config import LeagueConfig
 
@@ -30,13 +30,15 @@ _UNIT = MappingProxyType({
         "what one user did at a site in one span of {days} day(s), with the reviews written then",
         "一名用户在某一站点 {days} 天内的全部行为及其间所写评论",
     ),
-    "site": Label("all data of one site", "一个站点的全部数据"),
+    "site": Label(
+        "all data of one site, so every customer of it at once", "一个站点的全部数据，即其所有顾客同时受到保护"
+    ),
 })  # fmt: skip
 _MODE = MappingProxyType({
     "user": Label("Differential privacy at user level", "用户级差分隐私"),
     "record": Label("Differential privacy at record level", "记录级差分隐私"),
     "distributed": Label("Differential privacy at user level, with noise shared over sites", "用户级差分隐私（噪声由各站点分担）"),
-    "site": Label("Differential privacy at site level", "站点级差分隐私"),
+    "site": Label("Differential privacy at site level, with noise shared over sites", "站点级差分隐私（噪声由各站点分担）"),
 })  # fmt: skip
 _ADVERSARY = MappingProxyType({
     "local": Label(
@@ -56,7 +58,7 @@ def promise(config: LeagueConfig) -> tuple[Label, ...]:
     if guarantee is None:
         return (OFF,)
     parts = [_headline(guarantee), _meaning(config, guarantee), _accounting(config, guarantee)]
-    if guarantee.mode == "distributed" and guarantee.epsilon_alone is not None:
+    if guarantee.mode in SHARES_NOISE and guarantee.epsilon_alone is not None:
         parts.append(Label(
             f"A site's own part of the noise alone, if all others collude, gives ε = {guarantee.epsilon_alone:.2f}.",
             f"若其他所有站点串通，仅凭本站点自己的噪声可保证 ε = {guarantee.epsilon_alone:.2f}。",
@@ -82,7 +84,7 @@ def _headline(guarantee: Guarantee) -> Label:
 
 def _meaning(config: LeagueConfig, guarantee: Guarantee) -> Label:
     unit, privacy = _UNIT[guarantee.unit], config.privacy
-    adversary = _ADVERSARY["shared" if guarantee.mode == "distributed" else "local"]
+    adversary = _ADVERSARY["shared" if guarantee.mode in SHARES_NOISE else "local"]
     values = {
         "days": privacy.record_days,
         "honest": privacy.honest_sites,
@@ -118,15 +120,17 @@ def _accounting(config: LeagueConfig, guarantee: Guarantee) -> Label:
 
 
 def _not_covered(guarantee: Guarantee) -> Label:
-    several = "a person who is a user of several sites (ε adds up), " if guarantee.unit != "site" else ""
-    several_zh = "同时是多个站点用户的人（ε 相加）、" if guarantee.unit != "site" else ""
+    several, several_zh = (
+        "a person who is a user of several sites (ε adds up), ",
+        "同时是多个站点用户的人（ε 相加）、",
+    )
     return Label(
         f"Not covered: {several}other runs and statistics on the same data (each site's own ledger adds them up), the "
         "dates that part training from testing, the catalogue and what a merchant sells, how long a site takes to answer, "
-        "and what a site fits and keeps itself: its fine-tuned model, popularity, calibration, recommendations, and the "
+        "and what a site fits and keeps itself: its own weights, popularity, calibration, recommendations, and the "
         "figures of this report, which a simulation reads from the sites' own folders.",
         f"不包括：{several_zh}对同一数据的其他运行与统计（由各站点自己的账本累计）、训练与测试的分界日期、商品目录与商家所售商品、"
-        "站点应答所需的时间，以及站点自行拟合并保留的内容：微调模型、热度、校准、推荐结果，以及本报告中由模拟程序从各站点文件夹读取的数值。",
+        "站点应答所需的时间，以及站点自行拟合并保留的内容：自己的权重、热度、校准、推荐结果，以及本报告中由模拟程序从各站点文件夹读取的数值。",
     )  # fmt: skip
 
 

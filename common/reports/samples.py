@@ -6,15 +6,17 @@ of the report.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import polars as pl
 
 from common.reports.data_uri import jpeg_uri
+from common.reports.figures import Label
 from common.reports.story import Story
+from common.reports.words import reason
 
 CUSTOMERS_PER_SITE = 2
 ITEMS_SHOWN = 5
@@ -39,11 +41,18 @@ class PictureSource(Protocol):
 
 @dataclass(frozen=True)
 class Product:
-    """A product as it is shown: `picture` is a data URI or empty."""
+    """A product as it is shown: `picture` is a data URI or empty.
+
+    Parameters
+    ----------
+    why : what speaks for it, in both languages.
+    nearest : title of the thing in the history that the reason is about, or empty.
+    """
 
     title: str
     picture: str
-    why: str = ""
+    why: Label | None = None
+    nearest: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,11 +113,7 @@ def _history(site: str, user: str, rows: pl.DataFrame, source: PictureSource | N
 
 def _customer(site: str, user: str, rows: pl.DataFrame, source: PictureSource | None) -> Customer:
     own = rows.filter(pl.col("user_id").cast(pl.String) == user).sort("rank").head(ITEMS_SHOWN)
-    whys = own["why"].to_list() if "why" in own.columns else [""] * own.height
-    recommended = [
-        _product(site, str(item), source, str(why or ""))
-        for item, why in zip(own["item_id"], whys, strict=True)
-    ]
+    recommended = [_recommended(site, row, source) for row in own.iter_rows(named=True)]
     return Customer(tuple(_products(site, _history(site, user, rows, source), source)), tuple(recommended))
 
 
@@ -116,9 +121,21 @@ def _products(site: str, items: Iterable[str], source: PictureSource | None) -> 
     return [_product(site, item, source) for item in items]
 
 
-def _product(site: str, item: str, source: PictureSource | None, why: str = "") -> Product:
-    title = (source.title(site, item) if source is not None else None) or item
+def _recommended(site: str, row: Mapping[str, Any], source: PictureSource | None) -> Product:
+    product = _product(site, str(row["item_id"]), source)
+    why, nearest = str(row.get("why") or ""), str(row.get("history_item_id") or "")
+    return replace(
+        product,
+        why=reason(why) if why else None,
+        nearest=_title(site, nearest, source) if why and nearest else "",
+    )
+
+
+def _product(site: str, item: str, source: PictureSource | None) -> Product:
     data = source.picture(site, item) if source is not None else None
     usable = data is not None and data.startswith(_JPEG) and len(data) <= MAX_PICTURE_BYTES
-    picture = jpeg_uri(data) if usable and data is not None else ""
-    return Product(title, picture, why)
+    return Product(_title(site, item, source), jpeg_uri(data) if usable and data is not None else "")
+
+
+def _title(site: str, item: str, source: PictureSource | None) -> str:
+    return (source.title(site, item) if source is not None else None) or item

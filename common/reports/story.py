@@ -4,9 +4,11 @@ Invariant: only `config.json` and `league.json` are needed; no other file can ma
 is finite.
 
 Shapes read from details.json (all optional):
-    worth        [{"site", "gain_local", "low", "high", "verdict"}]; gains relative to local-only, 0.12 = 12 % better
+    headline     {"over": {opponent: {"ratio", "low", "high", "merchants"}}}: what is deployed over each opponent
+    verdicts     [{"site", "held_out", "best_alone", "together": {"gain", "low", "high"}, "returning", "baskets",
+                 "shared_weight", "bytes_up", "bytes_down", "epsilon", "next_step": {"code"}}]; 0.12 is 12 % better
+    slices       [{"slice", "method", "against", "ratio", "low", "high", "merchants"}]
     intervals    {method: {metric: [low, high]}} of the mean over sites
-    zero_shot    {site: {method: {metric: value}}} of sites that were left out of training
     ablation     {what was left out, e.g. "text": {metric: value}}
     calibration  [{"predicted", "observed", "count"}] of the purchase intent
     macro_counts_sites_with_rows   the fewest test rows with which a site enters the mean
@@ -14,7 +16,6 @@ Shapes read from details.json (all optional):
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,15 +24,18 @@ from typing import Any
 from common.errors import RunError
 from common.files import read_json, read_lines
 from common.privacy.stopped import stopped_sites
+from common.reports.shapes import interval, number, table
+from common.reports.verdicts import Headline, Slice, Verdict, read_headline, read_slices, read_verdicts
 from common.settings.config import LeagueConfig
 from common.storage.run_folder import RunFolder, SiteEntry
 
 SCORE = "ndcg@20"
 TRAINING_SCORE = "valid/ndcg@20"
 METHODS = (
-    "popularity", "item_knn", "no_training", "local", "federated", "fine_tuned", "non_private", "centralised", "final",
+    "popularity", "item_knn", "ease", "no_training", "alone", "league", "final", "non_private",
+    "local", "federated", "fine_tuned", "centralised",
 )  # fmt: skip
-PAID, NO_DIFFERENCE, DID_NOT_PAY = "paid", "no difference", "did not pay"
+"""What ranks, in the order of a report: without the league, with it, and the tower by itself."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +53,6 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Worth:
-    """What joining the league gained one site: the relative gain over training alone, with its interval."""
-
-    title: str
-    gain: float
-    low: float | None
-    high: float | None
-    verdict: str
-
-
-@dataclass(frozen=True)
 class Story:
     """Everything that a report says about one run; `stopped` maps sites whose budget was spent to the first round."""
 
@@ -68,7 +61,9 @@ class Story:
     sites: tuple[SiteEntry, ...]
     rounds: tuple[Round, ...] = ()
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    worth: tuple[Worth, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    headline: Headline | None = None
+    slices: tuple[Slice, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
     stopped: Mapping[str, int] = field(default_factory=dict)
 
@@ -83,13 +78,8 @@ class Story:
     @property
     def methods(self) -> tuple[str, ...]:
         """The methods that were measured, in the order of a report."""
-        return tuple(name for name in METHODS if self.value(name, SCORE) is not None)
-
-    @property
-    def joined_method(self) -> str:
-        """The method compared with training alone: the run's own choice, or the fine-tuned model if it was measured."""
-        named = str(self.details.get("joined") or "fine_tuned")
-        return named if self.value(named, SCORE) is not None else "federated"
+        names = [*METHODS, *sorted(set(self.metrics) - set(METHODS))]
+        return tuple(name for name in names if self.value(name, SCORE) is not None)
 
     def value(self, method: str, metric: str, of: str = "macro") -> float | None:
         """A figure of metrics.json: the mean over sites ("macro"), the worst site ("worst"), or None."""
@@ -102,19 +92,6 @@ class Story:
     def interval(self, method: str, metric: str) -> tuple[float, float] | None:
         """The interval of a mean over sites, or None."""
         return interval(table(table(self.details.get("intervals")).get(method)).get(metric))
-
-    def ratio(self, method: str, to: str, metric: str = SCORE) -> float | None:
-        """The ratio of two methods' figures, as means over sites."""
-        over, under = self.value(method, metric), self.value(to, metric)
-        return over / under if over is not None and under else None
-
-    def paid(self) -> int:
-        """How many sites gained by joining."""
-        return self.count(PAID)
-
-    def count(self, verdict: str) -> int:
-        """How many sites have this verdict."""
-        return sum(row.verdict == verdict for row in self.worth)
 
     def title_of(self, name: str) -> str:
         """A site's display name."""
@@ -138,30 +115,9 @@ def read_story(run_dir: Path) -> Story:
         rounds=tuple(_round(row) for row in lines if number(row.get("round")) is not None),
         stopped=stopped_sites(lines),
         metrics=table(_optional(run_dir / "metrics.json")),
-        worth=_worth(details.get("worth"), titles), details=details,
+        verdicts=read_verdicts(details.get("verdicts"), titles), headline=read_headline(details.get("headline")),
+        slices=read_slices(details.get("slices")), details=details,
     )  # fmt: skip
-
-
-def number(value: object) -> float | None:
-    """A finite number, or None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if math.isfinite(value) else None
-
-
-def table(value: object) -> Mapping[str, Any]:
-    """A mapping, or an empty one for anything else."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def interval(value: object) -> tuple[float, float] | None:
-    """``[low, high]`` or ``{"low", "high"}`` as a pair, or None."""
-    if isinstance(value, Mapping):
-        value = [value.get("low"), value.get("high")]
-    if not isinstance(value, (list, tuple)) or len(value) != 2:
-        return None
-    low, high = number(value[0]), number(value[1])
-    return (low, high) if low is not None and high is not None else None
 
 
 def _optional(path: Path) -> object:
@@ -186,24 +142,3 @@ def _round(row: Mapping[str, Any]) -> Round:
         sites=len(cohort) if isinstance(cohort, list) else 0,
         quarantined=tuple(str(name) for name in left_out if name),
     )
-
-
-def _worth(rows: object, titles: Mapping[str, str]) -> tuple[Worth, ...]:
-    gains = []
-    for row in rows if isinstance(rows, list) else ():
-        gain = number(table(row).get("gain_local"))
-        if gain is None:
-            continue
-        low, high = number(row.get("low")), number(row.get("high"))
-        site = str(row.get("site", ""))
-        gains.append(Worth(titles.get(site, site), gain, low, high, _verdict(row.get("verdict"), low, high)))
-    return tuple(sorted(gains, key=lambda worth: (-worth.gain, worth.title)))
-
-
-def _verdict(stated: object, low: float | None, high: float | None) -> str:
-    text = str(stated or "").replace("_", " ").strip().lower()
-    if text in (PAID, NO_DIFFERENCE, DID_NOT_PAY):
-        return text
-    if low is not None and low > 0:
-        return PAID
-    return DID_NOT_PAY if high is not None and high < 0 else NO_DIFFERENCE

@@ -9,10 +9,11 @@ import typer
 from rich.console import Console
 
 from common.errors import RunError
-from common.files import read_lines
+from common.files import read_json, read_lines
 from common.privacy.stopped import stopped_sites
 from common.storage.run_folder import RunFolder
 from simulations.arguments import RunArgument
+from simulations.commands.simulate import show_comparison, show_verdicts
 from simulations.output import Format, FormatOption, output_of, plain, table
 
 
@@ -24,7 +25,7 @@ def status(
 ) -> None:
     """Example: `hansa status runs/demo --watch`
 
-    Says how far a run has come, what its last round gave, and what to do next. Changes nothing.
+    Says how far a run has come, what its last round gave, whether joining paid, and what to do next. Changes nothing.
     """
     if watch:
         from simulations.commands.watch import watch as watch_run
@@ -39,7 +40,6 @@ def evaluate(context: typer.Context, run: RunArgument, form: FormatOption = Form
 
     Measures the released model again on the sites' own data, by full ranking.
     """
-    from simulations.commands.simulate import show_comparison
     from simulations.runs.serve import evaluate as measure
 
     metrics = measure(run)
@@ -94,10 +94,18 @@ def read_status(run: Path) -> dict[str, Any]:
         "budget_spent": stopped_sites(rounds),
         "seconds": sum(float(row.get("seconds") or 0) for row in rounds),
         "checkpoints": sorted(file.name for file in folder.state.glob("round-*.safetensors")),
+        **_worth(run),
         "report": str(run / "report.html") if (run / "report.html").exists() else None,
         "config_digest": config.digest(),
         "next_step": f"hansa recommend {run} --help" if finished else f"hansa resume {run}",
     }
+
+
+def _worth(run: Path) -> dict[str, Any]:
+    """Whether joining paid, where a run has come so far."""
+    path = run / "details.json"
+    details = read_json(path) if path.exists() else {}
+    return {"headline": details.get("headline"), "verdicts": details.get("verdicts") or []}
 
 
 def _show_status(screen: Console, facts: dict[str, Any]) -> None:
@@ -117,3 +125,4 @@ def _show_status(screen: Console, facts: dict[str, Any]) -> None:
         ("next", facts["next_step"]),
     ]
     screen.print(table((facts["run"], ""), rows))
+    show_verdicts(screen, facts["headline"], facts["verdicts"])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,14 +16,15 @@ from simulations.output import Format, FormatOption, note, output_of, plain, tab
 from simulations.runs.results import Metrics, RunSummary
 from simulations.setup.options import DataSource, Encoders, Engine, Preset, SimulateOptions, parse_set
 
-METHODS = (
-    "popularity", "item_knn", "no_training", "local", "federated", "fine_tuned", "non_private", "centralised", "final",
-)  # fmt: skip
+if TYPE_CHECKING:
+    from common.reports.verdicts import Gain
+
 _COST_HEADS = (
     "protection", "MB up", "MB down", "site CPU s", "coordinator CPU s", "coordinator sees", "with one site it sees",
 )  # fmt: skip
 _COST_TITLE = "Protections of this league, a site a round; the coordinator's time is for all sites"
-SHOWN_METRICS = ("ndcg@20", "recall@20", "capped_recall@20", "auc", "log_loss")
+_VERDICT_HEADS = ("site", "best of its own", "returning", "baskets", "together", "joining", "next step")
+SHOWN_METRICS = ("ndcg@20", "basket_ndcg@20", "recall@20", "capped_recall@20", "auc", "log_loss")
 
 
 def simulate(
@@ -100,9 +101,7 @@ def show_summary(screen: Console, summary: RunSummary) -> None:
         screen.print(table(_COST_HEADS, [_cost_row(row) for row in summary.protections], title=_COST_TITLE))
         return
     show_comparison(screen, summary.metrics)
-    joined = [row for row in summary.worth if row.get("verdict") == "paid"]
-    if summary.worth:
-        screen.print(f"Joining paid for {len(joined)} of {len(summary.worth)} sites.")
+    show_verdicts(screen, summary.headline, summary.verdicts)
     screen.print(f"{summary.rounds} rounds, {len(summary.sites)} sites, {summary.seconds:.1f} s.")
     screen.print(f"Results: {plain(summary.run)}", markup=False)
     if summary.report:
@@ -118,6 +117,9 @@ def _cost_row(cost: Mapping[str, Any]) -> tuple[object, ...]:
 
 def show_comparison(screen: Console, metrics: Metrics) -> None:
     """Print the table of methods: the mean over sites, and the worst site in NDCG@20."""
+    # Late: reports take their templates with them, and `--help` doesn't wait for these.
+    from common.reports.story import METHODS
+
     methods = [name for name in METHODS if name in metrics] + sorted(set(metrics) - set(METHODS))
     if not methods:
         return
@@ -126,6 +128,42 @@ def show_comparison(screen: Console, metrics: Metrics) -> None:
         means = [metrics[name].get(metric, {}).get("macro") for metric in SHOWN_METRICS]
         rows.append((name, *means, metrics[name].get("ndcg@20", {}).get("worst")))
     screen.print(table(("method", *SHOWN_METRICS, "worst ndcg@20"), rows, title="Mean over sites"))
+
+
+def show_verdicts(
+    screen: Console, headline: Mapping[str, Any] | None, verdicts: Sequence[Mapping[str, Any]]
+) -> None:
+    """Print whether joining paid: for each merchant, and then for the league, losses first."""
+    from common.reports.verdicts import count_sentence, opponent_name, read_headline, read_verdicts
+
+    found, head = read_verdicts(list(verdicts), {}), read_headline(headline)
+    if found:
+        rows = [
+            (
+                f"{row.site} (new to the league)" if row.held_out else row.site, opponent_name(row.best_alone).en,
+                *(_gain(part) for part in (row.returning, row.baskets)), _gain(row.together, interval=True),
+                row.verdict or "–", row.words.en.split(":")[0],
+            )
+            for row in found
+        ]  # fmt: skip
+        screen.print(
+            table(_VERDICT_HEADS, rows, title="As deployed, against the best of each merchant's own")
+        )
+    if counts := count_sentence(found):
+        screen.print(counts.en)
+    if head:
+        screen.print(f"{head.short.en} {head.sentence.en}", markup=False)
+
+
+def _gain(part: Gain | None, *, interval: bool = False) -> str:
+    if part is None:
+        return "–"
+    within = (
+        f" [{part.low:+.0%}, {part.high:+.0%}]"
+        if interval and part.low is not None and part.high is not None
+        else ""
+    )
+    return f"{part.value:+.1%}{within}"
 
 
 def _check(options: SimulateOptions) -> None:

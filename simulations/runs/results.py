@@ -26,7 +26,7 @@ class RunSummary:
     seconds : wall time of this call.
     config_digest : of the settings, 64 hex digits.
     metrics : as in metrics.json; empty for a dry run.
-    worth : per site, as in details.json.
+    headline, verdicts : what joining brought the league and each merchant, as in details.json.
     report : the HTML report, where one was written.
     plan : for a dry run, what would be done (rows of what → value).
     protections : for a dry run, what each protection would cost and show; see `simulations.runs.costs`.
@@ -39,7 +39,8 @@ class RunSummary:
     seconds: float = 0.0
     config_digest: str = ""
     metrics: Metrics = field(default_factory=dict)
-    worth: tuple[Mapping[str, Any], ...] = ()
+    headline: Mapping[str, Any] | None = None
+    verdicts: tuple[Mapping[str, Any], ...] = ()
     report: Path | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
     protections: tuple[Mapping[str, Any], ...] = ()

@@ -105,7 +105,8 @@ def _carry_out(folder: RunFolder, config: LeagueConfig, started: float) -> RunSu
         seconds=time.monotonic() - started,
         config_digest=config.digest(),
         metrics=metrics,
-        worth=tuple(details["worth"]),
+        headline=details["headline"],
+        verdicts=tuple(details["verdicts"]),
         report=report,
     )
 

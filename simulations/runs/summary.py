@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.files import read_json, read_lines, write_json
-from common.metrics import bootstrap_interval
-from common.settings.config import LeagueConfig
 from common.storage.run_folder import RunFolder, SiteEntry
+from simulations.runs.paired import MIN_ROWS
+from simulations.runs.slices import slices
+from simulations.runs.verdict import headline, verdicts
 
-MIN_ROWS = 10
 LOWER_IS_BETTER = {"log_loss"}
-SOURCES = ("final.json", "local.json", "non_private.json", "centralised.json")
+AT_HOME = "local.json"
+SOURCES = ("final.json", AT_HOME, "non_private.json", "centralised.json")
 RANKING = ("ndcg", "recall", "capped_recall", "hr", "mrr", "coverage", "diversity")
 Figures = dict[str, dict[str, Any]]
 
@@ -34,13 +35,17 @@ def summarise(
     results = {site.name: site_results(folder, site) for site in sites}
     members = [site for site in sites if not site.held_out and results[site.name]["methods"]]
     metrics = macro_metrics({site.name: results[site.name] for site in members})
-    joined = joined_method(folder.config())
+    members_results, joiners = (
+        [results[s.name] for s in members],
+        [results[s.name] for s in sites if s.held_out],
+    )
     details: dict[str, Any] = {
         "rows": {name: result["rows"] for name, result in results.items()},
         "macro_counts_sites_with_rows": MIN_ROWS,
         "intervals": {m: {"ndcg@20": _macro_interval(m, members, results)} for m in metrics},
-        "joined": joined,
-        "worth": [row for site in members if (row := worth_of(site.name, results[site.name], joined))],
+        "headline": headline(members_results),
+        "verdicts": verdicts(folder, results),
+        "slices": slices(members_results, joiners),
         "calibration": pooled_calibration([results[site.name]["calibration"] for site in members]),
         "zero_shot": {site.name: results[site.name]["methods"] for site in sites if site.held_out},
         "timing": {k: round(v, 3) for k, v in timing.items()},
@@ -54,15 +59,17 @@ def summarise(
 
 
 def site_results(folder: RunFolder, site: SiteEntry) -> dict[str, Any]:
-    """All figures of one site, from whichever result files are there."""
+    """All figures of one site, from whichever result files are there; ``at_home`` those that need no league."""
     merged: dict[str, Any] = {
-        "methods": {}, "ndcg@20_by_row": {}, "rows": {"returning": 0, "basket": 0}, "calibration": [],
+        "methods": {}, "ndcg@20_by_row": {}, "rows": {"returning": 0, "basket": 0}, "calibration": [], "at_home": {},
     }  # fmt: skip
     for name in SOURCES:
         path = folder.site_out(site.name) / name
         if path.exists():
             part = read_json(path)
             merged["methods"] |= part["methods"]
+            if name == AT_HOME:
+                merged["at_home"] = part["methods"]
             merged["ndcg@20_by_row"] |= part["ndcg@20_by_row"]
             merged["rows"] = part["rows"]
             merged["calibration"] = part["calibration"] or merged["calibration"]
@@ -126,29 +133,3 @@ def _macro_interval(
 
 def _rows(result: Mapping[str, Any], method: str, kind: str = "returning") -> NDArray[np.float64]:
     return np.asarray(result["ndcg@20_by_row"].get(method, {}).get(kind, []), np.float64)
-
-
-def joined_method(config: LeagueConfig) -> str:
-    """What is held against training alone: the fine-tuned shared model, unless privacy is promised.
-
-    A private local model isn't fine-tuned, for that would read its customers without noise; so the shared one isn't.
-    """
-    return "fine_tuned" if config.privacy.mode == "off" else "federated"
-
-
-def worth_of(site: str, result: Mapping[str, Any], joined_by: str) -> dict[str, Any] | None:
-    """What joining was worth: relative gain of the shared model over local-only, with a 95 % interval."""
-    alone, joined = _rows(result, "local"), _rows(result, joined_by)
-    if not len(alone) or len(alone) != len(joined) or alone.mean() <= 0:
-        return None
-    low, high = (float(v / alone.mean()) for v in bootstrap_interval(joined - alone, seed=0))
-    verdict = "paid" if low > 0 else "did not pay" if high < 0 else "no difference"
-    gain = float((joined - alone).mean() / alone.mean())
-    return {
-        "site": site,
-        "gain_local": gain,
-        "low": low,
-        "high": high,
-        "verdict": verdict,
-        "rows": len(alone),
-    }

@@ -54,11 +54,64 @@ def fresh(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "run"))
 
 
-def test_the_headline_says_for_how_many_joining_paid_in_both_languages(run: Path) -> None:
+def test_the_headline_names_the_strongest_opponent_and_counts_losses_first(run: Path) -> None:
     page = write_report(run, DrawnPictures()).read_text(encoding="utf-8")
-    assert "Joining paid for 3 of 5 merchants." in page
-    assert "5 家商家中，有 3 家加入后确有收益。" in page
-    assert "29% better after joining" in page  # 0.121 against 0.094
+    assert "Joining paid." in page
+    assert "加入有收益。" in page
+    assert "ranks 5.0% better than the best that they could deploy alone (NDCG@20 ×1.05 [1.01, 1.09])" in page
+    assert "高 5.0%（NDCG@20 ×1.05 [1.01, 1.09]）" in page
+    assert (
+        "did not pay for 1 of 5 merchants, made no difference that the data can tell for 1, and paid for 3."
+        in page
+    )
+    assert "5 家商家中：1 家没有收益，1 家数据不足以说明有差别，3 家有收益。" in page
+
+
+def test_no_tile_and_no_sentence_compares_with_a_weaker_opponent(run: Path) -> None:
+    page = write_report(run, DrawnPictures()).read_text(encoding="utf-8")
+    first = page[page.index('id="answer"') : page.index('id="merchants"')]
+    assert "×1.05" in first
+    assert "×1.07" not in first  # the weaker of the two opponents of the headline
+    assert "×1.40" not in first  # against the hybrid that needs no training
+    weak = ("Best-sellers", "best-sellers", "Ready-made", "trained alone", "The network", "Bought together")
+    assert not [name for name in weak if name in first]
+    assert not re.search("热销榜|免训练|神经网络|单独训练", first)
+
+
+def test_each_merchant_is_told_its_own_best_and_its_next_step(run: Path) -> None:
+    page = write_report(run, DrawnPictures()).read_text(encoding="utf-8")
+    table = page[page.index('id="merchants"') : page.index('id="where"')]
+    assert (
+        table.index("Juniper Lane") < table.index("芳草集") < table.index("Alder")
+    )  # the largest loss first
+    for english, chinese in (
+        ("Stay out for now: its own method (The ranker, alone)", "暂不加入：自有方法（排序器，独自拟合）"),
+        ("Keep it, and measure again with more customers", "暂且保留"),
+        ("Join: the gain is proven on its own customers.", "加入：收益已在本店顾客上得到证实。"),
+        ("Linear autoencoder", "线性自编码器"),
+        ("new to the league", "新商家"),
+    ):
+        assert english in table
+        assert chinese in table
+    assert "62%" in table
+
+
+def test_a_reason_is_told_in_both_languages_with_the_item_it_is_about(run: Path) -> None:
+    page = write_report(run, DrawnPictures()).read_text(encoding="utf-8")
+    shops = page[page.index('id="samples"') :].split('<article class="shop"')[1:]
+    assert len(shops) == 6
+    for shop in shops:
+        assert '<span class="t-en" lang="en">bought together 61 %, in demand 30 %</span>' in shop
+        assert '<span class="t-zh" lang="zh">常被一起购买 61%，近期热销 30%</span>' in shop
+        assert re.search(r"nearest in the history: </span>.*?(90|91|92)\d</span>", shop)
+
+
+def test_a_method_that_nobody_has_put_into_words_stands_by_its_name(fresh: Path) -> None:
+    metrics = json.loads((fresh / "metrics.json").read_text(encoding="utf-8"))
+    metrics["quite_new"] = metrics["alone"]
+    (fresh / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    assert "quite new" in write_report(fresh, None).read_text(encoding="utf-8")
+    assert "| quite new |" in model_card(fresh)
 
 
 def test_every_text_is_there_in_both_languages(run: Path) -> None:
@@ -108,7 +161,8 @@ def test_a_missing_part_is_left_out(fresh: Path, missing: str) -> None:
 
 
 def test_figures_of_another_shape_are_left_out_not_shown(fresh: Path) -> None:
-    details = {"worth": [{"site": "alder", "gain_local": "much"}, 3], "intervals": 7, "zero_shot": [1], "ablation": "x",
+    details = {"verdicts": [{"site": "alder", "together": {"gain": "much"}}, 3], "headline": {"over": {"alone": 3}},
+               "slices": [{"ratio": None}, 7], "intervals": 7, "ablation": "x",
                "calibration": {"predicted": 1}}  # fmt: skip
     (fresh / "details.json").write_text(json.dumps(details), encoding="utf-8")
     (fresh / "metrics.json").write_text(
@@ -131,25 +185,33 @@ def test_equal_runs_give_equal_reports(fresh: Path) -> None:
     assert write_report(fresh, DrawnPictures()).read_bytes() == first
 
 
-@pytest.mark.parametrize(
-    ("gain", "low", "high", "verdict"),
-    [(0.2, 0.1, 0.3, "paid"), (0.2, -0.1, 0.5, "no difference"), (-0.2, -0.3, -0.1, "did not pay"),
-     (0.2, None, None, "no difference")],
-)  # fmt: skip
-def test_the_verdict_follows_from_the_interval(
-    fresh: Path, gain: float, low: float | None, high: float | None, verdict: str
+@pytest.mark.parametrize(("ratio", "says", "chinese"), [
+    ((0.9, 0.85, 0.95), "Joining did not pay.", "低 10.0%"),
+    ((1.02, 0.97, 1.07), "No gain by joining is proven.", "数据不足以说明确有差别"),
+])  # fmt: skip
+def test_the_headline_does_not_hide_a_loss(
+    fresh: Path, ratio: tuple[float, float, float], says: str, chinese: str
 ) -> None:
-    row = {"site": "alder", "gain_local": gain, "low": low, "high": high}
-    (fresh / "details.json").write_text(json.dumps({"worth": [row]}), encoding="utf-8")
-    assert [worth.verdict for worth in read_story(fresh).worth] == [verdict]
+    details = json.loads((fresh / "details.json").read_text(encoding="utf-8"))
+    details["headline"]["over"]["alone"] = dict(zip(("ratio", "low", "high"), ratio, strict=True)) | {
+        "merchants": 5
+    }
+    details["headline"]["verdict"] = "paid"  # what the file states doesn't count
+    (fresh / "details.json").write_text(json.dumps(details), encoding="utf-8")
+    page, card = write_report(fresh, None).read_text(encoding="utf-8"), model_card(fresh)
+    for text in (page, card):
+        assert says in text
+        assert chinese in text
+        assert "Joining paid." not in text
 
 
-def test_the_headline_does_not_hide_a_loss(fresh: Path) -> None:
-    metrics = {"local": {"ndcg@20": {"macro": 0.2}}, "fine_tuned": {"ndcg@20": {"macro": 0.15}}}
-    (fresh / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+def test_without_an_opponent_nothing_is_claimed(fresh: Path) -> None:
+    (fresh / "details.json").write_text("{}", encoding="utf-8")
     page = write_report(fresh, None).read_text(encoding="utf-8")
-    assert "25% worse after joining" in page
-    assert "下降 25%" in page
+    assert "nothing is said of whether joining pays" in page
+    assert "因此不对加入是否值得下结论" in page
+    assert "nothing is said of whether joining pays" in model_card(fresh).replace("\n", " ")
+    assert "Joining paid" not in page
 
 
 def test_the_card_states_what_protects_and_what_does_not(run: Path) -> None:
@@ -157,10 +219,17 @@ def test_the_card_states_what_protects_and_what_does_not(run: Path) -> None:
     assert "Differential privacy: off" in card
     assert "`he+masked`: the coordinator saw ciphertexts only" in card
     assert LeagueConfig(name="harbour league").digest() in card
-    assert (
-        "| Trained alone: the same model, trained on this merchant's data only; under the same privacy"
-        in card
-    )
+    assert "| The ranker, alone: the same ranker over the same signals" in card
+
+
+def test_the_card_says_the_same_headline_as_the_report(run: Path) -> None:
+    card, head = model_card(run), read_story(run).headline
+    assert head is not None
+    page = write_report(run, None).read_text(encoding="utf-8")
+    for sentence in (head.short.en, head.short.zh, head.sentence.en, head.sentence.zh):
+        assert sentence in card
+        assert sentence in page
+    assert "over the ranker, alone ×1.05 [1.01, 1.09]; over best of its own ×1.07" in card
 
 
 def test_a_hostile_title_stays_inside_its_cell_of_the_card(fresh: Path) -> None:

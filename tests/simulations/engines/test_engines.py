@@ -52,7 +52,7 @@ def test_the_pool_gives_the_bytes_of_the_in_process_grid(tmp_path: Path) -> None
         assert (local.site_out(site) / "final.json").read_bytes() == (
             pool.site_out(site) / "final.json"
         ).read_bytes()
-    assert not (local.site_out("s5") / "local.json").exists()
+    assert (local.site_out("s5") / "local.json").exists()  # left out of training, yet it weighs joining
 
 
 @pytest.mark.slow

@@ -14,15 +14,18 @@ import pytest
 
 from common.errors import ConfigError, InputError, RunError
 from common.files import read_lines
+from common.reports.words import NEXT_STEPS
 from common.storage.run_folder import RunFolder
 from simulations.runs import serve
+from simulations.runs.paired import MIN_ROWS
 from simulations.runs.results import RunSummary
 from simulations.runs.run import resume, simulate
 from simulations.setup.options import SimulateOptions
 from tests.conftest import TINY_BAZAAR, TINY_TRAINING
 
 METHODS = {
-    "popularity", "item_knn", "no_training", "local", "federated", "fine_tuned", "centralised", "final",
+    "popularity", "item_knn", "ease", "no_training", "alone", "league", "final", "local", "federated",
+    "fine_tuned", "centralised",
 }  # fmt: skip
 RANKING = {
     "ndcg@10", "ndcg@20", "recall@10", "recall@20", "capped_recall@20",
@@ -56,7 +59,7 @@ def test_every_method_has_every_ranking_figure_at_every_site(tiny_league: RunSum
             assert all(math.isfinite(v) for v in values)
             assert min(values) - 1e-9 <= figure["macro"] <= max(values) + 1e-9
             assert name in ("log_loss", "basket_log_loss") or figure["worst"] <= figure["macro"] + 1e-9
-    for method in ("local", "federated", "fine_tuned", "centralised", "final"):
+    for method in ("alone", "local", "federated", "fine_tuned", "centralised", "final"):
         assert set(metrics[method]) >= BEHAVIOUR, method
     assert json.loads(json.dumps(tiny_league.metrics)) == metrics
 
@@ -65,10 +68,27 @@ def test_details_hold_the_held_out_site_apart(tiny_league: RunSummary) -> None:
     details = json.loads((tiny_league.run / "details.json").read_text())
     assert set(details["zero_shot"]) == set(tiny_league.held_out)
     assert {"federated", "fine_tuned", "final"} <= set(details["zero_shot"][tiny_league.held_out[0]])
-    assert {row["site"] for row in details["worth"]} <= set(tiny_league.sites)
-    assert all(row["low"] <= row["gain_local"] <= row["high"] for row in details["worth"])
+    assert [row["site"] for row in details["verdicts"]] == [*tiny_league.sites, *tiny_league.held_out]
+    assert [row["held_out"] for row in details["verdicts"]] == [False, False, False, True]
+    assert json.loads(json.dumps(tiny_league.verdicts)) == details["verdicts"]
+    assert tiny_league.headline == details["headline"]
     assert "ablation" not in details
     assert not (tiny_league.run / "ablation").exists()
+
+
+def test_every_merchant_is_told_its_costs_and_a_next_step(tiny_league: RunSummary) -> None:
+    rounds = read_lines(RunFolder(tiny_league.run).rounds_file)
+    sent = sum(line["bytes"]["up"] for line in rounds)
+    members = [row for row in tiny_league.verdicts if not row["held_out"]]
+    assert sum(row["bytes_up"] for row in members) == pytest.approx(sent, abs=2 * len(members))
+    for row in tiny_league.verdicts:
+        assert row["next_step"]["code"] in NEXT_STEPS
+        assert row["best_alone"] in METHODS
+        assert row["epsilon"] is None
+        assert 0 <= row["shared_weight"] <= 1
+        if row["together"]:
+            assert row["together"]["low"] <= row["together"]["gain"] <= row["together"]["high"]
+            assert row["together"]["rows"] >= MIN_ROWS
 
 
 def test_the_run_leaves_release_card_report_and_rounds(tiny_league: RunSummary) -> None:
@@ -102,7 +122,8 @@ def test_the_same_seed_gives_the_same_run(tiny_league: RunSummary, tmp_path: Pat
     first, second = files_of(tiny_league.run / "release"), files_of(again.run / "release")
     assert first["model.safetensors"] == second["model.safetensors"]
     assert again.report is None
-    assert set(again.metrics).isdisjoint({"local", "centralised"})
+    assert set(again.metrics).isdisjoint({"local", "centralised", "alone"})
+    assert (again.headline, again.verdicts) == (None, ())
     assert again.metrics["federated"] == tiny_league.metrics["federated"]
 
 
@@ -196,7 +217,7 @@ def test_the_ablation_measures_each_modality_left_out(feature_cache: Path, tmp_p
         )
     )  # fmt: skip
     details = json.loads((summary.run / "details.json").read_text())
-    whole = summary.metrics["fine_tuned"]["ndcg@20"]["macro"]
+    whole = summary.metrics["final"]["ndcg@20"]["macro"]
     assert set(details["ablation"]) == {"text", "image"}
     for figures in details["ablation"].values():
         assert 0 <= figures["ndcg@20"] <= 1
