@@ -45,7 +45,9 @@ def league(mode: str = "distributed", protection: str = "he+masked", honest_site
     rounds = {"count": 1, "protection": protection, "quantise": True, "clip_range": 2.0, "weights": "equal"}
     rounds |= {"optimiser": "average", "quorum": 0.4}
     privacy = {"mode": mode, "epsilon": 8.0, "honest_sites": honest_sites}
-    return load_config({"rounds": rounds, "privacy": privacy})
+    if mode == "site":
+        privacy |= {"clip": 0.2}
+    return load_config({"rounds": rounds, "privacy": privacy, "model": {"tower": mode != "site"}})
 
 
 def run(
@@ -75,10 +77,12 @@ def run(
 
 
 @pytest.mark.parametrize(
-    "protection", ["he+masked", *(pytest.param(p, marks=pytest.mark.slow) for p in ("masked", "he"))]
-)
-def test_the_model_holds_the_sum_of_all_noise(protection: str, keys: Path, tmp_path: Path) -> None:
-    config = league(protection=protection)
+    ("protection", "mode"),
+    [("he+masked", "distributed"), ("he+masked", "site"),
+     *(pytest.param(p, "distributed", marks=pytest.mark.slow) for p in ("masked", "he"))],
+)  # fmt: skip
+def test_the_model_holds_the_sum_of_all_noise(protection: str, mode: str, keys: Path, tmp_path: Path) -> None:
+    config = league(mode, protection)
     noisy = run(tmp_path / "noisy", keys, config)
     exact = run(tmp_path / "exact", keys, league("off", protection))
     attempt = Attempt(1, "", dict.fromkeys(SITES, 1.0))

@@ -10,7 +10,7 @@ import pytest
 from common.crypto.fields import Packing
 from common.errors import ConfigError, QuorumError
 from common.privacy.accounting import Mechanism, epsilon_pld, epsilon_rdp
-from common.privacy.guarantee import UNITS, guarantee_of, noise_multiplier, round_mechanism
+from common.privacy.guarantee import SHARES_NOISE, UNITS, guarantee_of, noise_multiplier, round_mechanism
 from common.privacy.shared_noise import effective_multiplier, enough_noise, noise_share, require_honest
 from common.settings.config import LeagueConfig
 from common.settings.load import load_config
@@ -19,6 +19,7 @@ from common.settings.load import load_config
 def league(mode: str, **privacy: object) -> LeagueConfig:
     return load_config(
         {
+            "model": {"tower": mode != "site"},
             "privacy": {"mode": mode, "epsilon": 3.0, **privacy},
             "rounds": {"protection": "he+masked", "count": 10},
         }
@@ -32,7 +33,8 @@ def test_each_mode_keeps_to_the_budget_and_says_its_unit(mode: str) -> None:
     assert (found.mode, found.unit, found.relation) == (mode, UNITS[found.mode], "add-remove")
     assert 2.97 < found.epsilon <= 3.0
     assert found.epsilon_pld is None or found.epsilon_pld <= found.epsilon
-    assert (found.epsilon_alone is None) == (mode != "distributed")
+    assert (found.epsilon_alone is None) == (mode not in SHARES_NOISE)
+    assert (found.epsilon_pld is None) == (mode in SHARES_NOISE)
     assert (found.epsilon_user is None) == (mode != "record")
 
 
@@ -51,6 +53,44 @@ def test_a_user_with_more_records_is_promised_less_and_facts_figure_is_near() ->
     assert 12 < many < 17
 
 
+def test_a_whole_site_is_one_sample_of_every_round() -> None:
+    """Its ε is that of as many Gaussian mechanisms as there are rounds; steps and sampling rate of users don't count."""
+    config = league("site", honest_sites=14, steps_per_round=1)
+    found = guarantee_of(config)
+    assert found is not None
+    assert found.unit == "site"
+    rounds = [Mechanism.gaussian(found.noise_multiplier)] * config.rounds.count
+    assert found.epsilon == pytest.approx(epsilon_rdp(rounds, config.privacy.delta))
+    assert epsilon_pld(rounds, config.privacy.delta) <= 3.0
+    assert round_mechanism(config) == Mechanism.gaussian(found.noise_multiplier, steps=1)
+    part = [Mechanism.gaussian(found.noise_multiplier / math.sqrt(14), steps=config.rounds.count)]
+    assert found.epsilon_alone == pytest.approx(epsilon_rdp(part, config.privacy.delta))
+
+
+def test_a_whole_site_changes_the_sum_by_its_clipped_move() -> None:
+    """Whatever the learning rate and the number of users, which only the gradients of users are scaled by."""
+    config = league("site", honest_sites=4, clip=0.3, learning_rate=7.0, expected_users=3)
+    sites, size, scale = 5, 40, Packing(22, 2).scale(1.0, 5)
+    part = noise_share(config, noise_multiplier(config), size=size, sites=sites, scale=scale)
+    unit = scale / sites
+    assert part.sensitivity == pytest.approx(1.0001 * unit * 0.3 + math.sqrt(size), rel=1e-12)
+    reached = effective_multiplier(part.deviation, part.sensitivity, honest=4, size=size)
+    assert reached == pytest.approx(noise_multiplier(config), rel=1e-9)
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        others, move = generator.normal(0, 0.1, (sites - 1, size)), generator.normal(size=size)
+        move *= 0.3 / np.linalg.norm(move)
+        gone = np.rint(others * unit).sum(0) + np.rint(np.zeros(size))
+        there = np.rint(others * unit).sum(0) + np.rint(move * unit)
+        assert np.linalg.norm(there - gone) <= part.sensitivity
+
+
+def test_a_whole_site_is_not_hidden_in_a_model_of_thousands_of_numbers() -> None:
+    with pytest.raises(ConfigError, match="thousands of numbers") as fault:
+        load_config({"privacy": {"mode": "site"}, "rounds": {"protection": "he+masked"}})
+    assert "model.tower=false" in fault.value.next_step
+
+
 def test_a_site_alone_promises_less_than_the_sum() -> None:
     found = guarantee_of(league("distributed", honest_sites=4))
     assert found.epsilon_alone > found.epsilon
@@ -65,6 +105,10 @@ def test_a_site_alone_promises_less_than_the_sum() -> None:
         ({"rounds": {"protection": "he+masked", "groups": 2}}, "rounds.groups=1"),
         ({"privacy": {"mode": "distributed", "sample_rate": 0.5}}, "sample_rate=1"),
         ({"privacy": {"mode": "distributed", "steps_per_round": 2}}, "steps_per_round=1"),
+        (
+            {"privacy": {"mode": "site"}, "model": {"tower": False}, "rounds": {"protection": "plain"}},
+            "rounds.protection",
+        ),
     ],
 )
 def test_shared_noise_where_its_proof_fails_is_refused(changes: dict[str, object], taught: str) -> None:
@@ -110,6 +154,8 @@ def test_too_few_sites_are_refused() -> None:
     assert not enough_noise(config, 3)
     assert enough_noise(config, 4)
     assert enough_noise(league("user"), 1)
+    assert not enough_noise(league("site", honest_sites=3), 3)
+    assert enough_noise(league("site", honest_sites=3), 4)
     require_honest(config, 4, "round 1")
     with pytest.raises(QuorumError, match="too little noise"):
         require_honest(config, 3, "round 1")
