@@ -123,7 +123,7 @@ REASONS: tuple[Label, ...] = (
     Label("same kind and price", "同类同价"),
     Label("bought together", "常被一起购买"),
     Label("in demand", "近期热销"),
-    Label("new in the shop", "新近上架"),
+    Label("its time in the shop", "上架时间"),
 )
 """What speaks for a recommendation, as a site writes it in its own language."""
 _PART = re.compile(r"(.+?) (\d+) ?%")
