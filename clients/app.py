@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -368,6 +369,10 @@ def _read_sites(path: Path, modified_ns: int) -> tuple[SiteEntry, ...]:
 @functools.lru_cache(maxsize=1)
 def _one_thread() -> None:
     # Sites run side by side: two threads each on busy cores are three times slower than one.
+    # numpy's and scikit-learn's own threads too; of libraries that are loaded later, by their environment.
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
     import torch
+    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
+    threadpool_limits(1)
