@@ -16,6 +16,7 @@ import functools
 import numpy as np
 
 from clients.behaviour.alone import fit_alone
+from clients.behaviour.choices import Asked, ChoicePart, ChoiceRows, choice_rows, instants_of
 from clients.behaviour.diary import Diary
 from clients.behaviour.features import features
 from clients.behaviour.home import AtHome, fit_at_home
@@ -53,6 +54,16 @@ class BehaviourSite:
         named = {"league": model(rows.test.features), "alone": alone(rows.test.features)}
         named |= {name: other(rows.test.features) for name, other in alone.models.items()}
         return {name: figures(chance, rows.test) for name, chance in named.items()}
+
+    def choice_part(self, asked: Asked, options: int, until_s: int) -> ChoicePart:
+        """The learners' rows of "which comes next" whose answers were known at an instant."""
+        rows = choice_rows(self._diary, asked, options, instants_of(0, until_s), self._learners)
+        return ChoicePart(f"behaviour.next_{asked}", rows.take(self._learners[rows.user]))
+
+    def choice_test(self, asked: Asked, options: int) -> ChoiceRows:
+        """The rows of "which comes next" of everybody in the test window."""
+        instants = instants_of(self._split.test_from, self._split.until)
+        return choice_rows(self._diary, asked, options, instants, self._learners)
 
     def predict(self, task: Task, model: AtHome, at_s: int) -> tuple[Ints, Vector]:
         """The customers with an event before an instant, and the chance that the task's answer is yes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -41,3 +43,18 @@ def test_predictions_for_now() -> None:
     users, chance = BehaviourSite(site).predict(PURCHASE_7D, model, START + 10 * DAY_S)
     assert users.tolist() == sorted(set(site.log.before(START + 10 * DAY_S).user.tolist()))
     assert chance == pytest.approx(1 / (1 + np.exp(-0.7)))
+
+
+def test_choices_of_a_site() -> None:
+    site = drawn_site(4)
+    at = site.split.test_from
+    first, second = (
+        BehaviourSite(s).choice_part("category", 2, at).rows for s in (site, with_other_future(site, at, 5))
+    )
+    assert len(first)
+    assert np.array_equal(first.features, second.features)
+    assert np.array_equal(first.label, second.label)
+    thin = replace(site, learners=np.arange(20) < 6)
+    assert set(BehaviourSite(thin).choice_part("kind", 5, at).rows.user) <= set(range(6))
+    test = BehaviourSite(thin).choice_test("kind", 5)
+    assert set(test.user) - set(range(6))
