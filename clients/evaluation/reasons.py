@@ -64,7 +64,7 @@ class Reasons:
 def family_lifts(
     table: SignalTable, weights: Vector, rows: TestRows, chunk: slice, items: Ints
 ) -> NDArray[np.float64]:
-    """How far each family of signals lifts chosen items (rows, k) above the mean of the row's items: (rows, k, families).
+    """How far each family of signals lifts chosen items (rows, k) above the row's mean item: (rows, k, families).
 
     A product of two signals counts half for the family of each.
     """

@@ -4,7 +4,7 @@
     record       what one user did in one span of days at a site, with the reviews written then; noise at each site
     distributed  one user; each site adds a part of the noise, the sum holds all of it (`shared_noise`); beside this,
                  what a site's own part promises by itself
-    site         all of one site's data; noise at each site
+    site         all of one site's data; noise is shared as in mode distributed
     off          nothing
 
 Neighbouring datasets are ``add-remove``. Invariants: everything here follows from the public settings, never from data;
@@ -39,7 +39,7 @@ class Guarantee:
     ----------
     epsilon : by Rényi accounting (Opacus); the gate.
     epsilon_pld : by privacy-loss distributions (dp-accounting); None if no theorem covers the mechanism.
-    epsilon_alone : for mode distributed: what a site's own noise promises if all other sites collude.
+    epsilon_alone : for modes distributed and site: what a site's own noise promises if all other sites collude.
     epsilon_user : for mode record: the promise to a user with at most ``records_per_user`` records (group privacy).
     """
 

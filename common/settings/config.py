@@ -137,7 +137,7 @@ class RankerConfig(Settings):
     strength: float = Field(1.0, gt=0)
     """How firmly the league's weights hold what a site's own rows would change in a round. Smaller: fewer rounds, and
     a small site pulls harder."""
-    share: float = Field(0.3, ge=0, lt=1)
+    share: float = Field(0.3, gt=0, lt=1)
     """Under privacy of users: which part of a user's squared clip the small models get, the tower has the rest. Without
     a tower they get all."""
 
@@ -149,19 +149,19 @@ class PrivacyConfig(Settings):
     mode: PrivacyMode = "off"
     """Whom differential privacy protects. off: nobody. user: each user, with noise from each site. distributed:
     each user, with noise that the sites share, which costs less quality. record: what a user did in a span of days.
-    site: a whole site, refused where noise would drown its update."""
+    site: a whole site, by shared noise; needs model.tower = false and many sites."""
     epsilon: float = Field(8.0, gt=0, le=50)
     """Budget of one run, for each one that mode protects, at each site. The smaller, the stronger the promise, and
     the more noise."""
     delta: float = Field(1e-5, gt=0, le=1e-3)
     """Chance that the promise of epsilon doesn't hold. Keep it far below one divided by the number of users."""
     clip: float = Field(1.0, gt=0)
-    """Largest norm of one user's or record's gradient (mode = site: of a site's update). Smaller needs less noise
+    """Largest norm of one user's or record's gradient (mode = site: of a site's move). Smaller needs less noise
     and lets each user teach less; private leagues take 0.3 unless told otherwise."""
     sample_rate: float = Field(1.0, gt=0, le=1)
-    """Chance of each user to be in a step; public. mode = distributed needs 1."""
+    """Chance of each user to be in a step; public. mode = distributed and site need 1."""
     steps_per_round: int = Field(1, ge=1)
-    """Private steps in one round; each costs budget. mode = distributed needs 1."""
+    """Private steps in one round; each costs budget. mode = distributed and site need 1."""
     learning_rate: float = Field(0.3, gt=0)
     """Step size of private training. `hansa simulate` without a settings file computes it from size and noise; a
     settings file should name it, and `hansa init --private` takes 2."""
@@ -172,7 +172,7 @@ class PrivacyConfig(Settings):
     physical_batch: int = Field(256, ge=1)
     """Users computed at once. Lower it where memory is short; it has no part in what is learned."""
     honest_sites: int = Field(3, ge=2)
-    """For mode = distributed: sites whose noise the guarantee counts on. A round with fewer than these and
+    """For mode = distributed and site: sites whose noise the guarantee counts on. A round with fewer than these and
     rounds.colluding_sites together is refused."""
     record_days: int = Field(1, ge=1)
     """For mode = record: what one user did in so many days is one record."""

@@ -117,6 +117,13 @@ def _shared_noise(config: LeagueConfig) -> Iterator[ConfigError]:
             "a whole site can't be hidden in a model of thousands of numbers", where="privacy.mode",
             why="the noise would drown the update", next_step="set model.tower=false, or privacy.mode=distributed",
         )  # fmt: skip
+    learns_no_signals = privacy.mode == "record" or (privacy.mode == "user" and privacy.sample_rate < 1)
+    if learns_no_signals and not config.model.tower:
+        yield ConfigError(
+            "without the tower there is nothing to learn", where="model.tower",
+            why="the small models learn of users with all their history, each of whom counts in each round",
+            next_step="set model.tower=true, or privacy.mode=user with privacy.sample_rate=1",
+        )  # fmt: skip
     if privacy.mode not in ("distributed", "site"):
         return
     for wrong, what, why, next_step in (

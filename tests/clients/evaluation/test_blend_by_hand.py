@@ -58,7 +58,7 @@ def scorers_of(features: Numbers) -> list[Scorer]:
 
 
 def slow_search(scorers: list[Scorer], kinds: list[Rows], start: Numbers) -> Numbers:
-    """Each weight in turn, times each factor; what ranks better is taken at once, and kept if a standard error backs it."""
+    """Each weight in turn, times each factor; what ranks better is taken, and kept if a standard error backs it."""
 
     def quality(weights: Numbers) -> Numbers:
         single = [rows.take(np.array([row])) for rows in kinds for row in range(len(rows))]

@@ -13,7 +13,7 @@ from common.privacy.accounting import Mechanism, epsilon_pld, epsilon_rdp
 from common.privacy.guarantee import SHARES_NOISE, UNITS, guarantee_of, noise_multiplier, round_mechanism
 from common.privacy.shared_noise import effective_multiplier, enough_noise, noise_share, require_honest
 from common.settings.config import LeagueConfig
-from common.settings.load import load_config
+from common.settings.load import load_config, with_overrides
 
 
 def league(mode: str, **privacy: object) -> LeagueConfig:
@@ -54,7 +54,7 @@ def test_a_user_with_more_records_is_promised_less_and_facts_figure_is_near() ->
 
 
 def test_a_whole_site_is_one_sample_of_every_round() -> None:
-    """Its ε is that of as many Gaussian mechanisms as there are rounds; steps and sampling rate of users don't count."""
+    """Its ε is that of as many Gaussian mechanisms as there are rounds."""
     config = league("site", honest_sites=14, steps_per_round=1)
     found = guarantee_of(config)
     assert found is not None
@@ -70,7 +70,8 @@ def test_a_whole_site_is_one_sample_of_every_round() -> None:
 def test_a_whole_site_changes_the_sum_by_its_clipped_move() -> None:
     """Whatever the learning rate and the number of users, which only the gradients of users are scaled by."""
     config = league("site", honest_sites=4, clip=0.3, learning_rate=7.0, expected_users=3)
-    sites, size, scale = 5, 40, Packing(22, 2).scale(1.0, 5)
+    config = with_overrides(config, {"rounds.clip_range": 10.0})
+    sites, size, scale = 5, 40, Packing(22, 2).scale(10.0, 5)
     part = noise_share(config, noise_multiplier(config), size=size, sites=sites, scale=scale)
     unit = scale / sites
     assert part.sensitivity == pytest.approx(1.0001 * unit * 0.3 + math.sqrt(size), rel=1e-12)

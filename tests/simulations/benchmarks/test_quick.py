@@ -11,7 +11,9 @@ from simulations.benchmarks import run
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", ["memory", "rounds", "protections", "vault", "budget", "deployment"])
+@pytest.mark.parametrize(
+    "name", ["memory", "rounds", "protections", "vault", "budget", "deployment", "joining"]
+)
 def test_a_benchmark_gives_rows_and_ratios(name: str) -> None:
     result = run(name, quick=True)
     assert result["name"] == name
