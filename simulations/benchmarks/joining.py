@@ -30,7 +30,7 @@ from common.files import PROJECT
 from simulations.benchmarks import BenchResult
 from simulations.benchmarks.support.cells import Cell, kept_cells
 from simulations.benchmarks.support.joining_league import JoiningCell, run_cell
-from simulations.runs.summary import MIN_ROWS
+from simulations.runs.paired import MIN_ROWS
 
 SEEDS = (0, 1, 2, 3, 4)
 DAYS = ("2020-09-19", "2020-09-20", "2020-09-21")
@@ -104,7 +104,7 @@ def table(cells: Sequence[Cell], before: Sequence[Cell] = ()) -> BenchResult:
             for kinds in (KINDS[:1], KINDS[1:], KINDS):
                 value, low, high = ratio(members, above, below, kinds)
                 label = f"{group}: {name}, {'both' if len(kinds) == 2 else kinds[0].strip('_')}"
-                ratios[label] = _r(value)
+                ratios[label] = round(value, 4)
                 rows.append(
                     {
                         "kind": "ratio",
@@ -198,27 +198,33 @@ def _pairs(cells: Sequence[Cell]) -> list[tuple[str, str, str]]:
     ]
     if any(name.startswith("final_private") for name in _methods(cells)):
         pairs += [
-            ("eps 3: final / alone", "final_private*", "alone"), ("eps 3: final / untrained", "final_private*", best),
-            ("eps 3: final / final off", "final_private*", "final"), ("eps 3: league / constants", "league_private*", "constants"),
-        ]  # fmt: skip
-    return pairs  # fmt: skip
+            ("eps 3: final / alone", "final_private*", "alone"),
+            ("eps 3: final / untrained", "final_private*", best),
+            ("eps 3: final / final off", "final_private*", "final"),
+            ("eps 3: league / constants", "league_private*", "constants"),
+        ]
+    return pairs
 
 
 def _before(
     group: str, cells: Sequence[Cell], before: Sequence[Cell], ratios: dict[str, float]
 ) -> list[dict[str, Any]]:
-    """Against an earlier version: of the leagues that both measured; its rows aren't in the same order, so unpaired."""
-    keys = [(c["key"]["seed"], c["key"]["day"]) for c in before]
-    same = [c for c in cells if (c["key"]["seed"], c["key"]["day"]) in keys]
+    """Against an earlier version, over the leagues that both measured; rows may be in another order, so unpaired."""
+    earlier = {(cell["key"]["seed"], cell["key"]["day"]): cell for cell in before}
+    same = [cell for cell in cells if (cell["key"]["seed"], cell["key"]["day"]) in earlier]
     rows = []
     for kind in KINDS if same else ():
-        value = _mean(same, "final", kind) / float(np.mean([
-            np.mean([np.mean(site["final"][kind]) for site in c["sites"].values() if len(site["final"][kind]) >= MIN_ROWS])
-            for c in before if (c["key"]["seed"], c["key"]["day"]) in [(s["key"]["seed"], s["key"]["day"]) for s in same]
-        ]))  # fmt: skip
-        label = f"{group}: final / before, {kind.strip('_')}"
-        ratios[label] = _r(value)
-        rows.append({"kind": "ratio", "name": label, "value": _r(value), "leagues": len(same)})
+        olds = [earlier[cell["key"]["seed"], cell["key"]["day"]]["sites"].values() for cell in same]
+        means = [
+            np.mean([np.mean(site["final"][kind]) for site in old if len(site["final"][kind]) >= MIN_ROWS])
+            for old in olds
+        ]
+        value, label = (
+            _mean(same, "final", kind) / float(np.mean(means)),
+            f"{group}: final / before, {kind.strip('_')}",
+        )
+        ratios[label] = round(value, 4)
+        rows.append({"kind": "ratio", "name": label, "value": round(value, 4), "leagues": len(same)})
     return rows
 
 

@@ -39,7 +39,11 @@ def chosen_alone(at_home: Mapping[str, Mapping[str, Any]]) -> str:
     >>> chosen_alone({"alone": {"valid_ndcg@20": 0.2}, "ease": {"valid_ndcg@20": 0.3}, "logistic": {"auc": 0.9}})
     'ease'
     """
-    measured = {name: float(v) for name in at_home if _is_number(v := at_home[name].get(VALIDATION))}
+    measured = {
+        name: float(figures[VALIDATION])
+        for name, figures in at_home.items()
+        if _is_number(figures.get(VALIDATION))
+    }
     order = [*METHODS, *sorted(measured)]
     return max(measured, key=lambda name: (measured[name], name == ALONE, order.index(name)), default=ALONE)
 
