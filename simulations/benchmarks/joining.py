@@ -4,8 +4,9 @@ Leagues: the bazaar with five seeds, privacy off and ε = 3; H&M's departments o
 with 300 and 100 a site. What is divided: ``final``, as deployed with the league, by
 
     alone       the same ranker with the same signals, fitted at home, its strength chosen on validation
-    untrained   the best of popularity, item-kNN, EASE, the ready-made hybrid and the ranker at its public start: one method a league, the one that does
-                best over its merchants on the test rows themselves, so the opponent has the luck of the choice
+    untrained   the best of popularity, item-kNN, EASE, the ready-made hybrid and the ranker at its public start: one
+                method a league, the one that does best over its merchants on the test rows themselves, so the opponent
+                has the luck of the choice
     before      ``final`` of an earlier version on the same rows, where its cells are at hand (--before)
 
 and for joiners, merchants left out of the league, ``joiner`` (the league's weights as they come) by ``constants`` (the
@@ -30,7 +31,7 @@ from common.files import PROJECT
 from simulations.benchmarks import BenchResult
 from simulations.benchmarks.support.cells import Cell, kept_cells
 from simulations.benchmarks.support.joining_league import JoiningCell, run_cell
-from simulations.runs.summary import MIN_ROWS
+from simulations.runs.paired import MIN_ROWS
 
 SEEDS = (0, 1, 2, 3, 4)
 DAYS = ("2020-09-19", "2020-09-20", "2020-09-21")
@@ -104,7 +105,8 @@ def table(cells: Sequence[Cell], before: Sequence[Cell] = ()) -> BenchResult:
             for kinds in (KINDS[:1], KINDS[1:], KINDS):
                 value, low, high = ratio(members, above, below, kinds)
                 label = f"{group}: {name}, {'both' if len(kinds) == 2 else kinds[0].strip('_')}"
-                ratios[label] = _r(value)
+                if np.isfinite(value):
+                    ratios[label] = round(value, 4)
                 rows.append(
                     {
                         "kind": "ratio",
@@ -199,7 +201,8 @@ def _pairs(cells: Sequence[Cell]) -> list[tuple[str, str, str]]:
     if any(name.startswith("final_private") for name in _methods(cells)):
         pairs += [
             ("eps 3: final / alone", "final_private*", "alone"), ("eps 3: final / untrained", "final_private*", best),
-            ("eps 3: final / final off", "final_private*", "final"), ("eps 3: league / constants", "league_private*", "constants"),
+            ("eps 3: final / final off", "final_private*", "final"),
+            ("eps 3: league / constants", "league_private*", "constants"),
         ]  # fmt: skip
     return pairs  # fmt: skip
 
@@ -212,12 +215,16 @@ def _before(
     same = [c for c in cells if (c["key"]["seed"], c["key"]["day"]) in keys]
     rows = []
     for kind in KINDS if same else ():
-        value = _mean(same, "final", kind) / float(np.mean([
-            np.mean([np.mean(site["final"][kind]) for site in c["sites"].values() if len(site["final"][kind]) >= MIN_ROWS])
-            for c in before if (c["key"]["seed"], c["key"]["day"]) in [(s["key"]["seed"], s["key"]["day"]) for s in same]
-        ]))  # fmt: skip
+        ours = [(c["key"]["seed"], c["key"]["day"]) for c in same]
+        theirs = [c["sites"].values() for c in before if (c["key"]["seed"], c["key"]["day"]) in ours]
+        means = [
+            np.mean([np.mean(site["final"][kind]) for site in sites if len(site["final"][kind]) >= MIN_ROWS])
+            for sites in theirs
+        ]
+        value = _mean(same, "final", kind) / float(np.mean(means))
         label = f"{group}: final / before, {kind.strip('_')}"
-        ratios[label] = _r(value)
+        if np.isfinite(value):
+            ratios[label] = round(value, 4)
         rows.append({"kind": "ratio", "name": label, "value": _r(value), "leagues": len(same)})
     return rows
 

@@ -22,8 +22,9 @@ from common.files import read_lines
 from common.storage.run_folder import RunFolder
 from simulations.benchmarks.support.cells import Cell, kept_cells
 from simulations.engines.engine import run_league
+from simulations.runs.paired import MIN_ROWS
 from simulations.runs.run import simulate
-from simulations.runs.summary import MIN_ROWS, RANKING, macro_metrics, site_results, summarise
+from simulations.runs.summary import RANKING, macro_metrics, site_results, summarise
 from simulations.setup.create import create_run, plan_config
 from simulations.setup.options import DataSource, SimulateOptions, parse_set
 
