@@ -4,8 +4,9 @@ Leagues: the bazaar with five seeds, privacy off and ε = 3; H&M's departments o
 with 300 and 100 a site. What is divided: ``final``, as deployed with the league, by
 
     alone       the same ranker with the same signals, fitted at home, its strength chosen on validation
-    untrained   the best of popularity, item-kNN, EASE, the ready-made hybrid and the ranker at its public start: one method a league, the one that does
-                best over its merchants on the test rows themselves, so the opponent has the luck of the choice
+    untrained   the best of popularity, item-kNN, EASE, the ready-made hybrid and the ranker at its public start: one
+                method a league, the one that does best over its merchants on the test rows themselves, so the opponent
+                has the luck of the choice
     before      ``final`` of an earlier version on the same rows, where its cells are at hand (--before)
 
 and for joiners, merchants left out of the league, ``joiner`` (the league's weights as they come) by ``constants`` (the
@@ -104,7 +105,8 @@ def table(cells: Sequence[Cell], before: Sequence[Cell] = ()) -> BenchResult:
             for kinds in (KINDS[:1], KINDS[1:], KINDS):
                 value, low, high = ratio(members, above, below, kinds)
                 label = f"{group}: {name}, {'both' if len(kinds) == 2 else kinds[0].strip('_')}"
-                ratios[label] = round(value, 4)
+                if np.isfinite(value):
+                    ratios[label] = round(value, 4)
                 rows.append(
                     {
                         "kind": "ratio",
@@ -198,33 +200,32 @@ def _pairs(cells: Sequence[Cell]) -> list[tuple[str, str, str]]:
     ]
     if any(name.startswith("final_private") for name in _methods(cells)):
         pairs += [
-            ("eps 3: final / alone", "final_private*", "alone"),
-            ("eps 3: final / untrained", "final_private*", best),
+            ("eps 3: final / alone", "final_private*", "alone"), ("eps 3: final / untrained", "final_private*", best),
             ("eps 3: final / final off", "final_private*", "final"),
             ("eps 3: league / constants", "league_private*", "constants"),
-        ]
-    return pairs
+        ]  # fmt: skip
+    return pairs  # fmt: skip
 
 
 def _before(
     group: str, cells: Sequence[Cell], before: Sequence[Cell], ratios: dict[str, float]
 ) -> list[dict[str, Any]]:
-    """Against an earlier version, over the leagues that both measured; rows may be in another order, so unpaired."""
-    earlier = {(cell["key"]["seed"], cell["key"]["day"]): cell for cell in before}
-    same = [cell for cell in cells if (cell["key"]["seed"], cell["key"]["day"]) in earlier]
+    """Against an earlier version: of the leagues that both measured; its rows aren't in the same order, so unpaired."""
+    keys = [(c["key"]["seed"], c["key"]["day"]) for c in before]
+    same = [c for c in cells if (c["key"]["seed"], c["key"]["day"]) in keys]
     rows = []
     for kind in KINDS if same else ():
-        olds = [earlier[cell["key"]["seed"], cell["key"]["day"]]["sites"].values() for cell in same]
+        ours = [(c["key"]["seed"], c["key"]["day"]) for c in same]
+        theirs = [c["sites"].values() for c in before if (c["key"]["seed"], c["key"]["day"]) in ours]
         means = [
-            np.mean([np.mean(site["final"][kind]) for site in old if len(site["final"][kind]) >= MIN_ROWS])
-            for old in olds
+            np.mean([np.mean(site["final"][kind]) for site in sites if len(site["final"][kind]) >= MIN_ROWS])
+            for sites in theirs
         ]
-        value, label = (
-            _mean(same, "final", kind) / float(np.mean(means)),
-            f"{group}: final / before, {kind.strip('_')}",
-        )
-        ratios[label] = round(value, 4)
-        rows.append({"kind": "ratio", "name": label, "value": round(value, 4), "leagues": len(same)})
+        value = _mean(same, "final", kind) / float(np.mean(means))
+        label = f"{group}: final / before, {kind.strip('_')}"
+        if np.isfinite(value):
+            ratios[label] = round(value, 4)
+        rows.append({"kind": "ratio", "name": label, "value": _r(value), "leagues": len(same)})
     return rows
 
 
