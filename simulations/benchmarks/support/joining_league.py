@@ -25,7 +25,7 @@ from clients.signals.names import START
 from clients.signals.ranker import Weights
 from clients.trainer import Site, open_site
 from common.models.optimisers import optimiser_for
-from common.privacy.guarantee import noise_multiplier
+from common.privacy.guarantee import PROTECTS_UNITS, noise_multiplier
 from common.protocol.wire import FloatVector
 from common.settings.config import LeagueConfig
 from common.settings.load import with_overrides
@@ -148,7 +148,8 @@ def _deviation(config: LeagueConfig, sites: int) -> float:
 
 def _parts(site: Site, config: LeagueConfig) -> Parts:
     parts = Parts(site.dataset, config)
-    parts.learning = site.parts.learning  # rows and signals are the same under any privacy
+    if config.privacy.mode not in PROTECTS_UNITS:
+        parts.learning = site.parts.learning  # where customers are protected by themselves, rows are drawn otherwise
     return parts
 
 
