@@ -9,15 +9,15 @@ merchants left out of training don't enter the headline.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 
 from clients.signals.names import COLUMNS, START
 from common.files import read_json, read_lines
 from common.privacy.guarantee import guarantee_of
+from common.reports.shapes import number
 from common.reports.story import METHODS
 from common.reports.verdicts import DID_NOT_PAY, PAID
 from common.reports.words import next_step_words
@@ -39,11 +39,8 @@ def chosen_alone(at_home: Mapping[str, Mapping[str, Any]]) -> str:
     >>> chosen_alone({"alone": {"valid_ndcg@20": 0.2}, "ease": {"valid_ndcg@20": 0.3}, "logistic": {"auc": 0.9}})
     'ease'
     """
-    measured = {
-        name: float(figures[VALIDATION])
-        for name, figures in at_home.items()
-        if _is_number(figures.get(VALIDATION))
-    }
+    figures = {name: number(values.get(VALIDATION)) for name, values in at_home.items()}
+    measured = {name: value for name, value in figures.items() if value is not None}
     order = [*METHODS, *sorted(measured)]
     return max(measured, key=lambda name: (measured[name], name == ALONE, order.index(name)), default=ALONE)
 
@@ -179,8 +176,4 @@ def traffic_of(site: str, rounds: Sequence[Mapping[str, Any]]) -> dict[str, int]
 
 def _fits_itself(result: Result) -> bool:
     """Whether the ranker at home was fitted on the merchant's own rows at all."""
-    return _is_number(result["at_home"].get(ALONE, {}).get("strength"))
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return number(result["at_home"].get(ALONE, {}).get("strength")) is not None
