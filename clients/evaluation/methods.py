@@ -58,7 +58,6 @@ from common.settings.config import LeagueConfig
 KNN_START = (1.0, 0.3)
 EASE_START = (10.0, 0.3)
 HYBRID_START = (0.6, 0.6, 0.8)
-UNTRAINED = ("popularity", "item_knn", "ease", "no_training")
 
 
 @dataclass
