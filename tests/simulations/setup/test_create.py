@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clients.dp.whole_site import require_sites
+from clients.signals.ranker import Form
 from clients.trainer import Site
 from common.errors import ConfigError
 from common.privacy.guarantee import guarantee_of, noise_multiplier
+from common.protocol.wire import Layout
 from common.settings.load import with_overrides
 from common.storage.run_folder import RunFolder
 from simulations.runs.run import simulate
-from simulations.setup.create import PRIVATE_SETTINGS, create_run, fitted, plan_config
+from simulations.setup.create import FEWEST_FOR_SITE_LEVEL, PRIVATE_SETTINGS, create_run, fitted, plan_config
 from simulations.setup.options import Setting, SimulateOptions
 from simulations.yardsticks.centralised import under_budget
 from simulations.yardsticks.non_private import without_privacy
@@ -31,27 +34,46 @@ def options(overrides: dict[str, Setting] | None = None, **changes: object) -> S
     return replace(SimulateOptions(run=Path("run"), overrides=overrides or {}), **changes)  # type: ignore[arg-type]
 
 
+FEW = options(data_overrides={"n_sites": FEWEST_FOR_SITE_LEVEL - 1})
+"""Merchants too few to hide a whole one."""
+
+
 def test_the_bazaar_protects_its_customers_unless_told_otherwise() -> None:
-    config = plan_config(options())
-    assert (config.privacy.mode, config.rounds.protection) == ("distributed", "he+masked")
-    assert config.model.adapter == PRIVATE_SETTINGS["model.adapter"] == "linear"
-    promise = guarantee_of(config)
-    assert promise is not None
-    assert promise.unit == "user"
-    assert promise.epsilon <= 3.0
+    whole, few = plan_config(options()), plan_config(FEW)
+    assert (whole.privacy.mode, whole.rounds.protection) == ("site", "he+masked")
+    assert (few.privacy.mode, few.rounds.protection) == ("distributed", "he+masked")
+    assert not whole.model.tower
+    assert few.model.adapter == PRIVATE_SETTINGS["model.adapter"] == "linear"
+    for config, unit in ((whole, "site"), (few, "user")):
+        promise = guarantee_of(config)
+        assert promise is not None
+        assert promise.unit == unit
+        assert promise.epsilon <= 3.0
     assert plan_config(options(OPEN)).model.adapter == "mlp"
     assert plan_config(options(data="hm")).privacy.mode == "off"
     assert plan_config(options({"privacy.mode": "user"}, data="hm")).model.adapter == "linear"
 
 
 def test_the_yardstick_without_privacy_is_the_league_as_it_would_have_been() -> None:
-    assert without_privacy(plan_config(options())) == with_overrides(
-        plan_config(options(OPEN)), {"privacy.epsilon": plan_config(options()).privacy.epsilon}
+    assert without_privacy(plan_config(FEW)) == with_overrides(
+        plan_config(options(OPEN)), {"privacy.epsilon": plan_config(FEW).privacy.epsilon}
     )
 
 
+def test_the_yardstick_of_hidden_sites_learns_the_same_small_models_in_the_clear() -> None:
+    config = without_privacy(plan_config(options()))
+    assert (config.privacy.mode, config.rounds.protection, config.model.tower) == ("off", "plain", False)
+
+
+def test_the_bazaars_merchants_are_enough_to_hide_a_whole_one() -> None:
+    """Fewer are given another mode, before a site refuses."""
+    asked = options()
+    enough = fitted(plan_config(asked), asked, FEWEST_FOR_SITE_LEVEL)
+    require_sites(enough, Form.of(enough.privacy).size)
+
+
 def test_the_yardstick_keeps_what_a_person_chose() -> None:
-    config = without_privacy(plan_config(options({"model.item_dim": 32, "rounds.count": 5})))
+    config = without_privacy(plan_config(replace(FEW, overrides={"model.item_dim": 32, "rounds.count": 5})))
     assert (config.model.item_dim, config.rounds.count, config.model.adapter) == (32, 5, "mlp")
 
 
@@ -112,8 +134,9 @@ def test_centralised_training_under_the_budget_has_the_noise_of_one_curator() ->
         site = drawn_site(seed)
         nobody = replace(site.reviews, label=site.reviews.label * 0 - 1)
         sites.append(Site(replace(site, name=f"s{seed}", log=site.log.before(0), reviews=nobody), config))
-    model = under_budget(sites, config, lambda round_, loss: None)
-    first = sites[0].initial()
+    towers = [site.tower for site in sites if site.tower]
+    model = under_budget(towers, config, lambda model: 0.0, lambda round_, loss: None)
+    first = Layout.of(towers[0].shapes()).flatten(towers[0].start())
     moved = np.concatenate([p.detach().numpy().ravel() for p in model.shared_parameters().values()]) - first
     step = config.privacy.learning_rate / (config.privacy.expected_users * len(sites))
     expected = noise_multiplier(config) * config.privacy.clip * step
