@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.reports.promise import promise
 from common.reports.story import SCORE, Story, read_story
-from common.reports.verdicts import count_sentence, opponent_name
+from common.reports.verdicts import count_sentence
 from common.reports.words import METHOD_NOTES, method_name
 from common.settings.config import LeagueConfig
 
@@ -101,14 +101,13 @@ def _worth(story: Story) -> list[str]:
             "joining pays.",
             "",
         ]
-    over = "; ".join(
-        f"over {_cell(opponent_name(row.against).en.lower())} {row.words}" for row in head.over.values()
-    )
+    private = head.over.get("non_private")
+    cost = [f"Over the same league without privacy: {private.words}."] if private else []
     english = [
         f"**{head.short.en}**",
         head.sentence.en,
         *([counts.en] if counts else []),
-        f"As deployed: {over}.",
+        *cost,
     ]
     chinese = [f"**{head.short.zh}**", head.sentence.zh, *([counts.zh] if counts else [])]
     return [" ".join(english), "", "".join(chinese), ""]

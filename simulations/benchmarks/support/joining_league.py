@@ -149,7 +149,9 @@ def _deviation(config: LeagueConfig, sites: int) -> float:
 def _parts(site: Site, config: LeagueConfig) -> Parts:
     parts = Parts(site.dataset, config)
     if config.privacy.mode not in PROTECTS_UNITS:
-        parts.learning = site.parts.learning  # where customers are protected by themselves, rows are drawn otherwise
+        parts.learning = (
+            site.parts.learning
+        )  # where customers are protected by themselves, rows are drawn otherwise
     return parts
 
 

@@ -229,7 +229,8 @@ def test_the_card_says_the_same_headline_as_the_report(run: Path) -> None:
     for sentence in (head.short.en, head.short.zh, head.sentence.en, head.sentence.zh):
         assert sentence in card
         assert sentence in page
-    assert "over the ranker, alone ×1.05 [1.01, 1.09]; over best of its own ×1.07" in card
+    assert "Over the same league without privacy: ×0.97 [0.94, 1.00]." in card
+    assert "×1.07" not in card  # the weaker opponent
 
 
 def test_a_hostile_title_stays_inside_its_cell_of_the_card(fresh: Path) -> None:
