@@ -42,7 +42,7 @@ def test_returning_users_want_what_they_buy_and_never_touched(seed: int) -> None
 
 def test_baskets_hide_one_item_of_users_who_never_bought_before() -> None:
     site = drawn_site(1, n_users=150)
-    rows = basket_rows(site, TEST_FROM, UNTIL, 6, seed=5)
+    rows = basket_rows(site, TEST_FROM, UNTIL, 6, 5)
     assert len(rows)
     bought = site.log.where(site.log.kind == PURCHASE)
     wanted, barred = dense(rows, rows.wanted, site.n_items), dense(rows, rows.barred, site.n_items)

@@ -20,7 +20,6 @@ from clients.training.samples import TrainingData
 from common.errors import PrivacyError
 from common.models.model import build_model
 from common.settings.config import LeagueConfig
-from common.settings.load import with_overrides
 from tests.clients.dp.units import SCRATCH, settings, site_for
 from tests.clients.small_site import IMAGE, TEXT
 
@@ -203,19 +202,16 @@ class _Neighbours(_Coupled):
 def test_the_sensitivity_tester_alone_finds_a_coupled_loss() -> None:
     losses, data = perturbed(healthy(kind=_Neighbours)), unit_data(site_for(CONFIG), CONFIG)
     rows = draw_users(data, CONFIG, data.users[:8], np.random.default_rng(3))
-    config = with_overrides(CONFIG, {"privacy.clip": 0.01})
-    (fault,) = sensitivity_faults(losses, rows, clipped_sums(config, data), 0.01)
+    (fault,) = sensitivity_faults(losses, rows, clipped_sums(CONFIG, data, 0.01), 0.01)
     assert "times the clip" in fault.what
 
 
 def test_clipping_that_is_off_is_found() -> None:
     losses, data = perturbed(healthy()), unit_data(site_for(CONFIG), CONFIG)
     rows = draw_users(data, CONFIG, data.users[:8], np.random.default_rng(3))
-    loose = clipped_sums(with_overrides(CONFIG, {"privacy.clip": 1e9}), data)
+    loose = clipped_sums(CONFIG, data, 1e9)
     assert sensitivity_faults(losses, rows, loose, 0.1)
-    assert not sensitivity_faults(
-        losses, rows, clipped_sums(with_overrides(CONFIG, {"privacy.clip": 0.1}), data), 0.1
-    )
+    assert not sensitivity_faults(losses, rows, clipped_sums(CONFIG, data, 0.1), 0.1)
 
 
 def test_a_sample_that_reads_other_users_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

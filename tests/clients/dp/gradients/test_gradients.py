@@ -13,7 +13,6 @@ from clients.dp.gradients.ghost import FrozenFeatures, ghost, ghost_from_scratch
 from clients.dp.preflight import sensitivity
 from clients.dp.train import clipped_sums
 from common.privacy.shared_noise import TOLERANCE
-from common.settings.load import with_overrides
 from tests.clients.dp.slow_gradients import clipped_sum, hooks, looped, norms
 from tests.clients.dp.units import MISSING, SCRATCH, prepared, settings
 
@@ -79,7 +78,7 @@ def test_scratch_encoders_equal_the_slow_loop(case: dict[str, object]) -> None:
     batch = rows.gathered(data.site)
     truth = looped(losses, batch)
     for clip in (1e9, middle(truth), 0.01):
-        summed = clipped_sums(with_overrides(config, {"privacy.clip": clip}), data)
+        summed = clipped_sums(config, data, clip)
         close(summed(losses, rows), clipped_sum(truth, clip))
 
 
@@ -106,7 +105,7 @@ def test_one_unit_moves_the_sum_by_the_clip_at_most(case: dict[str, object]) -> 
     losses, rows, data = prepared(config, str(case.get("missing", "none")), count=3 if scratch else 6)
     # So that some are clipped and some are not.
     clip = middle(looped(losses, rows.gathered(data.site)))
-    summed = clipped_sums(with_overrides(config, {"privacy.clip": clip}), data)
+    summed = clipped_sums(config, data, clip)
     moved = sensitivity(losses, rows, summed)
     assert 0.5 * clip < moved <= TOLERANCE * clip
 
