@@ -23,7 +23,7 @@ from clients.dp.train import seeded_chance, train_private
 from clients.dp.units import unit_data
 from clients.encoders import TEXT_DIM
 from clients.evaluation.heads import behaviour_logits, rows_of
-from clients.evaluation.scorers import Tuned, Windows, deployed_scorer, rank
+from clients.evaluation.scorers import Tuned, Windows, deployed_scorer, valid_ndcg
 from clients.evaluation.with_tower import Towers
 from clients.training.behaviour import BehaviourRows
 from clients.training.epochs import train_epochs
@@ -165,9 +165,7 @@ class Tower:
         scorer = deployed_scorer(
             model, self.dataset, self.config, self.dataset.split.valid_from, tuned.half_life_d
         )
-        rankings = [rank(self.dataset, rows, scorer) for rows in windows.valid]
-        values = np.concatenate([ranking.per_row().get("ndcg@20", np.zeros(0)) for ranking in rankings])
-        return float(values.mean()) if len(values) else float("nan")
+        return valid_ndcg(self.dataset, windows, (scorer, scorer))
 
     def valid_auc(self, model: HansaModel) -> float:
         """AUC of purchase intent over the validation window; NaN where a class is absent."""

@@ -11,8 +11,6 @@ and predictions are made.
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
 from clients.behaviour.alone import fit_alone
@@ -33,16 +31,18 @@ class BehaviourSite:
     def __init__(self, site: SiteDataset) -> None:
         self._split, self._learners = site.split, site.learners
         self._diary = Diary(site.log, site.items.category.numpy())
+        self._rows: dict[Task, TaskRows] = {}
 
     def part(self, task: Task, until_s: int) -> LogisticPart:
         """The learners' rows whose answers were known at an instant, for the league to learn from."""
         rows = rows_until(self._diary, task, until_s, self._learners)
         return LogisticPart(part_name(task), rows.features, rows.label, rows.user)
 
-    @functools.lru_cache(maxsize=8)  # noqa: B019  the rows live as long as the site
     def rows(self, task: Task) -> TaskRows:
-        """Rows of the learners before and in the validation window, and of everybody in the test window."""
-        return task_rows(self._diary, task, self._split, self._learners)
+        """Rows of the learners before and in the validation window, and of everybody in the test window; made once."""
+        if task not in self._rows:
+            self._rows[task] = task_rows(self._diary, task, self._split, self._learners)
+        return self._rows[task]
 
     def at_home(self, task: Task, early: Vector, league: Vector) -> AtHome:
         """The site's own model from the league's weights, as `clients.behaviour.home.fit_at_home` says."""

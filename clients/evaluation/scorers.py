@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clients.data.dataset import SiteDataset
 from clients.data.rows import TestRows, basket_rows, returning_rows
@@ -72,12 +73,18 @@ def ranker_scorer(table: SignalTable, weights: Weights) -> tuple[Scorer, Scorer]
 
 def valid_ndcg(site: SiteDataset, windows: Windows, scorers: tuple[Scorer, Scorer]) -> float:
     """NDCG@20 over all validation rows; NaN where there are none."""
-    values = [
+    values = valid_ndcg_by_row(site, windows, scorers)
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def valid_ndcg_by_row(
+    site: SiteDataset, windows: Windows, scorers: tuple[Scorer, Scorer]
+) -> NDArray[np.float64]:
+    """NDCG@20 of each validation row: returning customers, then baskets."""
+    return np.concatenate([
         rank(site, rows, scorer).per_row().get("ndcg@20", np.zeros(0))
         for rows, scorer in zip(windows.valid, scorers, strict=True)
-    ]
-    joined = np.concatenate(values)
-    return float(joined.mean()) if len(joined) else float("nan")
+    ])  # fmt: skip
 
 
 def cosine_scorer(site: SiteDataset) -> Scorer:
@@ -141,8 +148,7 @@ def tune(site: SiteDataset, windows: Windows) -> Tuned:
     at = windows.valid_from
 
     def quality(scorer: Scorer) -> float:
-        values = [rank(site, rows, scorer).per_row().get("ndcg@20", np.zeros(0)) for rows in windows.valid]
-        return float(np.concatenate(values).mean()) if sum(map(len, values)) else 0.0
+        return float(np.nan_to_num(valid_ndcg(site, windows, (scorer, scorer))))
 
     half_life = max(HALF_LIVES_D, key=lambda d: quality(popularity_scorer(site, at, d)))
     shrinkage = max(SHRINKAGES, key=lambda s: quality(neighbour_scorer(site, at, s)))

@@ -13,7 +13,7 @@ import numpy as np
 from clients.behaviour.choice import first_as_good
 from clients.data.dataset import SiteDataset
 from clients.evaluation.blend import Scorer, blend
-from clients.evaluation.scorers import Windows, rank, tower_scorer
+from clients.evaluation.scorers import Windows, tower_scorer, valid_ndcg_by_row
 from common.models.model import HansaModel
 
 WEIGHTS = (0.0, 0.25, 0.5, 1.0)
@@ -47,12 +47,5 @@ def tower_weight(site: SiteDataset, windows: Windows, ranker: Scorers, towers: T
     if towers is None:
         return 0.0
     tower, users = tower_scorer(towers.before, site), np.concatenate([rows.user for rows in windows.valid])
-    losses = []
-    for weight in WEIGHTS:
-        scorers = with_tower(ranker, tower, weight)
-        values = [
-            rank(site, rows, scorer).per_row().get("ndcg@20", np.zeros(0))
-            for rows, scorer in zip(windows.valid, scorers, strict=True)
-        ]
-        losses.append(-np.concatenate(values))
+    losses = [-valid_ndcg_by_row(site, windows, with_tower(ranker, tower, weight)) for weight in WEIGHTS]
     return WEIGHTS[first_as_good(losses, users, CERTAINTY)]

@@ -61,7 +61,8 @@ class Served:
             self.titles = dict(zip(data.products["item_id"], data.products["title"], strict=True))
             self.dataset = prepare_site(data, self.config, house.features)
         choices = read_json(out / "private.json")
-        self.deployed, self.buyers = _deployed(choices), _buyers(choices)
+        self.deployed = _deployed(choices)
+        self.buyers = _buyers(choices)
         self.tower = self._tower(out / "private.safetensors") if self.deployed.tower else None
 
     def _tower(self, path: Path) -> HansaModel:
@@ -134,7 +135,7 @@ def _buyers(choices: Any) -> AtHome:
 
 
 def _deployed(choices: Any) -> Deployed:
-    if tuple(choices["columns"]) != COLUMNS:
+    if tuple(choices.get("columns", ())) != COLUMNS:
         raise RunError(
             "the site's weights are of other signals", where="private.json", why="the run was made by other code",
             next_step="run it again, or take the code that made it",
