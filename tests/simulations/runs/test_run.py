@@ -222,3 +222,15 @@ def test_the_ablation_measures_each_modality_left_out(feature_cache: Path, tmp_p
     for figures in details["ablation"].values():
         assert 0 <= figures["ndcg@20"] <= 1
         assert figures["ndcg@20"] != whole
+
+
+def test_weights_that_other_code_left_are_refused_with_the_next_step(copied: Path) -> None:
+    site = next(entry.name for entry in RunFolder(copied).sites() if not entry.held_out)
+    path = RunFolder(copied).site_out(site) / "private.json"
+    kept = json.loads(path.read_text())
+    item = pl.read_parquet(path.with_name("recommendations.parquet"))["item_id"][0]
+    for changed in ({"weights": [[0.6, 0.6, 0.4, 0.6]] * 2}, kept | {"columns": kept["columns"][::-1]}):
+        path.write_text(json.dumps(changed))
+        with pytest.raises(RunError, match="other signals") as fault:
+            serve.recommend(copied, site, None, [item], 3)
+        assert "run it again" in str(fault.value)
