@@ -72,7 +72,8 @@ class Site:
     def prepare(self) -> dict[str, float]:
         """How many users the site trains on; a private site doesn't tell it, but runs its preflight checks here."""
         if not self.is_private:
-            return {"users": float(max(self.dataset.learners.sum(), 1))}
+            past = self.dataset.learning_log.before(self.dataset.split.valid_from)
+            return {"users": float(len(np.unique(past.user)))}
         if self.config.privacy.mode == "site":
             require_sites(self.config, self.layout().size)
         elif self.tower:

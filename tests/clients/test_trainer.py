@@ -42,6 +42,15 @@ def test_all_sites_start_from_the_same_vector(sites: list[Site]) -> None:
         assert np.array_equal(site.initial(), first)
 
 
+def test_a_site_counts_by_the_customers_it_learns_from(sites: list[Site]) -> None:
+    for site in sites:
+        log, until = site.dataset.log, site.dataset.split.valid_from
+        events = zip(log.user, log.item, log.time, strict=True)
+        seen = {user for user, item, time in events if item >= 0 and time < until}
+        assert site.prepare() == {"users": float(len(seen))}
+        assert len(seen) < len(site.dataset.user_ids)
+
+
 def test_a_round_sent_again_gives_the_same_bytes(
     sites: list[Site], folders: dict[str, Path], config: LeagueConfig
 ) -> None:

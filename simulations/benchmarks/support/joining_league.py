@@ -117,7 +117,7 @@ def learned(
     parts = [_parts(site, config) for site in sites]
     size = sum(math.prod(shape) for shape in parts[0].shapes().values())
     vector, optimiser = np.zeros(size, np.float32), optimiser_for(config.rounds, size)
-    users = np.array([site.prepare()["users"] for site in sites])
+    users = np.array([max(1.0, site.prepare()["users"]) for site in sites])
     weights = np.sqrt(users) if config.privacy.mode == "off" else np.ones(len(sites))
     for _ in range(config.rounds.count):
         moves = [_move(part, config, vector) for part in parts]
