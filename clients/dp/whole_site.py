@@ -1,4 +1,5 @@
-"""Site-level privacy: a site's whole move is one sample, so it hides every customer of the site at once.
+"""Site-level privacy: a site's whole move is one sample, so it hides whether the site takes part. Of one customer
+it promises less: see `common.privacy.guarantee`.
 
 It's for the small models alone, and noise is shared by the sites (`clients.secagg.shared_noise`). Invariant: whether
 there are enough sites follows from public settings alone.

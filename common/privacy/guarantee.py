@@ -40,7 +40,8 @@ class Guarantee:
     epsilon : by Rényi accounting (Opacus); the gate.
     epsilon_pld : by privacy-loss distributions (dp-accounting); None if no theorem covers the mechanism.
     epsilon_alone : for modes distributed and site: what a site's own noise promises if all other sites collude.
-    epsilon_user : for mode record: the promise to a user with at most ``records_per_user`` records (group privacy).
+    epsilon_user : the promise to one user by group privacy. For mode record: with at most ``records_per_user`` records.
+        For mode site: coming or going, a user can turn the site's move round, which is two clips.
     """
 
     mode: PrivacyMode
@@ -88,8 +89,9 @@ def guarantee_of(config: LeagueConfig) -> Guarantee | None:
         alone = epsilon_rdp([part], privacy.delta)
     else:
         pld = epsilon_pld(run, privacy.delta)
-    if privacy.mode == "record":
-        user = epsilon_rdp([run[0].for_group(privacy.records_per_user)], privacy.delta)
+    group = {"record": privacy.records_per_user, "site": 2}.get(privacy.mode)
+    if group:
+        user = epsilon_rdp([run[0].for_group(group)], privacy.delta)
     return Guarantee(
         privacy.mode, UNITS[privacy.mode], privacy.delta, sigma, epsilon_rdp(run, privacy.delta), pld, alone, user,
         privacy.seeded,

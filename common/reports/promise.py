@@ -31,7 +31,7 @@ _UNIT = MappingProxyType({
         "一名用户在某一站点 {days} 天内的全部行为及其间所写评论",
     ),
     "site": Label(
-        "all data of one site, so every customer of it at once", "一个站点的全部数据，即其所有顾客同时受到保护"
+        "all data of one site", "一个站点的全部数据"
     ),
 })  # fmt: skip
 _MODE = MappingProxyType({
@@ -69,6 +69,13 @@ def promise(config: LeagueConfig) -> tuple[Label, ...]:
             f"A user has at most {most} records here; for a whole user that adds up to ε = {guarantee.epsilon_user:.1f} (group "
             "privacy). Purchase intent over several spans is not taught in this mode.",
             f"每名用户最多 {most} 条记录；对整个用户累计为 ε = {guarantee.epsilon_user:.1f}（群体隐私）。此模式不训练跨时段的购买意向。",
+        ))  # fmt: skip
+    if guarantee.mode == "site" and guarantee.epsilon_user is not None:
+        parts.append(Label(
+            "For one customer of a site the promise is weaker: by coming or going one can turn the site's move round, which counts "
+            f"as two sites, ε = {guarantee.epsilon_user:.1f} (group privacy). So much each site's ledger takes from its budget.",
+            "对站点的一名顾客，保证较弱：一名顾客的增减可使站点的改变量反向，相当于两个站点，"
+            f"ε = {guarantee.epsilon_user:.1f}（群体隐私）。各站点的账本按此数值扣减预算。",
         ))  # fmt: skip
     parts.append(_not_covered(guarantee))
     return (_SEEDED, *parts) if guarantee.seeded else tuple(parts)

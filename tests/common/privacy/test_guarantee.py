@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from clients.ledger.rounds import price_of_round
 from common.crypto.fields import Packing
 from common.errors import ConfigError, QuorumError
 from common.privacy.accounting import Mechanism, epsilon_pld, epsilon_rdp
@@ -35,7 +36,7 @@ def test_each_mode_keeps_to_the_budget_and_says_its_unit(mode: str) -> None:
     assert found.epsilon_pld is None or found.epsilon_pld <= found.epsilon
     assert (found.epsilon_alone is None) == (mode not in SHARES_NOISE)
     assert (found.epsilon_pld is None) == (mode in SHARES_NOISE)
-    assert (found.epsilon_user is None) == (mode != "record")
+    assert (found.epsilon_user is None) == (mode not in ("record", "site"))
 
 
 def test_off_promises_nothing() -> None:
@@ -51,6 +52,16 @@ def test_a_user_with_more_records_is_promised_less_and_facts_figure_is_near() ->
     few, many = (guarantee_of(league("record", records_per_user=k)).epsilon_user for k in (1, 4))
     assert few == pytest.approx(guarantee_of(league("record")).epsilon)
     assert 12 < many < 17
+
+
+def test_of_one_customer_a_hidden_site_promises_what_its_ledger_takes() -> None:
+    """Coming or going, a customer can turn the site's move round: two clips, ε more than twice as large."""
+    config = league("site", honest_sites=14, steps_per_round=1)
+    found, rounds = guarantee_of(config), config.rounds.count
+    assert found is not None
+    taken = [price_of_round(config, round_).for_user() for round_ in range(1, rounds + 1)]
+    assert found.epsilon_user == pytest.approx(epsilon_rdp(taken, config.privacy.delta))
+    assert found.epsilon_user > 2 * found.epsilon
 
 
 def test_a_whole_site_is_one_sample_of_every_round() -> None:
