@@ -1,51 +1,20 @@
-"""Behaviour, sentiment and category figures of a model at a site, and the logistic baseline to compare with."""
+"""Behaviour, sentiment and category figures of the tower at a site."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from clients.data.dataset import SiteDataset, as_user_inputs, gather_histories, rows_before
 from clients.evaluation.rows import catalogue_vectors, chunks
-from clients.training.behaviour import BehaviourRows, behaviour_rows, horizon_s, instants_ahead, instants_back
+from clients.training.behaviour import BehaviourRows, behaviour_rows, horizon_s, instants_ahead
 from clients.training.objective import held_for_category
-from clients.training.samples import BEHAVIOUR_INSTANTS
 from common.metrics import auc, group_auc, log_loss
 from common.models.model import HansaModel
 from common.settings.config import LeagueConfig
 
 Probabilities = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Platt scaling of intent logits, fitted at the site and kept there (Platt 1999)."""
-
-    slope: float = 1.0
-    bias: float = 0.0
-
-    @classmethod
-    def fit(cls, logits: Probabilities, labels: NDArray[np.int64], strength: float = 20.0) -> Calibration:
-        """Slope and bias by maximum likelihood, with a prior around the identity that weighs like ``strength`` rows.
-
-        So a site with few rows stays near the league's calibration, which is better than a fit to noise.
-        """
-
-        def loss(parameters: Probabilities) -> float:
-            z = parameters[0] * logits + parameters[1]
-            likelihood = np.logaddexp(0.0, z) - labels * z
-            return float(likelihood.sum() + strength * ((parameters[0] - 1.0) ** 2 + parameters[1] ** 2))
-
-        parameters_found = minimize(loss, np.array([1.0, 0.0]), method="L-BFGS-B").x
-        return cls(float(parameters_found[0]), float(parameters_found[1]))
-
-    def __call__(self, logits: Probabilities) -> Probabilities:
-        probabilities: Probabilities = 1.0 / (1.0 + np.exp(-(self.slope * logits + self.bias)))
-        return probabilities
 
 
 def rows_of(site: SiteDataset, from_s: int, until_s: int) -> BehaviourRows:
@@ -103,26 +72,6 @@ def next_event_accuracy(logits: Probabilities, rows: BehaviourRows) -> float:
         if has_next.any()
         else float("nan")
     )
-
-
-def logistic_metrics(site: SiteDataset) -> dict[str, float]:
-    """The baseline: logistic regression on the hand-made features, trained on its learners' past."""
-    # Imported late: it takes half a second, and a process that only trains doesn't need it.
-    from sklearn.linear_model import LogisticRegression
-
-    split, horizon, log = site.split, horizon_s(site.split), site.of_learners.log
-    if not len(log):
-        return {}
-    earliest = int(log.time.min())
-    train = behaviour_rows(
-        log, instants_back(split.test_from, horizon, earliest, BEHAVIOUR_INSTANTS), horizon
-    )
-    test = rows_of(site, split.test_from, split.until)
-    if len(np.unique(train.intent)) < 2 or not len(test):
-        return {}
-    mean, deviation = train.features.mean(0), train.features.std(0) + 1e-6
-    fitted = LogisticRegression(max_iter=500, C=1.0).fit((train.features - mean) / deviation, train.intent)
-    return behaviour_metrics(fitted.predict_proba((test.features - mean) / deviation)[:, 1], test)
 
 
 def content_metrics(model: HansaModel, site: SiteDataset, from_s: int) -> dict[str, float]:

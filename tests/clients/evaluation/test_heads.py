@@ -5,22 +5,17 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.optimize import minimize
 
 from clients.data.dataset import DAY_S, SiteDataset
 from clients.evaluation.heads import (
-    Calibration,
     behaviour_logits,
     behaviour_metrics,
     content_metrics,
-    logistic_metrics,
     next_event_accuracy,
     reliability_bins,
     rows_of,
@@ -31,7 +26,6 @@ from clients.training.samples import training_data
 from common.models.model import build_model
 from common.settings.load import with_overrides
 from tests.clients.five_users import (
-    AS_DRAWN,
     CONFIG,
     EVENTS,
     N_ITEMS,
@@ -63,57 +57,6 @@ def labelled(
     return BehaviourRows(
         users, np.zeros(n, np.int64), np.zeros((n, 28), np.float32), np.array(intent), np.array(kinds)
     )
-
-
-def test_calibration_is_the_identity_until_it_is_fitted() -> None:
-    plain = Calibration()
-    assert (plain.slope, plain.bias) == (1.0, 0.0)
-    assert plain(np.array([0.0, math.log(3), -math.log(4)])) == pytest.approx([0.5, 0.75, 0.2])
-    bent = Calibration(2.0, -1.0)
-    assert bent(np.array([0.5, 1.0])) == pytest.approx([0.5, 1 / (1 + math.exp(-1))])
-    with pytest.raises(FrozenInstanceError):
-        bent.slope = 1.0  # type: ignore[misc]
-
-
-def slopes(
-    found: Calibration, logits: np.ndarray, labels: np.ndarray, strength: float
-) -> tuple[float, float]:
-    """The gradient of the penalised likelihood: zero at the fit. The prior pulls like ``strength`` · distance²."""
-    wrong = 1 / (1 + np.exp(-(found.slope * logits + found.bias))) - labels
-    return (
-        float((wrong * logits).sum() + 2 * strength * (found.slope - 1)),
-        float(wrong.sum() + 2 * strength * found.bias),
-    )
-
-
-@settings(max_examples=30, deadline=None, phases=AS_DRAWN)
-@given(seed=st.integers(0, 2**31), n=st.integers(0, 60), strength=st.sampled_from([None, 1.0, 20.0, 50.0]))
-def test_the_fit_balances_likelihood_and_prior(seed: int, n: int, strength: float | None) -> None:
-    drawn = np.random.default_rng(seed)
-    logits, labels = drawn.normal(2, 3, n), drawn.integers(0, 2, n)
-    found = Calibration.fit(logits, labels) if strength is None else Calibration.fit(logits, labels, strength)
-    assert slopes(found, logits, labels, strength or 20.0) == pytest.approx((0, 0), abs=0.05)
-
-
-def test_many_rows_pull_calibration_away_and_twenty_rows_of_evidence_hold_it() -> None:
-    logits, labels = np.array([4.0, 3.0, -2.0, 5.0, -1.0] * 8), np.array([0, 1, 1, 0, 0] * 8)
-    found = Calibration.fit(logits, labels)
-    assert slopes(found, logits, labels, 20.0) == pytest.approx((0, 0), abs=0.01)
-    assert abs(slopes(found, logits, labels, 21.0)[0]) > 0.2
-    assert abs(found.slope - 1) > 0.2
-    assert abs(found.bias) > 0.02
-    held = Calibration.fit(logits, labels, strength=1e6)
-    assert (held.slope, held.bias) == pytest.approx((1.0, 0.0), abs=1e-3)
-    free = Calibration.fit(logits, labels, strength=0.0)
-    assert abs(free.slope - 1) > abs(found.slope - 1)
-
-
-def test_calibration_of_no_rows_or_one_stays_with_the_league() -> None:
-    none = Calibration.fit(np.zeros(0), np.zeros(0, np.int64))
-    assert (none.slope, none.bias) == pytest.approx((1.0, 0.0), abs=1e-6)
-    one = Calibration.fit(np.array([2.0]), np.array([0]))
-    # Away from the prior's centre by σ(2)·2 / 40 and σ(2) / 40, but for the small change of σ itself.
-    assert (one.slope, one.bias) == pytest.approx((0.9571, -0.0215), abs=2e-3)
 
 
 def test_instants_of_a_window_have_their_whole_horizon_in_it() -> None:
@@ -192,45 +135,6 @@ def test_next_event_accuracy_by_hand() -> None:
     assert next_event_accuracy(logits, labelled([0] * 4, [0, 0, 3, -1])) == pytest.approx(2 / 3)
     assert math.isnan(next_event_accuracy(logits[:1], labelled([0], [-1])))
     assert math.isnan(next_event_accuracy(np.zeros((0, 6)), labelled([])))
-
-
-def slow_logistic(features: np.ndarray, intent: np.ndarray) -> tuple[np.ndarray, float]:
-    """Weights and bias with the least sum of log losses plus half the squared weights."""
-
-    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        z = features @ parameters[:-1] + parameters[-1]
-        wrong = 1 / (1 + np.exp(-z)) - intent
-        value = (np.logaddexp(0, z) - intent * z).sum() + 0.5 * (parameters[:-1] ** 2).sum()
-        return value, np.append(features.T @ wrong + parameters[:-1], wrong.sum())
-
-    found = minimize(loss, np.zeros(features.shape[1] + 1), jac=True, method="BFGS", options={"gtol": 1e-7}).x
-    return found[:-1], float(found[-1])
-
-
-def test_the_logistic_baseline_by_hand() -> None:
-    site = tiny_site(EVENTS + LATER)
-    train = behaviour_rows(site.log, np.array([day(14 - back) for back in range(1, 9)]), DAY_S)
-    test = rows_of(site, day(14), day(18))
-    assert (train.intent.sum(), test.intent.sum()) == (3, 2)
-    features = train.features.astype(np.float64)
-    mean, deviation = features.mean(0), features.std(0) + 1e-6
-    weights, bias = slow_logistic((features - mean) / deviation, train.intent)
-    chances = 1 / (1 + np.exp(-((test.features - mean) / deviation @ weights + bias)))
-    truth = behaviour_metrics(chances, test)
-    found = logistic_metrics(site)
-    assert set(found) == {"auc", "gauc", "log_loss"}
-    assert found == pytest.approx(truth, rel=2e-3, nan_ok=True)
-
-
-def test_the_logistic_baseline_needs_buyers_and_a_test_window() -> None:
-    lookers = [event for event in EVENTS + LATER if event[1] != "purchase" or event[3] >= 14]
-    assert logistic_metrics(tiny_site(lookers)) == {}
-    buyers: list[Event] = [(0, "purchase", n % N_ITEMS, n + 0.5) for n in range(14)]
-    one_class = logistic_metrics(tiny_site([(0, "view", 0, 1.0), *buyers]))
-    assert one_class == {}
-    site = tiny_site(EVENTS + LATER)
-    late = [(user, kind, item, at + 13.5) for user, kind, item, at in EVENTS]
-    assert logistic_metrics(replace(tiny_site(late), split=replace(site.split, test_from=day(13)))) == {}
 
 
 def test_sentiment_accuracy_by_hand() -> None:

@@ -6,16 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from clients.data.arrays import first_learners
 from clients.data.dataset import PURCHASE, Log, SiteDataset
-from clients.evaluation.heads import behaviour_metrics, logistic_metrics, rows_of
 from clients.evaluation.methods import Deployed, Results, compare_alone, deploy, judge_model
 from clients.evaluation.scorers import tune, windows
 from clients.signals.learning import Learning
 from clients.signals.names import START
-from clients.training.behaviour import behaviour_rows, horizon_s, instants_back
 from common.models.model import build_model
 from tests.clients.small_site import CONFIG, IMAGE, TEXT, drawn_site
 
@@ -97,18 +94,6 @@ def test_a_site_where_all_are_learners_is_measured_as_it_is() -> None:
     whole = drawn_site(1, n_users=120, n_items=30, events=600)
     assert whole.of_learners is whole
     assert whole.learning_log is whole.item_log
-
-
-def test_the_logistic_baseline_learns_of_learners_and_answers_for_all(site: SiteDataset) -> None:
-    split, horizon = site.split, horizon_s(site.split)
-    log = site.log.where(site.learners[site.log.user])
-    rows = behaviour_rows(log, instants_back(split.test_from, horizon, int(log.time.min()), 8), horizon)
-    mean, deviation = rows.features.mean(0), rows.features.std(0) + 1e-6
-    fitted = LogisticRegression(max_iter=500, C=1.0).fit((rows.features - mean) / deviation, rows.intent)
-    asked = rows_of(site, split.test_from, split.until)
-    chances = fitted.predict_proba((asked.features - mean) / deviation)[:, 1]
-    assert logistic_metrics(site) == pytest.approx(behaviour_metrics(chances, asked))
-    assert len(np.unique(asked.user)) > N_LEARNERS
 
 
 def test_without_learners_nothing_is_learned_and_all_is_still_measured(site: SiteDataset) -> None:
